@@ -1,0 +1,65 @@
+"""Pack large sets of similar arrays at an error you name, and stream them back.
+
+    import aecompress
+
+    report = aecompress.pack("images.npy", "images.aec", target=aecompress.Target("max-error", 3))
+    archive = aecompress.open("images.aec")
+    first = archive[0:100]
+
+Everything is imported when it is first used, so ``import aecompress`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from aecompress.spec import VERSION as __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aecompress.archive import Archive as Archive
+    from aecompress.codec.model import Model as Model
+    from aecompress.config import Target as Target
+    from aecompress.errors import AecompressError as AecompressError
+    from aecompress.inspector import info as info
+    from aecompress.packer import load_model as load_model
+    from aecompress.packer import pack as pack
+    from aecompress.report import Report as Report
+    from aecompress.trainer import fit as fit
+    from aecompress.unpacker import unpack as unpack
+    from aecompress.verifier import verify as verify
+
+_HOME = {
+    "AecompressError": "errors",
+    "Archive": "archive",
+    "Model": "codec.model",
+    "Report": "report",
+    "Target": "config",
+    "fit": "trainer",
+    "info": "inspector",
+    "load_model": "packer",
+    "pack": "packer",
+    "unpack": "unpacker",
+    "verify": "verifier",
+}
+
+__all__ = ["__version__", "open", *_HOME]  # noqa: PLE0604 - names of lazy attributes
+
+
+def open(archive: str | Path) -> Archive:
+    """Open an archive for reading; see ``Archive``. Raises ArchiveError if it is none."""
+    from aecompress.archive import Archive
+
+    return Archive(archive)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(f"aecompress.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'aecompress' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

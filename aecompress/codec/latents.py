@@ -1,0 +1,41 @@
+"""Latents to stream and back: each channel has a frequency table of its own, its prior."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aecompress.entropy import rans
+from aecompress.entropy.tables import Tables
+from aecompress.entropy.tokens import ALPHABET
+from aecompress.errors import CorruptError
+from aecompress.spec import Array
+
+
+def fit_prior(latents: Array) -> Tables:
+    """Tables [K] of ``latents`` int32 [n, K]."""
+    channels = latents.shape[1]
+    tokens = rans.tokens(np.ascontiguousarray(latents, np.int64).reshape(-1)).reshape(latents.shape)
+    counts = np.stack([np.bincount(tokens[:, k], minlength=ALPHABET) for k in range(channels)])
+    return Tables.from_counts(counts)
+
+
+def encode_latents(prior: Tables | None, latents: Array) -> bytes:
+    """Stream of ``latents`` int32 [n, K]."""
+    contexts = _contexts(prior, len(latents))
+    return rans.encode(np.ascontiguousarray(latents, np.int64).reshape(-1), contexts, _known(prior))
+
+
+def decode_latents(prior: Tables | None, data: bytes, rows: int) -> Array:
+    """int32 [rows, K]: undo ``encode_latents``."""
+    values = rans.decode(data, _contexts(prior, rows), _known(prior))
+    return np.clip(values, -(2**31) + 1, 2**31 - 1).astype(np.int32).reshape(rows, -1)
+
+
+def _contexts(prior: Tables | None, rows: int) -> Array:
+    return np.tile(np.arange(len(_known(prior).levels), dtype=np.uint16), rows)
+
+
+def _known(prior: Tables | None) -> Tables:
+    if prior is None:
+        raise CorruptError("A block holds latents, but the model has no prior for them; the archive is damaged.")
+    return prior

@@ -1,0 +1,167 @@
+"""The ways to code a block, each with its two directions side by side.
+
+* ``context``      lattice integers, coded by the context model
+* ``autoencoder``  latents alone: what synthesis makes of them is the result
+* ``joint``        latents, and lattice integers coded with the synthesis as a further context
+* ``plain``        lattice integers by delta, byte planes and zstd
+* ``exact``        the values' bits by delta, byte planes and zstd
+
+All but the last keep special values aside (``specials``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aecompress.codec import cells, specials
+from aecompress.codec.latents import decode_latents, encode_latents
+from aecompress.entropy import integers
+from aecompress.errors import CorruptError
+from aecompress.quantize import BitLattice, IntegerLattice, Lattice, join_wide, safe_integers, split_wide
+from aecompress.spec import Array
+
+if TYPE_CHECKING:
+    from aecompress.codec.model import Model
+
+Streams = dict[str, bytes]
+
+
+@dataclass
+class Work:
+    """A block on its way through the encoder: values, their lattice integers, and what is kept aside."""
+
+    values: Array
+    q: Array
+    keep: Array
+    streams: Streams
+    decoded: Array
+
+
+def prepare(model: Model, values: Array) -> Work | None:
+    """Quantise a block; None if its values do not fit a lattice and must be coded exactly."""
+    bound, steps = model.cells.bounds(values, model.fills)
+    lattice = model.cells.lattice(values.dtype, values.shape, steps)
+    if isinstance(lattice, IntegerLattice) and not safe_integers(values, lattice.step):
+        return None
+    q = lattice.quantize(values)
+    decoded = lattice.dequantize(q)
+    keep = np.ones(values.shape, bool)
+    if not isinstance(lattice, BitLattice):
+        keep = specials.ordinary(values, model.fills) & specials.within(values, decoded, bound)
+        decoded = np.where(keep, decoded, values)
+    streams = {**cells.encode_steps(steps), **specials.encode(values, keep)}
+    return Work(values, q, keep, streams, decoded)
+
+
+def _lattice(model: Model, streams: Streams, shape: tuple[int, ...]) -> Lattice:
+    return model.cells.lattice(model.spec.native, shape, cells.decode_steps(streams, shape[0]))
+
+
+def _finish(lattice: Lattice, q: Array, streams: Streams, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+    """Lattice integers to values, special values put back."""
+    decoded = lattice.dequantize(q)
+    keep, apart = specials.decode(streams, shape, dtype)
+    if len(apart):
+        decoded[~keep] = apart
+    return decoded
+
+
+def encode_context(model: Model, work: Work) -> Streams:
+    if model.context is None:
+        raise CorruptError("The model has no context coder.")
+    q, low = split_wide(work.q)
+    wide = {} if low is None else {"wide": integers.encode(low.astype(np.int64), level=integers.QUICK, axes=())}
+    return {**work.streams, **wide, "correction": model.context.encode(q, work.keep)}
+
+
+def decode_context(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    if model.context is None:
+        raise CorruptError("A block needs a context coder that the model does not have; the archive is damaged.")
+    keep, _ = specials.decode(streams, shape, model.spec.native)
+    q = model.context.decode(streams["correction"], keep)
+    low = integers.decode(streams["wide"], most=q.size) if "wide" in streams else None
+    return _finish(_lattice(model, streams, shape), join_wide(q, low), streams, shape, model.spec.native)
+
+
+def encode_plain(model: Model, work: Work) -> Streams:  # noqa: ARG001 - one signature for all methods
+    filled = np.where(work.keep, work.q, 0)
+    return {**work.streams, "correction": _smallest(filled)}
+
+
+def decode_plain(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    q = integers.decode(streams["correction"], most=int(np.prod(shape))).reshape(shape)
+    return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
+
+
+def encode_exact(values: Array) -> Streams:
+    return {"correction": _smallest(_patterns(values))}
+
+
+def decode_exact(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    dtype = model.spec.native
+    q = integers.decode(streams["correction"], most=int(np.prod(shape))).reshape(shape)
+    if dtype.kind == "f":
+        return BitLattice(dtype).dequantize(q)
+    return IntegerLattice(dtype, np.asarray(1)).dequantize(q)
+
+
+def _patterns(values: Array) -> Array:
+    """Any supported values as int64 without loss."""
+    if values.dtype.kind == "f":
+        return BitLattice(values.dtype).quantize(values)
+    return IntegerLattice(values.dtype, np.asarray(1)).quantize(values)
+
+
+def _smallest(q: Array) -> bytes:
+    """The delta axis by a quick trial on part of the block, then the thorough coder with it and without any."""
+    part = q[: max(1, len(q) * 65536 // max(q.size, 1))]
+    axis = integers.best_axis(part)
+    return integers.encode(q, axes=() if axis is None else (axis,))
+
+
+def encode_autoencoder(model: Model, values: Array) -> tuple[Streams, Array]:
+    """(streams, decoded values): latents alone, special values aside."""
+    keep = specials.ordinary(values, model.fills)
+    latents = model.quantize_latents(values, keep)
+    decoded = model.synthesise(latents, values.shape)
+    decoded = np.where(keep, decoded, values)
+    return {"latents": encode_latents(model.prior, latents), **specials.encode(values, keep)}, decoded
+
+
+def decode_autoencoder(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    latents = decode_latents(model.prior, streams["latents"], shape[0])
+    decoded = model.synthesise(latents, shape)
+    keep, apart = specials.decode(streams, shape, model.spec.native)
+    if len(apart):
+        decoded[~keep] = apart
+    return decoded
+
+
+def encode_joint(model: Model, work: Work) -> Streams:
+    if model.joint is None:
+        raise CorruptError("The model has no joint coder.")
+    latents = model.quantize_latents(work.values, work.keep)
+    correction = model.joint.encode(work.q, work.keep, model.reference(latents, work.values.shape))
+    return {**work.streams, "latents": encode_latents(model.prior, latents), "correction": correction}
+
+
+def decode_joint(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    if model.joint is None:
+        raise CorruptError("A block needs a joint coder that the model does not have; the archive is damaged.")
+    latents = decode_latents(model.prior, streams["latents"], shape[0])
+    keep, _ = specials.decode(streams, shape, model.spec.native)
+    q = model.joint.decode(streams["correction"], keep, model.reference(latents, shape))
+    return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
+
+
+DECODERS: dict[str, Callable[[Model, Streams, tuple[int, ...]], Array]] = {
+    "context": decode_context,
+    "autoencoder": decode_autoencoder,
+    "joint": decode_joint,
+    "plain": decode_plain,
+    "exact": decode_exact,
+}

@@ -1,0 +1,323 @@
+"""Everything learned about a set, and the coder of one block that it makes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from aecompress.autoencoder.integer import IntegerNetwork
+from aecompress.codec import methods, specials
+from aecompress.codec.cells import Cells
+from aecompress.codec.frame import Frame
+from aecompress.config import Target
+from aecompress.context.coder import ContextModel
+from aecompress.entropy import integers, record
+from aecompress.entropy.tables import Tables
+from aecompress.errors import CorruptError, InputError, ModelError, VerificationError, VersionError
+from aecompress.metrics import Distortion, distortion
+from aecompress.spec import Array, ArraySpec
+
+if TYPE_CHECKING:
+    from aecompress.autoencoder import Autoencoder
+
+#: Version of the model file.
+VERSION = 1
+
+#: A block that costs this many times what blocks cost at the fit is tried in the simple ways too.
+_SUSPICIOUS = 1.15
+
+
+@dataclass(frozen=True)
+class Coded:
+    """What one block became: the payload, the method that won, and the error of its reconstruction."""
+
+    payload: bytes
+    method: str
+    distortion: Distortion
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Integers that turn the synthesis into lattice units: (z >> drop) * scale >> shift.
+
+    Attributes:
+        scale: int64 [D] or [1], below 2^30.
+    """
+
+    scale: Array
+    drop: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """Codes blocks of rows of one dtype and row shape: ``compress`` and ``decompress``.
+
+    Attributes:
+        spec: dtype and row shape it was fitted for.
+        kind: the autoencoder family member, or ``none``.
+        target: what it was fitted to reach.
+        cells: lattices of blocks.
+        fills: values of the spec's dtype that come back exactly.
+        rate: bits a value that blocks took at the fit.
+        simple: share of the raw bytes that the values' bits take after delta and zstd: what the model is up against.
+        context: coder of lattice integers alone, if that is a candidate.
+        network: integer synthesis, if there is an autoencoder.
+        prior: tables of its latents.
+        joint: coder of lattice integers beside latents, if that is a candidate.
+        reference: how ``joint`` sees the synthesis.
+        encoder: the analysis side; needed to compress with an autoencoder, never in an archive.
+        steps: float64 [K], the latents' quantisation steps; with the encoder.
+        about: what it was fitted on, for people.
+    """
+
+    spec: ArraySpec
+    kind: str
+    target: Target
+    cells: Cells
+    fills: Array
+    rate: float = 0.0
+    simple: float = 1.0
+    context: ContextModel | None = None
+    network: IntegerNetwork | None = None
+    prior: Tables | None = None
+    joint: ContextModel | None = None
+    lens: Reference | None = None
+    encoder: Autoencoder | None = None
+    steps: Array | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+
+    # --- one block ----------------------------------------------------------------------------------------------
+
+    def compress(self, batch: Array) -> bytes:
+        """Payload of a batch [n, *row_shape]; decodes with this model alone.
+
+        Raises ModelError if the batch has another dtype or row shape than the model was fitted for.
+        """
+        return self.code(batch).payload
+
+    def code(self, batch: Array) -> Coded:
+        """Compress a batch by the cheapest method and decode it as a reader will, to be sure of its error."""
+        values = self._checked(batch)
+        best, expected = self._best(values)
+        payload = best.to_bytes(self.identity)
+        decoded = self.decompress(payload)
+        if not _same(decoded, expected):
+            raise VerificationError(
+                "A block did not decode to what was encoded; this is a defect of aecompress: please report it."
+            )
+        if self.target.bounded and not self.holds(values, decoded):
+            raise VerificationError(
+                "A value came back outside the bound; this is a defect of aecompress: please report it."
+            )
+        return Coded(payload, best.method, distortion(values, decoded))
+
+    def decompress(self, payload: bytes) -> Array:
+        """The batch of a payload. Raises CorruptError if the payload is damaged or of another model."""
+        frame = Frame.from_bytes(payload, self.identity)
+        shape = (frame.rows, *self.spec.row_shape)
+        if frame.rows * self.spec.row_size == 0:
+            return np.zeros(shape, self.spec.native)
+        try:
+            return methods.DECODERS[frame.method](self, frame.streams, shape)
+        except (KeyError, ValueError, IndexError, OverflowError) as err:
+            raise CorruptError("A block's streams do not fit together; the archive is damaged.") from err
+
+    def holds(self, values: Array, decoded: Array) -> bool:
+        """True if each value is within the bound of this model, or came back bit for bit."""
+        bound, _ = self.cells.bounds(values, self.fills)
+        apart = ~specials.within(values, decoded, bound) | ~specials.ordinary(values, self.fills)
+        return _same(values[apart], decoded[apart])
+
+    def _checked(self, batch: Array) -> Array:
+        values = np.asarray(batch)
+        if values.dtype.newbyteorder("=") != self.spec.native or values.shape[1:] != self.spec.row_shape:
+            raise ModelError(
+                f"The model was fitted for rows of shape {self.spec.row_shape} and dtype {self.spec.native}, "
+                f"not {values.shape[1:]} and {values.dtype}: fit a model for this source."
+            )
+        return np.ascontiguousarray(values, self.spec.native)
+
+    def _best(self, values: Array) -> tuple[Frame, Array]:
+        """The smallest frame of the candidates, and what it decodes to."""
+        if not values.size:
+            return Frame("exact", len(values), {}), values
+        found: list[tuple[Frame, Array]] = []
+        work = methods.prepare(self, values) if self.context or self.joint else None
+        if work is not None and self.context is not None:
+            found.append((Frame("context", len(values), methods.encode_context(self, work)), work.decoded))
+        if work is not None and self.joint is not None:
+            found.append((Frame("joint", len(values), methods.encode_joint(self, work)), work.decoded))
+        if self.network is not None and not self.target.bounded:
+            streams, decoded = methods.encode_autoencoder(self, values)
+            found.append((Frame("autoencoder", len(values), streams), decoded))
+        size = min((frame.size for frame, _ in found), default=values.nbytes)
+        if not found or 8 * size > _SUSPICIOUS * self.rate * values.size + 4096:
+            found += self._simple(values, work)
+        return min(found, key=lambda pair: pair[0].size)
+
+    def _simple(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
+        """The candidates that need no model: for blocks unlike those it was fitted to."""
+        found = [(Frame("exact", len(values), methods.encode_exact(values)), values)]
+        if work is not None:
+            found.append((Frame("plain", len(values), methods.encode_plain(self, work)), work.decoded))
+        return found
+
+    # --- latents ------------------------------------------------------------------------------------------------
+
+    def quantize_latents(self, values: Array, keep: Array) -> Array:
+        """int32 [n, K] latents of a block; special values count as the mean of their feature."""
+        if self.encoder is None or self.steps is None:
+            raise ModelError("This model can only decode; use the model file that `aecompress fit` wrote.")
+        rows = self.encoder.rows(values, keep)
+        return np.clip(np.rint(self.encoder.analysis(rows) / self.steps), -(2**20), 2**20).astype(np.int32)
+
+    def synthesise(self, latents: Array, shape: tuple[int, ...]) -> Array:
+        """Values of latents, in the user's dtype."""
+        if self.network is None:
+            raise CorruptError("A block holds latents, but the model has no network for them; the archive is damaged.")
+        return self.network.values(self.network.synthesis(latents), self.spec.native).reshape(shape)
+
+    def reference(self, latents: Array, shape: tuple[int, ...]) -> Array:
+        """The synthesis in lattice units, int64, integers only."""
+        if self.network is None or self.lens is None:
+            raise CorruptError("A block holds latents, but the model has no network for them; the archive is damaged.")
+        z = self.network.synthesis(latents) >> self.lens.drop
+        half = (1 << self.lens.shift) >> 1
+        return ((z * self.lens.scale + half) >> self.lens.shift).reshape(shape)
+
+    # --- file ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def identity(self) -> bytes:
+        """16 bytes that name the decoder: payloads are bound to it."""
+        return hashlib.sha256(self.to_bytes()).digest()[:16]
+
+    def decoder(self) -> Model:
+        """The same model without its analysis side: what an archive holds."""
+        return replace(self, encoder=None, steps=None)
+
+    def to_bytes(self, *, encoder: bool = False) -> bytes:
+        """A safetensors file; with ``encoder`` the analysis side too, for packing with it later."""
+        head, cells = self.cells.to_parts()
+        meta: dict[str, Any] = {
+            "version": VERSION,
+            "spec": {"dtype": self.spec.native.str, "row_shape": list(self.spec.row_shape)},
+            "kind": self.kind,
+            "target": self.target.to_json(),
+            "cells": head,
+            "rate": round(self.rate, 4),
+            "simple": round(self.simple, 4),
+        }
+        tensors = {f"cells.{name}": array for name, array in cells.items()}
+        if len(self.fills):
+            tensors["fills"] = self.fills
+        parts = {"context": self.context, "joint": self.joint}
+        tensors |= {name: _bytes(part.to_bytes()) for name, part in parts.items() if part is not None}
+        if self.network is not None and self.prior is not None:
+            tensors |= {f"network.{name}": _coded(array) for name, array in self.network.tensors().items()}
+            tensors["prior"] = _bytes(record.pack([self.prior.levels.T]))
+        if self.lens is not None:
+            tensors["lens"] = _bytes(record.pack([self.lens.scale, self.lens.drop, self.lens.shift]))
+        if encoder:
+            meta["about"] = self.about
+            if self.encoder is not None and self.steps is not None:
+                tensors |= {f"encoder.{name}": array for name, array in self.encoder.tensors().items()}
+                tensors["steps"] = self.steps
+                meta["encoder"] = self.encoder.settings
+        text = json.dumps(meta, sort_keys=True, separators=(",", ":"))
+        return bytes(save(tensors, {"aecompress": text}))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Model:
+        """Raises ModelError for other files, VersionError for newer ones, CorruptError for damaged ones."""
+        meta, tensors = _read(data)
+        try:
+            return cls._build(meta, tensors)
+        except (KeyError, TypeError, ValueError, InputError) as err:
+            raise CorruptError("The model file does not hold what it announces; it is damaged.") from err
+
+    @classmethod
+    def _build(cls, meta: dict[str, Any], tensors: dict[str, Array]) -> Model:
+        spec = ArraySpec(np.dtype(str(meta["spec"]["dtype"])), tuple(int(n) for n in meta["spec"]["row_shape"]))
+        model = cls(
+            ArraySpec(spec.native, spec.row_shape),
+            str(meta["kind"]),
+            Target.from_json(meta["target"]),
+            Cells.from_parts(meta["cells"], _under(tensors, "cells.")),
+            tensors.get("fills", np.zeros(0, spec.native)),
+            float(meta["rate"]),
+            float(meta["simple"]),
+            about=meta.get("about", {}),
+        )
+        contexts = {n: ContextModel.from_bytes(tensors[n].tobytes()) for n in ("context", "joint") if n in tensors}
+        model = replace(model, **contexts)  # type: ignore[arg-type]
+        if "prior" in tensors:
+            network = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
+            (levels,) = record.unpack(tensors["prior"].tobytes())
+            model = replace(
+                model, network=IntegerNetwork.from_tensors(network), prior=Tables.from_levels(levels.T)
+            )
+        if "lens" in tensors:
+            scale, drop, shift = record.unpack(tensors["lens"].tobytes())
+            model = replace(model, lens=_lens(scale, int(drop), int(shift)))
+        if "encoder" in meta:
+            from aecompress.autoencoder import load_autoencoder
+
+            encoder = load_autoencoder(meta["encoder"], _under(tensors, "encoder."))
+            model = replace(model, encoder=encoder, steps=tensors["steps"])
+        return model
+
+
+def _lens(scale: Array, drop: int, shift: int) -> Reference:
+    if not (scale.ndim == 1 and 0 <= drop < 63 and 0 <= shift < 63 and bool((np.abs(scale) < 2**31).all())):
+        raise CorruptError("The model's reference has impossible numbers; the file is damaged.")
+    return Reference(scale, drop, shift)
+
+
+def _read(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+    """(metadata, tensors) of a model file."""
+    try:
+        size = int.from_bytes(data[:8], "little")
+        meta = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["aecompress"])
+        version = int(meta["version"])
+    except (ValueError, KeyError, TypeError, RecursionError) as err:
+        raise ModelError("This is not an aecompress model: give a file that `aecompress fit` wrote.") from err
+    if version > VERSION:
+        raise VersionError(
+            f"The model is of format version {version}, this release reads up to {VERSION}: upgrade aecompress."
+        )
+    try:
+        return meta, load(data)
+    except (SafetensorError, ValueError, KeyError) as err:
+        raise CorruptError("The model file is damaged: fit the model again.") from err
+
+
+def _under(tensors: dict[str, Array], prefix: str) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
+
+
+def _bytes(data: bytes) -> Array:
+    return np.frombuffer(data, np.uint8)
+
+
+def _coded(array: Array) -> Array:
+    """Integer tensors entropy coded; others as they are."""
+    return _bytes(integers.encode(array, axes=())) if array.dtype.kind in "iu" else array
+
+
+def _decoded(array: Array) -> Array:
+    return integers.decode(array.tobytes()) if array.dtype == np.uint8 else array
+
+
+def _same(first: Array, second: Array) -> bool:
+    """Equal bit for bit."""
+    integer = np.dtype(f"u{first.dtype.itemsize}")
+    return first.shape == second.shape and bool(np.array_equal(first.view(integer), second.view(integer)))

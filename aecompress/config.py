@@ -1,0 +1,80 @@
+"""Frozen settings: the target a user names, and how the work is done."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from aecompress.errors import InputError
+
+TargetKind = Literal["max-error", "rel-error", "psnr", "rmse", "ratio", "lossless", "latent-dim"]
+ModelKind = Literal["auto", "none", "pca", "vanilla", "textbook"]
+
+MODEL_KINDS: tuple[str, ...] = get_args(ModelKind)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the user asked for: a bound, a quality, a size, or no loss at all.
+
+    Attributes:
+        kind: ``max-error`` (absolute bound on every value), ``rel-error`` (bound relative to max - min over the
+            finite values of the whole source), ``psnr`` (dB, peak = max - min), ``rmse``, ``ratio`` (raw bytes over
+            all archive bytes), ``lossless``, ``latent-dim`` (number of latents, no bound).
+        value: the number that goes with it; None for ``lossless``.
+        per: with ``rel-error``, the axis whose every index gets a bound of its own range.
+    """
+
+    kind: TargetKind
+    value: float | None = None
+    per: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(TargetKind):
+            raise InputError(f"Unknown target {self.kind!r}; use one of {', '.join(get_args(TargetKind))}.")
+        if self.per is not None and self.kind != "rel-error":
+            raise InputError("A bound per axis (--per) goes with --rel-error only.")
+        if self.kind == "lossless":
+            if self.value is not None:
+                raise InputError("The lossless target takes no value.")
+            return
+        if self.value is None or not math.isfinite(self.value):
+            raise InputError(f"The {self.kind} target needs a finite number, not {self.value}.")
+        if self.kind in ("max-error", "rel-error") and self.value < 0:
+            raise InputError(f"The {self.kind} bound is {self.value:g}; it must be 0 or more.")
+        if self.kind == "latent-dim" and (self.value < 1 or self.value != int(self.value)):
+            raise InputError(f"The number of latents is {self.value:g}; it must be a whole number of 1 or more.")
+        if self.kind in ("psnr", "rmse", "ratio") and self.value <= 0:
+            raise InputError(f"The {self.kind} target is {self.value:g}; it must be greater than 0.")
+
+    @property
+    def bounded(self) -> bool:
+        """True if every value is kept within a bound."""
+        return self.kind in ("max-error", "rel-error", "lossless")
+
+    @classmethod
+    def default(cls, dtype: np.dtype[Any]) -> Target:
+        """``rel-error 1e-3`` for floats, lossless for integers and bool."""
+        return cls("rel-error", 1e-3) if dtype.kind == "f" else cls("lossless")
+
+    def describe(self) -> str:
+        """For people: ``rel-error 0.001 per axis 1``."""
+        words: list[str] = [self.kind]
+        if self.value is not None:
+            words.append(f"{self.value:g}")
+        if self.per is not None:
+            words.append(f"per axis {self.per}")
+        return " ".join(words)
+
+    def to_json(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"kind": self.kind, "value": self.value}
+        if self.per is not None:
+            data["per"] = self.per
+        return data
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Target:
+        return cls(data["kind"], data["value"], data.get("per"))

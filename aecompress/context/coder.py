@@ -1,0 +1,259 @@
+"""The context model: everything learned about a set's integers, and the coder that uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from aecompress.context import kernel
+from aecompress.context.stencil import MOST_CHANNELS, MOST_STEPS, Layout, Step, geometry
+from aecompress.context.tree import Tree
+from aecompress.entropy import rans, record
+from aecompress.entropy.tables import Tables
+from aecompress.errors import CorruptError
+from aecompress.spec import Array
+
+#: Greatest magnitude of an integer the coder takes: leaves room for the fraction and the weights.
+_MOST = 1 << 56
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Linear prediction from neighbours, in 1/2^16.
+
+    Attributes:
+        layout: how block shapes are read.
+        steps: the neighbours of each channel, base first; one list if there are no channels.
+        means: int64 [C] prediction where there is no neighbour.
+        weights: int32 [8, C, K + 1]: set (by which outer neighbours exist), channel, neighbour; the last is a constant.
+        low, high: range predictions are clamped to.
+    """
+
+    layout: Layout
+    steps: tuple[tuple[Step, ...], ...]
+    means: Array
+    weights: Array
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Activity:
+    """Expected size of the residual, in 1/2^7 of 1/2^FRACTION.
+
+    Attributes:
+        of_error, of_step: uint8 [C, K] weights of the neighbours' errors and differences.
+        bias: int32 [C].
+    """
+
+    of_error: Array
+    of_step: Array
+    bias: Array
+
+
+@dataclass(frozen=True)
+class ContextModel:
+    """Codes blocks of integers: ``encode`` and ``decode`` are each other's inverse on every machine."""
+
+    predictor: Predictor
+    activity: Activity
+    tree: Tree
+    tables: Tables
+
+    def encode(self, q: Array, coded: Array, reference: Array | None = None) -> bytes:
+        """Stream for a block.
+
+        Args:
+            q: int64 [rows, ...] integers, of magnitude below 2^56.
+            coded: bool, same shape: False where a value need not come back.
+            reference: int64, same shape: an estimate both sides know, if the model was fitted with one.
+        """
+        folded, tables = self.residuals(q, coded, reference)
+        symbols = kernel.symbols(folded, tables, self.tables.cumulative)
+        coded_words = rans.encode_symbols(symbols, tables, self.tables.cumulative, 1)
+        return rans.join(coded_words, rans.encode_raw(folded, symbols, self.tables.escape))
+
+    def decode(self, data: bytes, coded: Array, reference: Array | None = None) -> Array:
+        """The int64 block of a stream; values that were not coded come back as their prediction."""
+        words, raw = rans.split(data)
+        near, plan = stencil(self.predictor, coded.shape), self.plan()
+        q = _buffer(np.zeros(coded.shape, np.int64), reference)
+        flags = np.ascontiguousarray(coded).reshape(-1)
+        kernel.restore(q, flags, near, plan, words, raw, self.tables.lookup, self.tables.cumulative)
+        return q[: coded.size].reshape(coded.shape)
+
+    def residuals(self, q: Array, coded: Array, reference: Array | None = None) -> tuple[Array, Array]:
+        """Zigzagged residuals uint64 [n] and table indices uint16 [n] of the coded values."""
+        return describe(self.predictor, self.activity, self.tree, q, coded, reference)[:2]
+
+    def plan(self) -> kernel.Plan:
+        return plan(self.predictor, self.activity, self.tree)
+
+    def to_bytes(self) -> bytes:
+        """Everything a decoder needs, compressed."""
+        p, a, t = self.predictor, self.activity, self.tree
+        grain = int(np.gcd.reduce(p.weights[..., :-1], axis=None)) or 1
+        head = [p.layout.depth, int(p.layout.channels), p.low, p.high, grain]
+        channels = len(p.steps)
+        shared = channels > 1 and bool((a.of_error == a.of_error[:1]).all() and (a.of_step == a.of_step[:1]).all())
+        sizes = [a.of_error[:1], a.of_step[:1]] if shared else [a.of_error, a.of_step]
+        arrays = [
+            np.array(head),
+            np.array([len(channel) for channel in p.steps]),
+            np.array([step for channel in p.steps for step in channel]).reshape(-1, 6).T,
+            p.means,
+            np.moveaxis(p.weights[..., :-1] // grain, 2, 0),
+            p.weights[..., -1] >> (kernel.WEIGHT - kernel.FRACTION),
+            *sizes,
+            a.bias,
+            t.feature,
+            t.threshold,
+            t.child,
+            self.tables.levels.T,
+        ]
+        return record.pack(arrays)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ContextModel:
+        """Rebuild a model. Raises CorruptError if anything in it is impossible."""
+        return _Parts(record.unpack(data)).model()
+
+
+def describe(
+    predictor: Predictor,
+    activity: Activity,
+    tree: Tree,
+    q: Array,
+    coded: Array,
+    reference: Array | None,
+    *,
+    features: bool = False,
+) -> tuple[Array, Array, Array]:
+    """Zigzagged residuals [n], table indices [n] and, if asked for, features int16 [n, F] of the coded values."""
+    near = stencil(predictor, q.shape)
+    flags = np.ascontiguousarray(coded).reshape(-1)
+    folded = np.empty(q.size, np.uint64)
+    tables = np.empty(q.size, np.uint16)
+    described = np.empty((q.size if features else 0, len(kernel.FEATURES)), np.int16)
+    n = kernel.residuals(
+        _buffer(q, reference), flags, near, plan(predictor, activity, tree), folded, tables, described
+    )
+    return folded[:n], tables[:n], described[:n]
+
+
+def plan(predictor: Predictor, activity: Activity, tree: Tree) -> kernel.Plan:
+    """The learned numbers as the compiled loops want them."""
+    span = max(predictor.high - predictor.low, 1)
+    return kernel.Plan(
+        predictor.means,
+        predictor.weights.astype(np.int64).reshape(-1),
+        np.int64(predictor.low),
+        np.int64(predictor.high),
+        np.concatenate([_terms(*weights) for weights in zip(activity.of_error, activity.of_step, strict=True)]),
+        activity.bias.astype(np.int64),
+        np.int64(max(span.bit_length() - 8, 0)),
+        tree.nodes(),
+    )
+
+
+def _terms(of_error: Array, of_step: Array) -> Array:
+    """One channel's activity as two lists of (neighbour, weight) without the zeros, each ended by -1."""
+    out = np.full(4 * len(of_error) + 2, -1, np.int64)
+    at = 0
+    for weights in (of_error, of_step):
+        found = np.flatnonzero(weights)
+        out[at : at + 2 * len(found)] = np.stack([found, weights[found]], 1).reshape(-1)
+        at += 2 * len(found) + 1
+    return out
+
+
+def stencil(predictor: Predictor, shape: tuple[int, ...]) -> kernel.Stencil:
+    """Offsets for blocks of ``shape``."""
+    return _stencil(predictor.layout, predictor.steps, shape)
+
+
+@lru_cache(maxsize=16)
+def _stencil(layout: Layout, steps: tuple[tuple[Step, ...], ...], shape: tuple[int, ...]) -> kernel.Stencil:
+    table = geometry(layout.canonical(shape), steps)
+    width = np.int64(table.offsets.shape[2])
+    places = tuple(np.arange(n) * 64 // max(n, 1) for n in table.size[1:4])
+    size = np.array(table.size, np.int64)
+    return kernel.Stencil(size, table.rows, places, width, table.offsets.reshape(-1), table.sets)
+
+
+def _buffer(q: Array, reference: Array | None) -> Array:
+    """A flat copy of ``q`` for the loops to write to, with the reference behind it."""
+    flat = np.asarray(q, np.int64).reshape(-1)
+    return flat.copy() if reference is None else np.concatenate([flat, reference.reshape(-1)])
+
+
+class _Parts:
+    """Checks the arrays of a stored model, so that the compiled loops can trust every index in it."""
+
+    def __init__(self, arrays: list[Array]) -> None:
+        _require(len(arrays) == 13 and arrays[0].shape == (5,) and arrays[1].ndim == 1)
+        self.arrays = arrays
+        self.channels = len(arrays[1])
+        _require(1 <= self.channels <= MOST_CHANNELS)
+
+    def model(self) -> ContextModel:
+        predictor = self._predictor()
+        tree = self._tree()
+        tables = Tables.from_levels(self.arrays[12].T)
+        _require(len(tables.levels) == tree.tables)
+        return ContextModel(predictor, self._activity(predictor.weights.shape[2] - 1), tree, tables)
+
+    def _predictor(self) -> Predictor:
+        (depth, has_channels, low, high, grain), counts, flat, means, weights, constants = self.arrays[:6]
+        _require(1 <= depth <= 4 and has_channels in (0, 1) and -_MOST <= low <= high <= _MOST and 1 <= grain <= 2**24)
+        _require(bool((counts >= 1).all()) and int(counts.sum()) == flat.shape[1] and flat.shape[0] == 6)
+        _require(int(counts.max()) <= MOST_STEPS and (has_channels == 1 or self.channels == 1))
+        steps, at = [], 0
+        for channel, count in enumerate(counts):
+            steps.append(tuple(_step(flat[:, k], channel, self.channels) for k in range(at, at + count)))
+            at += count
+        _require(means.shape == (self.channels,) and bool((np.abs(means) <= _MOST).all()))
+        _require(weights.shape == (counts.max(), 8, self.channels) and constants.shape == (8, self.channels))
+        full = np.concatenate(
+            [np.moveaxis(weights, 0, 2) * grain, constants[..., None] << (kernel.WEIGHT - kernel.FRACTION)], 2
+        )
+        _require(bool((np.abs(full) < 2**31).all()))
+        layout = Layout(int(depth), bool(has_channels))
+        return Predictor(layout, tuple(steps), means, full.astype(np.int32), int(low), int(high))
+
+    def _activity(self, width: int) -> Activity:
+        of_error, of_step, bias = self.arrays[6:9]
+        for part in (of_error, of_step):
+            _require(part.shape in ((1, width), (self.channels, width)))
+            _require(bool(((part >= 0) & (part <= 255)).all()))
+        _require(bias.shape == (self.channels,) and bool((np.abs(bias) <= 2**30).all()))
+        full = (self.channels, width)
+        spread = [np.ascontiguousarray(np.broadcast_to(part, full).astype(np.uint8)) for part in (of_error, of_step)]
+        return Activity(spread[0], spread[1], bias.astype(np.int32))
+
+    def _tree(self) -> Tree:
+        feature, threshold, child = self.arrays[9:12]
+        n = len(feature)
+        _require(feature.shape == threshold.shape == child.shape == (n,) and 1 <= n < 2**15)
+        leaf = feature < 0
+        _require(bool(((feature >= -1) & (feature < len(kernel.FEATURES))).all()))
+        _require(bool((np.abs(threshold) < 2**15).all()))
+        # children come after their parent, so every walk ends
+        _require(bool((child[~leaf] > np.flatnonzero(~leaf)).all() and (child[~leaf] + 1 < n).all()))
+        _require(bool((child[leaf] >= 0).all() and (child[leaf] < leaf.sum()).all()))
+        return Tree(feature.astype(np.int16), threshold.astype(np.int16), child.astype(np.int16))
+
+
+def _step(numbers: Array, channel: int, channels: int) -> Step:
+    """A causal step that stays within the channels."""
+    a, b, y, x, c, reference = (int(n) for n in numbers)
+    _require(max(abs(a), abs(b), abs(y), abs(x)) <= 16 and 0 <= channel + c < channels and reference in (0, 1))
+    _require(reference == 1 or (a, b, y, x, c) < (0, 0, 0, 0, 0))
+    return a, b, y, x, c, reference
+
+
+def _require(held: bool) -> None:
+    if not held:
+        raise CorruptError("The context model holds impossible numbers; the file is damaged.")

@@ -1,0 +1,356 @@
+"""Fit a context model to sample blocks: layout, prediction, activity, tree, tables, in that order.
+
+Each step is closed form or greedy, so a fit takes seconds. What is kept is decided by total bits, model included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numba
+import numpy as np
+
+from aecompress.context import kernel
+from aecompress.context.coder import Activity, ContextModel, Predictor, describe, plan, stencil
+from aecompress.context.stencil import (
+    Layout,
+    Step,
+    channel_steps,
+    layouts,
+    reference_steps,
+    spatial_steps,
+)
+from aecompress.context.tree import Tree, grow
+from aecompress.entropy.tables import Tables
+from aecompress.spec import Array
+
+#: Values that weights, activity and tree are fitted to; values that layouts are compared on.
+FIT_VALUES = 400_000
+TREE_VALUES = 1_500_000
+TRIAL_VALUES = 300_000
+
+#: Most leaves of the context tree.
+MOST_TABLES = 512
+
+_SETS = 8
+_CHOSEN = 12  # neighbours a channel chooses
+_STUMP = Tree(np.array([-1], np.int16), np.zeros(1, np.int16), np.zeros(1, np.int16))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One block to learn from: ``q`` int64 [rows, ...], ``coded`` bool, ``reference`` int64 or None."""
+
+    q: Array
+    coded: Array
+    reference: Array | None = None
+
+    def crop(self, values: int) -> Sample:
+        """A corner of about ``values`` values that keeps a few indices of every leading axis."""
+        cut: list[slice] = []
+        for axis, n in enumerate(self.q.shape):
+            inner = math.prod(self.q.shape[axis + 1 :])
+            keep = min(n, max(4, values // max(inner, 1)))
+            cut.append(slice(0, keep))
+            values = max(values // keep, 1)
+        index = tuple(cut)
+        reference = None if self.reference is None else np.ascontiguousarray(self.reference[index])
+        return Sample(np.ascontiguousarray(self.q[index]), np.ascontiguousarray(self.coded[index]), reference)
+
+
+def fit(samples: Sequence[Sample], total: int) -> ContextModel:
+    """Fit to ``samples``, blocks of one row shape, that stand for ``total`` values of the whole set."""
+    samples = [s for s in samples if s.coded.any()]
+    if not samples:
+        return _empty()
+    trials = [s.crop(TRIAL_VALUES // len(samples)) for s in samples]
+    trials = [s for s in trials if s.coded.any()] or list(samples)
+    best = min(layouts(samples[0].q.shape), key=lambda layout: _cost(trials, layout, total))
+    return _fit_layout(samples, best, total)
+
+
+def _empty() -> ContextModel:
+    """A model for sets without a single value to code."""
+    one = ((0, 0, 0, -1, 0, 0),)
+    predictor = Predictor(Layout(1, False), (one,), np.zeros(1, np.int64), np.zeros((_SETS, 1, 2), np.int32), 0, 0)
+    activity = Activity(np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), np.zeros(1, np.int32))
+    return ContextModel(predictor, activity, _STUMP, Tables.from_counts(np.ones((1, 1), np.int64)))
+
+
+def _cost(samples: Sequence[Sample], layout: Layout, total: int) -> float:
+    """Bits of the whole set, model included, if it is coded in this layout."""
+    model = _fit_layout(samples, layout, total)
+    seen = sum(int(s.coded.sum()) for s in samples)
+    return bits(model, samples) * (total / seen) + 8.0 * len(model.to_bytes())
+
+
+def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
+    """Code length of ``samples`` in bits: tokens by their tables' entropy, and raw bits."""
+    spent = 0.0
+    for s in samples:
+        folded, tables = model.residuals(s.q, s.coded, s.reference)
+        count = kernel.counts(folded, tables, model.tree.tables)
+        spent += model.tables.bits(count) + float(count.sum(0) @ kernel.RAW_WIDTHS)
+    return spent
+
+
+def _fit_layout(samples: Sequence[Sample], layout: Layout, total: int) -> ContextModel:
+    predictor = _fit_predictor(samples, layout, total)
+    activity = _fit_activity(samples, predictor)
+    tree = _fit_tree(samples, predictor, activity, total)
+    model = ContextModel(predictor, activity, tree, Tables.from_counts(np.ones((tree.tables, 1), np.int64)))
+    count = np.zeros((tree.tables, 256), np.int64)
+    for s in samples:
+        count += kernel.counts(*model.residuals(s.q, s.coded, s.reference), tree.tables)
+    return replace(model, tables=Tables.from_counts(count))
+
+
+# --- prediction -----------------------------------------------------------------------------------------------------
+
+
+def _fit_predictor(samples: Sequence[Sample], layout: Layout, total: int) -> Predictor:
+    channels = layout.canonical(samples[0].q.shape)[4]
+    reference = reference_steps(layout.depth) if samples[0].reference is not None else []
+    low = min(int(s.q[s.coded].min()) for s in samples)
+    high = max(int(s.q[s.coded].max()) for s in samples)
+    means = np.array([_median(samples, channels, c) for c in range(channels)], np.int64)
+    steps = tuple((*reference, *_pool(layout, channels, c)) for c in range(channels))
+    blank = Predictor(layout, steps, means, np.zeros(0, np.int32), low, high)
+    if channels > 1:
+        blank = replace(blank, steps=_choose(samples, blank, total))
+    return replace(blank, weights=_weights(samples, blank))
+
+
+def _median(samples: Sequence[Sample], channels: int, channel: int) -> int:
+    values = [s.q.reshape(-1, channels)[:, channel][s.coded.reshape(-1, channels)[:, channel]] for s in samples]
+    known = np.concatenate(values)
+    return int(np.median(known[:: max(1, len(known) // 100_000)])) if len(known) else 0
+
+
+def _pool(layout: Layout, channels: int, channel: int) -> list[Step]:
+    return channel_steps(layout.depth, channels, channel) if channels > 1 else spatial_steps(layout.depth)
+
+
+def _collect(samples: Sequence[Sample], blank: Predictor) -> tuple[Array, Array, Array]:
+    """Regressors float64 [n, K], targets [n] and groups int64 [n] = set * C + channel, at random places."""
+    rng = np.random.default_rng(0)
+    share = min(1.0, FIT_VALUES / sum(s.q.size for s in samples))
+    width = max(len(channel) for channel in blank.steps)
+    found = []
+    for s in samples:
+        take = rng.random(s.q.size) < share
+        room = int(take.sum())
+        steps, target, group = np.empty((room, width)), np.empty(room), np.empty(room, np.int64)
+        flat = s.q.reshape(-1) if s.reference is None else np.concatenate([s.q.reshape(-1), s.reference.reshape(-1)])
+        near = stencil(blank, s.q.shape)
+        n = kernel.regressors(flat, s.coded.reshape(-1), take, near, blank.means, steps, target, group)
+        found.append((steps[:n], target[:n], group[:n]))
+    return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
+
+
+def _choose(samples: Sequence[Sample], blank: Predictor, total: int) -> tuple[tuple[Step, ...], ...]:
+    """For each channel the few neighbours that pay, best first (forward selection by the sweep operator)."""
+    steps, target, group = _collect(samples, blank)
+    channels = len(blank.steps)
+    chosen: list[tuple[Step, ...]] = []
+    for c, mine in enumerate(_members(group % channels, channels)):
+        pool = blank.steps[c]
+        values = steps[mine][:, : len(pool)]
+        values[:, 1:] += values[:, :1]  # differences from the first neighbour, back to values
+        order = _forward(values, target[mine], total / channels)
+        chosen.append(tuple(pool[k] for k in order) or pool[:1])
+    return tuple(chosen)
+
+
+def _forward(values: Array, target: Array, weight: float) -> list[int]:
+    """Columns of ``values`` in the order in which they lower the squared error of ``target`` most, while that pays."""
+    if len(target) < 50:
+        return []
+    table = np.column_stack([values, target])
+    table = table - table.mean(0)
+    gram = table.T @ table
+    scale = np.diag(gram).copy()
+    order: list[int] = []
+    while len(order) < _CHOSEN:
+        spread = np.diag(gram)[:-1]
+        usable = spread > 1e-9 * scale[:-1] + 1e-12
+        usable[order] = False
+        gain = np.where(usable, gram[:-1, -1] ** 2 / np.where(usable, spread, 1.0), 0.0)
+        k, left = int(gain.argmax()), float(gram[-1, -1])
+        if left <= 1e-9 * scale[-1] or gain[k] <= 0:
+            break
+        saved = -0.5 * weight * math.log2(max(1.0 - gain[k] / left, 1e-12))
+        if saved < 32.0:
+            break
+        order.append(k)
+        gram = _sweep(gram, k)
+    return order
+
+
+def _sweep(gram: Array, k: int) -> Array:
+    """Take column ``k`` out of all others (Goodnight 1979)."""
+    return gram - np.outer(gram[:, k], gram[k]) / gram[k, k]
+
+
+def _weights(samples: Sequence[Sample], blank: Predictor) -> Array:
+    """int32 [8, C, K + 1] weights by iterated, weighted least squares.
+
+    Each squared error is divided by the local activity, which brings the fit close to least code length: a residual
+    matters in proportion to its own scale.
+    """
+    steps, target, group = _collect(samples, blank)
+    channels, width = len(blank.steps), steps.shape[1]
+    weights = np.zeros((_SETS * channels, width + 1))
+    weights[:, 0] = 1.0
+    near = np.abs(steps[:, 1:]).mean(1) if width > 1 else np.ones(len(steps))
+    scale = near + 0.3
+    emphasis = 1.0 / np.maximum(scale, np.percentile(scale, 5) + 0.05) if len(scale) else scale
+    members = _members(group, _SETS * channels)
+    enough = np.array([len(mine) >= 4 * width for mine in members]).reshape(_SETS, channels)
+    for _ in range(3):
+        for g, mine in enumerate(members):
+            if enough.flat[g]:
+                weights[g] = _least_squares(steps[mine], target[mine], emphasis[mine])
+        error = np.abs(target - np.einsum("nk,nk->n", steps, weights[group, :-1]) - weights[group, -1])
+        emphasis = 1.0 / np.sqrt((error + scale) * scale)
+    weights = weights.reshape(_SETS, channels, width + 1)
+    usual = np.bincount(group // channels, minlength=_SETS).argmax()
+    weights = np.where(enough[..., None], weights, weights[usual])
+    return _quantize(weights, steps, target, group)
+
+
+def _members(group: Array, many: int) -> list[Array]:
+    """Indices of each group's members."""
+    order = np.argsort(group, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(group, minlength=many))[:-1])
+
+
+def _least_squares(steps: Array, target: Array, emphasis: Array) -> Array:
+    """Ridge regression around the prediction "as the first neighbour"; the last weight is a constant."""
+    table = np.column_stack([steps, np.ones(len(steps))]) * emphasis[:, None]
+    gram = table.T @ table
+    prior = np.zeros(len(gram))
+    prior[0] = 1.0
+    ridge = 1e-7 * np.trace(gram) / len(gram) + 1e-3 * float(np.square(emphasis).sum()) / len(gram)
+    rest = target * emphasis - table @ prior
+    weights = prior + np.linalg.lstsq(gram + ridge * np.eye(len(gram)), table.T @ rest, rcond=None)[0]
+    if abs(weights[0] - 1.0) < 2.0**-9:  # a level kept exactly needs no precision for the rest of its range
+        gram, table = gram[1:, 1:], table[:, 1:]
+        solved = np.linalg.lstsq(gram + ridge * np.eye(len(gram)), table.T @ rest, rcond=None)[0]
+        weights = np.concatenate([[1.0], solved])
+    return weights
+
+
+def _quantize(weights: Array, steps: Array, target: Array, group: Array) -> Array:
+    """To int32 in 1/2^16, as coarse as adds less than a thousandth to the squared error; the constant in 1/2^FRACTION."""
+    one = 1 << kernel.WEIGHT
+    exact = np.clip(weights, -100, 100)
+    flat = exact.reshape(-1, exact.shape[2])
+    error = target - np.einsum("nk,nk->n", steps, flat[group, :-1]) - flat[group, -1]
+    spare = 1e-3 * float(np.median(np.square(error))) + 1e-4 if len(error) else 1.0
+    for drop in (8, 6, 4, 2, 0):
+        grain = 1 << drop
+        rounded = np.rint(exact[..., :-1] * one / grain) * grain
+        change = np.einsum("nk,nk->n", steps, (rounded / one - exact[..., :-1]).reshape(flat[:, :-1].shape)[group])
+        if drop == 0 or float(np.median(np.square(change))) < spare:
+            break
+    constant = np.rint(exact[..., -1:] * (1 << kernel.FRACTION)) * (1 << (kernel.WEIGHT - kernel.FRACTION))
+    return np.concatenate([rounded, np.clip(constant, -(2**30), 2**30)], 2).astype(np.int32)
+
+
+# --- activity -------------------------------------------------------------------------------------------------------
+
+
+def _fit_activity(samples: Sequence[Sample], predictor: Predictor) -> Activity:
+    """Non-negative least squares of the error's size on the neighbours' errors and differences.
+
+    Few channels get weights of their own; many share them and differ by their bias.
+    """
+    channels = len(predictor.steps)
+    width = predictor.weights.shape[2] - 1
+    parts, target, channel = _collect_errors(samples, predictor)
+    of_error = np.zeros((channels, width), np.uint8)
+    of_step = np.zeros((channels, width), np.uint8)
+    bias = np.zeros(channels, np.int32)
+    apart = channels <= 16
+    members = _members(channel, channels) if apart else [slice(None)]
+    for c, mine in enumerate(members):
+        weights = _size_weights(parts[mine], target[mine], width)
+        rows = c if apart else slice(None)
+        of_error[rows], of_step[rows] = weights[:width], weights[width:-1]
+        bias[rows] = int(min(weights[-1], 2**30))
+    if not apart:
+        rest = target - parts @ np.concatenate([of_error[0], of_step[0]]) / (1 << kernel.ACTIVITY)
+        mean = np.bincount(channel, rest, channels) / np.maximum(np.bincount(channel, minlength=channels), 1)
+        bias[:] = np.clip(mean * (1 << kernel.ACTIVITY), -(2**30), 2**30)
+    return Activity(of_error, of_step, bias)
+
+
+def _collect_errors(samples: Sequence[Sample], predictor: Predictor) -> tuple[Array, Array, Array]:
+    rng = np.random.default_rng(1)
+    share = min(1.0, FIT_VALUES / sum(s.q.size for s in samples))
+    width = predictor.weights.shape[2] - 1
+    none = Activity(*(np.zeros((len(predictor.steps), width), np.uint8),) * 2, np.zeros(len(predictor.steps), np.int32))
+    found = []
+    for s in samples:
+        take = rng.random(s.q.size) < share
+        room = int(take.sum())
+        parts, target, channel = np.empty((room, 2 * width)), np.empty(room), np.empty(room, np.int64)
+        flat = s.q.reshape(-1).copy() if s.reference is None else np.concatenate([s.q.ravel(), s.reference.ravel()])
+        near = stencil(predictor, s.q.shape)
+        n = kernel.errors(
+            flat, s.coded.reshape(-1), take, near, plan(predictor, none, _STUMP), parts, target, channel
+        )
+        found.append((parts[:n], target[:n], channel[:n]))
+    return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
+
+
+def _size_weights(parts: Array, target: Array, width: int) -> Array:
+    """Weights [2K + 1] in 1/2^7, the last the bias; iterated so that relative errors count."""
+    if not len(target):
+        return np.zeros(2 * width + 1)
+    table = np.column_stack([parts, np.full(len(parts), float(1 << kernel.FRACTION))])
+    guess = parts.mean(1) + 4.0
+    weights = np.zeros(table.shape[1])
+    for _ in range(3):
+        scaled = table / guess[:, None]
+        gram = scaled.T @ scaled
+        gram += np.eye(len(gram)) * 1e-9 * np.trace(gram)
+        weights = _non_negative(gram, scaled.T @ (target / guess), 100)
+        guess = table @ weights + 2.0
+    weights = np.rint(weights * (1 << kernel.ACTIVITY))
+    weights[:-1] = np.clip(weights[:-1], 0, 255)
+    weights[-1] *= 1 << kernel.FRACTION
+    return weights
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _non_negative(gram: Array, moment: Array, rounds: int) -> Array:
+    """Minimise x'Gx/2 - m'x over x >= 0 by coordinate descent."""
+    x = np.zeros(moment.size)
+    for _ in range(rounds):
+        for j in range(moment.size):
+            if gram[j, j] > 0:
+                x[j] = max(0.0, x[j] + (moment[j] - (gram[j] * x).sum()) / gram[j, j])
+    return x
+
+
+# --- contexts -------------------------------------------------------------------------------------------------------
+
+
+def _fit_tree(samples: Sequence[Sample], predictor: Predictor, activity: Activity, total: int) -> Tree:
+    rng = np.random.default_rng(2)
+    share = min(1.0, TREE_VALUES / sum(s.q.size for s in samples))
+    features, tokens = [], []
+    for s in samples:
+        folded, _, described = describe(predictor, activity, _STUMP, s.q, s.coded, s.reference, features=True)
+        keep = rng.random(len(folded)) < share
+        features.append(described[keep])
+        tokens.append(kernel.tokens(folded[keep]))
+    seen = sum(len(part) for part in tokens)
+    if not seen:
+        return _STUMP
+    return grow(np.concatenate(features), np.concatenate(tokens), total / seen, MOST_TABLES)
+

@@ -1,0 +1,379 @@
+"""The compiled loops: predict a value from its neighbours, choose its table, code it.
+
+    neighbours ──► prediction (fixed point) ──► residual ──► token ┐
+        │                                                          ├─► rANS
+        └──► activity, phase, position ... ──► tree ──► table ─────┘
+
+Everything is int64 with wrap-around, so both directions and every machine agree to the bit. Predictions carry
+FRACTION bits below the point: at loose bounds most residuals are 0 and the fraction says which way the rest go.
+Residuals are mirrored where the fraction is negative, which halves the contexts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from aecompress.entropy.rans import advance, first_state, get_bits, symbol_at, symbol_of, word_at
+from aecompress.entropy.tokens import bit_length, raw_width, token_floor, token_of, unzigzag, zigzag
+from aecompress.spec import Array
+
+#: Bits below the point of predictions and errors.
+FRACTION = 4
+
+#: Bits below the point of prediction weights and of activity weights.
+WEIGHT = 16
+ACTIVITY = 7
+
+#: What a context tree may ask about a value; in this order.
+FEATURES = ("activity", "phase", "channel", "value", "slope", "first error", "second error", "y", "x", "b")
+
+#: Raw bits that follow each token.
+RAW_WIDTHS = np.array([0] * 16 + [(token - 16) // 4 + 2 for token in range(16, 256)], np.int64)
+
+_HALF = np.int64(1 << (FRACTION - 1))
+_ERROR_LIMIT = np.int64(1 << 30)
+_LOW = np.uint64(1 << 31)
+_WORD = np.uint64(32)
+_ESCAPE_BITS = np.int64(8)
+_MIDDLE = np.int64(256)
+
+
+class Stencil(NamedTuple):
+    """Where the neighbours of each position lie; see ``stencil.Geometry``."""
+
+    size: Array  # [5]
+    rows: tuple[Array, Array, Array, Array]  # for each index along a, b, y, x its share of the border class
+    places: tuple[Array, Array, Array]  # for each index along b, y, x where it lies, 0 to 63
+    width: int  # K
+    offsets: Array  # [classes * C * K]
+    sets: Array  # [classes]
+
+
+class Plan(NamedTuple):
+    """What was learned, as the loops want it; see ``coder.plan``.
+
+    Flat arrays: views of rows inside the loops would cost more than the arithmetic.
+    """
+
+    means: Array  # [C]
+    weights: Array  # [8 * C * (K + 1)]
+    low: int
+    high: int
+    terms: Array  # [C * (4 K + 2)]: (neighbour, weight) of errors, -1, the same of differences, -1
+    bias: Array  # [C]
+    shift: int
+    nodes: Array  # [nodes * 3]: feature or -1, threshold, child or table
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def level_of(value: int) -> int:
+    """Four times log2(value / 4 + 1), about: 0, 1, 2, 3, 4, 4, 5, 5, 6, 6 ... of an int64 taken as unsigned.
+
+    Without branches, for which way they would go is as random as the data.
+    """
+    v = min(np.uint64(value), np.uint64(1 << 62)) + np.uint64(4)
+    octave = bit_length(v) - np.int64(3)
+    return octave * np.int64(4) + np.int64((v >> np.uint64(octave)) & np.uint64(3))
+
+
+# These are called for every value: they take few arrays, since each one passed costs a count of references.
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _weigh(q: Array, i: int, offsets: Array, at: int, weights: Array, of: int, width: int, mean: int) -> int:
+    """Weighted sum of the neighbours' differences and the constant, in 1/2^WEIGHT, above ``mean``."""
+    first = q[np.uint64(i + offsets[at])]
+    total = (first - mean) * weights[of] + weights[of + width]
+    for k in range(1, width):
+        step = q[np.uint64(i + offsets[np.uint64(at + k)])] - first
+        total += step * weights[np.uint64(of + k)]
+    return total
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _clamp(total: int, mean: int, low: int, high: int) -> int:
+    """Prediction in 1/2^FRACTION from a sum of ``_weigh``, within the range of the set."""
+    p = (mean << FRACTION) + ((total + np.int64(1 << (WEIGHT - FRACTION - 1))) >> (WEIGHT - FRACTION))
+    return min(max(p, low << FRACTION), high << FRACTION)
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _activity(q: Array, error: Array, i: int, offsets: Array, at: int, terms: Array, term: int) -> int:
+    """Weighted sizes of the neighbours' errors and differences, from the channel's list at ``term``."""
+    total = np.int64(0)
+    first = q[np.uint64(i + offsets[at])]
+    while terms[term] >= 0:
+        neighbour = np.uint64(i + offsets[np.uint64(at + terms[term])])
+        total += np.int64(error[neighbour]) * terms[term + np.uint64(1)]
+        term += np.uint64(2)
+    term += np.uint64(1)
+    while terms[term] >= 0:
+        neighbour = np.uint64(i + offsets[np.uint64(at + terms[term])])
+        total += abs(q[neighbour] - first) * terms[term + np.uint64(1)]
+        term += np.uint64(2)
+    return total
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _slope(difference: int) -> int:
+    """A signed difference as a feature: its level above or below the middle."""
+    down = difference >> np.int64(63)  # 0 or -1
+    return _MIDDLE + ((level_of(abs(difference) << 2) ^ down) - down)
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def table_of(nodes: Array, values: Array) -> int:
+    """Walk the context tree with one value's features; returns the table of the leaf."""
+    node = np.uint64(0)
+    while nodes[node] >= 0:
+        right = values[np.uint64(nodes[node])] > nodes[node + np.uint64(1)]
+        node = np.uint64(nodes[node + np.uint64(2)]) + np.uint64(3) * np.uint64(right)
+    return np.int64(nodes[node + np.uint64(2)])
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def regressors(
+    q: Array,
+    coded: Array,
+    take: Array,
+    near: Stencil,
+    means: Array,
+    steps: Array,
+    target: Array,
+    group: Array,
+) -> int:
+    """Collect what predictions are fitted to: differences, target, (weight set, channel) where ``take`` is set."""
+    i, n = np.int64(0), np.int64(0)
+    for a in range(near.size[0]):
+        for b in range(near.size[1]):
+            for y in range(near.size[2]):
+                for x in range(near.size[3]):
+                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
+                    for c in range(near.size[4]):
+                        at = (row * near.size[4] + c) * near.width
+                        if take[i] and coded[i] and near.offsets[at] != 0:
+                            first = q[i + near.offsets[at]]
+                            steps[n, 0] = first - means[c]
+                            for k in range(1, near.width):
+                                steps[n, k] = q[i + near.offsets[at + k]] - first
+                            target[n] = q[i] - means[c]
+                            group[n] = near.sets[row] * near.size[4] + c
+                            n += 1
+                        i += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def errors(
+    q: Array,
+    coded: Array,
+    take: Array,
+    near: Stencil,
+    plan: Plan,
+    parts: Array,
+    target: Array,
+    channel: Array,
+) -> int:
+    """Collect what the activity is fitted to: neighbours' errors and differences, and the error itself."""
+    error = np.zeros(q.size, np.int32)
+    width = near.width
+    i, n = np.int64(0), np.int64(0)
+    for a in range(near.size[0]):
+        for b in range(near.size[1]):
+            for y in range(near.size[2]):
+                for x in range(near.size[3]):
+                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
+                    for c in range(near.size[4]):
+                        at = (row * near.size[4] + c) * near.width
+                        of = (near.sets[row] * near.size[4] + c) * (near.width + 1)
+                        total = np.int64(0)
+                        if near.offsets[at] != 0:
+                            total = _weigh(q, i, near.offsets, at, plan.weights, of, near.width, plan.means[c])
+                        p = _clamp(total, plan.means[c], plan.low, plan.high)
+                        if not coded[i]:
+                            q[i] = (p + _HALF) >> FRACTION
+                        else:
+                            error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
+                            if take[i]:
+                                if near.offsets[at] != 0:
+                                    for k in range(width):
+                                        neighbour = i + near.offsets[at + k]
+                                        parts[n, k] = error[neighbour]
+                                        parts[n, width + k] = abs(q[neighbour] - q[i + near.offsets[at]])
+                                else:
+                                    parts[n] = 0
+                                target[n] = error[i]
+                                channel[n] = c
+                                n += 1
+                        i += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def residuals(
+    q: Array,
+    coded: Array,
+    near: Stencil,
+    plan: Plan,
+    folded: Array,
+    tables: Array,
+    described: Array,
+) -> int:
+    """Encoder's pass over a block: for each coded value its zigzagged residual, its table and (if ``described`` has
+    room) its features. Values that are not coded are replaced by their prediction. Returns how many were coded."""
+    error = np.zeros(q.size, np.int32)
+    out = np.zeros(len(FEATURES), np.int64)
+    second = min(np.int64(1), near.width - 1)
+    i, n = np.int64(0), np.int64(0)
+    for a in range(near.size[0]):
+        for b in range(near.size[1]):
+            out[9] = near.places[0][b]
+            for y in range(near.size[2]):
+                out[7] = near.places[1][y]
+                for x in range(near.size[3]):
+                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
+                    out[8] = near.places[2][x]
+                    for c in range(near.size[4]):
+                        at = (row * near.size[4] + c) * near.width
+                        of = (near.sets[row] * near.size[4] + c) * (near.width + 1)
+                        total = np.int64(0)
+                        if near.offsets[at] != 0:
+                            total = _weigh(q, i, near.offsets, at, plan.weights, of, near.width, plan.means[c])
+                        p = _clamp(total, plan.means[c], plan.low, plan.high)
+                        whole = (p + _HALF) >> FRACTION
+                        if not coded[i]:
+                            q[i] = whole
+                            i += 1
+                            continue
+                        phase = p - (whole << FRACTION)
+                        sign = (phase >> np.int64(63)) | np.int64(1)
+                        activity = plan.bias[c]
+                        out[4] = out[5] = out[6] = 0
+                        if near.offsets[at] != 0:
+                            one = np.uint64(i + near.offsets[at])
+                            two = np.uint64(i + near.offsets[at + second])
+                            activity += _activity(
+                                q, error, i, near.offsets, at, plan.terms, np.uint64(c * (4 * near.width + 2))
+                            )
+                            out[4] = _slope((q[one] - q[two]) * sign)
+                            out[5] = level_of(np.int64(error[one]))
+                            out[6] = level_of(np.int64(error[two]))
+                        out[0] = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
+                        out[1] = phase * sign
+                        out[2] = c
+                        out[3] = min(max((whole - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
+                        if described.shape[0]:
+                            for f in range(len(FEATURES)):
+                                described[n, f] = out[f]
+                        folded[n] = zigzag((q[i] - whole) * sign)
+                        tables[n] = table_of(plan.nodes, out)
+                        error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
+                        n += 1
+                        i += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def restore(
+    q: Array,
+    coded: Array,
+    near: Stencil,
+    plan: Plan,
+    words: Array,
+    raw: Array,
+    lookup: Array,
+    cumulative: Array,
+) -> None:
+    """Decoder's pass: the mirror of ``residuals`` with the entropy decoder in its loop; fills ``q``."""
+    error = np.zeros(q.size, np.int32)
+    out = np.zeros(len(FEATURES), np.int64)
+    second = min(np.int64(1), near.width - 1)
+    escape = np.int64(cumulative.shape[1] - 2)
+    state = first_state(words, 0)
+    word, bit = np.int64(2), np.int64(0)
+    i = np.int64(0)
+    for a in range(near.size[0]):
+        for b in range(near.size[1]):
+            out[9] = near.places[0][b]
+            for y in range(near.size[2]):
+                out[7] = near.places[1][y]
+                for x in range(near.size[3]):
+                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
+                    out[8] = near.places[2][x]
+                    for c in range(near.size[4]):
+                        at = (row * near.size[4] + c) * near.width
+                        of = (near.sets[row] * near.size[4] + c) * (near.width + 1)
+                        total = np.int64(0)
+                        if near.offsets[at] != 0:
+                            total = _weigh(q, i, near.offsets, at, plan.weights, of, near.width, plan.means[c])
+                        p = _clamp(total, plan.means[c], plan.low, plan.high)
+                        whole = (p + _HALF) >> FRACTION
+                        if not coded[i]:
+                            q[i] = whole
+                            i += 1
+                            continue
+                        phase = p - (whole << FRACTION)
+                        sign = (phase >> np.int64(63)) | np.int64(1)
+                        activity = plan.bias[c]
+                        out[4] = out[5] = out[6] = 0
+                        if near.offsets[at] != 0:
+                            one = np.uint64(i + near.offsets[at])
+                            two = np.uint64(i + near.offsets[at + second])
+                            activity += _activity(
+                                q, error, i, near.offsets, at, plan.terms, np.uint64(c * (4 * near.width + 2))
+                            )
+                            out[4] = _slope((q[one] - q[two]) * sign)
+                            out[5] = level_of(np.int64(error[one]))
+                            out[6] = level_of(np.int64(error[two]))
+                        out[0] = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
+                        out[1] = phase * sign
+                        out[2] = c
+                        out[3] = min(max((whole - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
+                        table = table_of(plan.nodes, out)
+                        token = symbol_at(state, lookup, cumulative, table)
+                        state = advance(state, cumulative, table, token)
+                        if state < _LOW:
+                            state = (state << _WORD) | word_at(words, word)
+                            word += 1
+                        if token == escape:
+                            token = np.int64(get_bits(raw, bit, _ESCAPE_BITS))
+                            bit += _ESCAPE_BITS
+                        width = raw_width(token)
+                        u = token_floor(token)
+                        if width:
+                            u += get_bits(raw, bit, width)
+                            bit += width
+                        q[i] = whole + unzigzag(u) * sign
+                        error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
+                        i += 1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def tokens(folded: Array) -> Array:
+    """uint8 token of each zigzagged residual."""
+    out = np.empty(folded.size, np.uint8)
+    for i in range(folded.size):
+        out[i] = token_of(folded[i])
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def symbols(folded: Array, tables: Array, cumulative: Array) -> Array:
+    """uint16 symbol of each zigzagged residual in its table: its token or the escape."""
+    escape = np.int64(cumulative.shape[1] - 2)
+    out = np.empty(folded.size, np.uint16)
+    for i in range(folded.size):
+        out[i] = symbol_of(token_of(folded[i]), tables[i], cumulative, escape)
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def counts(folded: Array, tables: Array, many: int) -> Array:
+    """int64 [many, 256]: how often each table met each token."""
+    out = np.zeros((many, 256), np.int64)
+    for i in range(folded.size):
+        out[tables[i], token_of(folded[i])] += 1
+    return out

@@ -1,0 +1,1 @@
+"""Symbols to payload and back: tokens, frequency tables and interleaved rANS."""

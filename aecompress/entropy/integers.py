@@ -1,0 +1,115 @@
+"""Any array of integers to bytes and back, by delta, byte planes and zstd: the simple way.
+
+It serves what is small or odd (model arrays, maps of special values) and is the plain candidate that the learned
+coders have to beat: quantise + delta + zstd.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+
+import numpy as np
+import zstandard
+
+from aecompress.errors import CorruptError
+from aecompress.spec import MAX_AXES, Array
+
+_TYPES = ["i1", "i2", "i4", "i8"]
+
+# header: delta axis + 1 (0 = none), itemsize index, byte planes?, number of axes; then the axes; then the low value
+_HEAD = struct.Struct("<BBBB")
+_AXIS = struct.Struct("<Q")
+_LOW = struct.Struct("<q")
+
+#: zstd level for what is kept, and for quick trials.
+THOROUGH, QUICK = 19, 3
+
+
+def encode(values: Array, *, level: int = THOROUGH, axes: tuple[int, ...] | None = None) -> bytes:
+    """The smallest of: no delta or a delta along one of ``axes`` (default all), with and without byte planes.
+
+    ``values`` is an integer array of up to 8 axes that fits int64; differences wrap around.
+    """
+    values = np.ascontiguousarray(values, np.int64)
+    tried: list[int | None] = [None, *(range(values.ndim) if axes is None else axes)]
+    return min((candidate for axis in tried for candidate in _layouts(values, axis, level)), key=len)
+
+
+def best_axis(values: Array) -> int | None:
+    """The axis along which differences compress best, or None for the values themselves, by a quick trial."""
+    tried: list[int | None] = [None, *range(values.ndim)]
+    values = np.ascontiguousarray(values, np.int64)
+    return min(tried, key=lambda axis: min(map(len, _layouts(values, axis, QUICK))))
+
+
+def decode(data: bytes, *, most: int = 1 << 34) -> Array:
+    """Back to int64, shape included. Raises CorruptError on damage or more than ``most`` values."""
+    try:
+        delta, item, planes, ndim = _HEAD.unpack_from(data)
+        at = _HEAD.size
+        shape = tuple(_AXIS.unpack_from(data, at + i * _AXIS.size)[0] for i in range(ndim))
+        (low,) = _LOW.unpack_from(data, at + ndim * _AXIS.size)
+        body = data[at + ndim * _AXIS.size + _LOW.size :]
+    except struct.error as err:
+        raise CorruptError("A stream of integers is cut short; the file is damaged.") from err
+    count = math.prod(shape)
+    if ndim > MAX_AXES or item >= len(_TYPES) or delta > ndim or planes > 1 or count > most:
+        raise CorruptError("A stream of integers has an impossible header; the file is damaged.")
+    dtype = np.dtype("<" + _TYPES[item])
+    raw = np.frombuffer(inflate(body, count * dtype.itemsize), np.uint8)
+    if planes:
+        raw = np.ascontiguousarray(raw.reshape(dtype.itemsize, count).T).reshape(-1)
+    values = raw.view(dtype).astype(np.int64) + np.int64(low)
+    values = values.reshape(shape)
+    return np.cumsum(values, axis=delta - 1, dtype=np.int64) if delta else values
+
+
+def _layouts(values: Array, axis: int | None, level: int) -> list[bytes]:
+    """``values`` with a delta along ``axis``, as plain numbers and as byte planes."""
+    if axis is not None:
+        with np.errstate(over="ignore"):
+            values = np.diff(values, axis=axis, prepend=np.int64(0))
+    narrow, item, low = _narrow(values)
+    shape = b"".join(_AXIS.pack(n) for n in values.shape)
+    found = []
+    for planes in range(2 if item else 1):
+        body = narrow.reshape(-1).view(np.uint8)
+        if planes:
+            body = np.ascontiguousarray(body.reshape(-1, narrow.itemsize).T)
+        start = _HEAD.pack(0 if axis is None else axis + 1, item, planes, values.ndim) + shape + _LOW.pack(low)
+        found.append(start + deflate(body.tobytes(), level))
+    return found
+
+
+def _narrow(values: Array) -> tuple[Array, int, int]:
+    """The narrowest signed type that holds ``values`` less a constant: (array, type index, constant)."""
+    if not values.size:
+        return values.astype("<i1"), 0, 0
+    least, greatest = int(values.min()), int(values.max())
+    for item, bits in enumerate((8, 16, 32)):
+        half = 1 << (bits - 1)
+        if -half <= least and greatest < half:
+            return values.astype("<" + _TYPES[item]), item, 0
+        if greatest - least < 2 * half:
+            low = least + half
+            return (values - np.int64(low)).astype("<" + _TYPES[item]), item, low
+    return values.astype("<i8"), 3, 0
+
+
+def deflate(data: bytes, level: int) -> bytes:
+    """One zstd frame without checksum (payloads carry their own)."""
+    return bytes(zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=False).compress(data))
+
+
+def inflate(body: bytes, size: int) -> bytes:
+    """Exactly ``size`` bytes from one zstd frame. Raises CorruptError if it holds fewer or more."""
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(body) as reader:
+            data = reader.read(size)
+            more = reader.read(1)
+    except zstandard.ZstdError as err:
+        raise CorruptError("A zstd stream does not decode; the file is damaged.") from err
+    if len(data) != size or more:
+        raise CorruptError("A zstd stream holds another number of bytes than announced; the file is damaged.")
+    return bytes(data)

@@ -1,0 +1,223 @@
+"""Range asymmetric numeral systems (Duda 2013) with 64-bit states and 32-bit words, compiled.
+
+A state x lies in [2^31, 2^63). Symbols are encoded last to first and decoded first to last; table frequencies sum to
+2^16. Several interleaved states let the processor work on several symbols at once where contexts are known up front;
+the context coder keeps one, since each of its contexts waits for the symbol before.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from aecompress.entropy.tables import LOOKUP_BITS, PRECISION, Tables
+from aecompress.entropy.tokens import raw_width, token_floor, token_of, unzigzag, zigzag
+from aecompress.errors import CorruptError
+from aecompress.spec import Array
+
+#: Interleaved states where all contexts are known before decoding.
+LANES = 4
+
+_LOW = np.uint64(1 << 31)
+_WORD = np.uint64(32)
+_PRECISION = np.uint64(PRECISION)
+_MASK = np.uint64((1 << PRECISION) - 1)
+_ROOM = np.uint64(63 - PRECISION)
+_TOP = np.uint64(PRECISION - LOOKUP_BITS)
+_ESCAPE_BITS = np.int64(8)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def encode_symbols(symbols: Array, contexts: Array, cumulative: Array, lanes: int) -> Array:
+    """uint32 words that decode to ``symbols`` [n] with table ``contexts`` [n]: the states first, then the stream."""
+    n = symbols.size
+    words = np.empty(n // 2 + 2 * lanes + 8, np.uint32)
+    at = words.size
+    state = np.full(lanes, _LOW, np.uint64)
+    for i in range(n - 1, -1, -1):
+        lane = i % lanes
+        start = np.uint64(cumulative[contexts[i], symbols[i]])
+        frequency = np.uint64(cumulative[contexts[i], symbols[i] + 1]) - start
+        x = state[lane]
+        if x >= frequency << _ROOM:
+            at -= 1
+            words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
+            x >>= _WORD
+        state[lane] = ((x // frequency) << _PRECISION) + x % frequency + start
+    for lane in range(lanes - 1, -1, -1):
+        at -= 2
+        words[at] = np.uint32(state[lane] & np.uint64(0xFFFFFFFF))
+        words[at + 1] = np.uint32(state[lane] >> _WORD)
+    return words[at:].copy()
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def symbol_at(x: int, lookup: Array, cumulative: Array, table: int) -> int:
+    """The symbol that owns the slot of state ``x``."""
+    slot = x & _MASK
+    s = np.int64(lookup[table, np.int64(slot >> _TOP)])
+    while np.uint64(cumulative[table, s + 1]) <= slot:
+        s += 1
+    return s
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def advance(x: int, cumulative: Array, table: int, s: int) -> int:
+    """The state after symbol ``s`` was taken from it, before renormalisation."""
+    start = np.uint64(cumulative[table, s])
+    return (np.uint64(cumulative[table, s + 1]) - start) * (x >> _PRECISION) + (x & _MASK) - start
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def word_at(words: Array, at: int) -> int:
+    """A word of the stream, 0 behind its end: damaged streams decode to something and fail their checksum."""
+    return np.uint64(words[at]) if at < words.size else np.uint64(0)
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def first_state(words: Array, lane: int) -> int:
+    return word_at(words, 2 * lane) | (word_at(words, 2 * lane + 1) << _WORD)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def decode_symbols(words: Array, contexts: Array, lookup: Array, cumulative: Array, lanes: int) -> Array:
+    """The uint16 symbols [n] that ``encode_symbols`` was given."""
+    out = np.empty(contexts.size, np.uint16)
+    state = np.empty(lanes, np.uint64)
+    for lane in range(lanes):
+        state[lane] = first_state(words, lane)
+    at = 2 * lanes
+    for i in range(contexts.size):
+        lane = i % lanes
+        table = np.int64(contexts[i])
+        s = symbol_at(state[lane], lookup, cumulative, table)
+        out[i] = s
+        x = advance(state[lane], cumulative, table, s)
+        if x < _LOW:
+            x = (x << _WORD) | word_at(words, at)
+            at += 1
+        state[lane] = x
+    return out
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def symbol_of(token: int, table: int, cumulative: Array, escape: int) -> int:
+    """The token itself, or the escape where the table does not know it."""
+    if token < escape and cumulative[table, token + 1] > cumulative[table, token]:
+        return np.int64(token)
+    return np.int64(escape)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def encode_raw(values: Array, symbols: Array, escape: int) -> Array:
+    """uint32 words of the raw bits of ``values`` (zigzagged uint64), tokens of escaped symbols first."""
+    bits = np.int64(0)
+    for i in range(values.size):
+        if symbols[i] >= 16:
+            bits += raw_width(token_of(values[i])) + (_ESCAPE_BITS if symbols[i] == escape else np.int64(0))
+        elif symbols[i] == escape:
+            bits += _ESCAPE_BITS + raw_width(token_of(values[i]))
+    words = np.zeros(bits // 32 + 1, np.uint32)
+    at = np.int64(0)
+    for i in range(values.size):
+        if symbols[i] < 16 and symbols[i] != escape:
+            continue
+        token = token_of(values[i])
+        if symbols[i] == escape:
+            at = _put(words, at, np.uint64(token), _ESCAPE_BITS)
+        at = _put(words, at, values[i] - token_floor(token), raw_width(token))
+    return words
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def _put(words: Array, at: int, value: int, width: int) -> int:
+    """Write ``width`` bits at bit ``at``, least significant first; returns the bit behind them."""
+    done = np.int64(0)
+    while done < width:
+        word, used = at >> 5, at & 31
+        take = min(np.int64(32) - used, width - done)
+        part = (value >> np.uint64(done)) & ((np.uint64(1) << np.uint64(take)) - np.uint64(1))
+        words[word] |= np.uint32(part << np.uint64(used))
+        at += take
+        done += take
+    return at
+
+
+@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
+def get_bits(words: Array, at: int, width: int) -> int:
+    """Read ``width`` bits at bit ``at``, least significant first."""
+    value = np.uint64(0)
+    done = np.int64(0)
+    while done < width:
+        word, used = at >> 5, at & 31
+        take = min(np.int64(32) - used, width - done)
+        part = (word_at(words, word) >> np.uint64(used)) & ((np.uint64(1) << np.uint64(take)) - np.uint64(1))
+        value |= part << np.uint64(done)
+        at += take
+        done += take
+    return value
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _to_symbols(values: Array, contexts: Array, cumulative: Array, escape: int) -> tuple[Array, Array]:
+    """Zigzagged values uint64 [n] and symbols uint16 [n] of int64 ``values``."""
+    folded = np.empty(values.size, np.uint64)
+    symbols = np.empty(values.size, np.uint16)
+    for i in range(values.size):
+        folded[i] = zigzag(values[i])
+        symbols[i] = symbol_of(token_of(folded[i]), contexts[i], cumulative, escape)
+    return folded, symbols
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _from_symbols(symbols: Array, raw: Array, escape: int) -> Array:
+    """int64 values of symbols and raw bits."""
+    out = np.empty(symbols.size, np.int64)
+    at = np.int64(0)
+    for i in range(symbols.size):
+        token = np.int64(symbols[i])
+        if token == escape:
+            token = np.int64(get_bits(raw, at, _ESCAPE_BITS))
+            at += _ESCAPE_BITS
+        width = raw_width(token)
+        out[i] = unzigzag(token_floor(token) + get_bits(raw, at, width))
+        at += width
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def tokens(values: Array) -> Array:
+    """uint8 token of each of int64 ``values``."""
+    out = np.empty(values.size, np.uint8)
+    for i in range(values.size):
+        out[i] = token_of(zigzag(values[i]))
+    return out
+
+
+def join(coded: Array, raw: Array) -> bytes:
+    """One stream of the entropy-coded words and the raw words: a count of the first, then both."""
+    return np.concatenate([np.array([coded.size], "<u4"), coded.astype("<u4"), raw.astype("<u4")]).tobytes()
+
+
+def split(data: bytes) -> tuple[Array, Array]:
+    """Undo ``join``. Raises CorruptError if the count does not fit the stream."""
+    if len(data) < 4 or len(data) % 4:
+        raise CorruptError("A coded stream is cut short; the file is damaged.")
+    words = np.frombuffer(data, "<u4").astype(np.uint32)
+    if words[0] > words.size - 1:
+        raise CorruptError("A coded stream announces more words than it has; the file is damaged.")
+    return words[1 : 1 + int(words[0])], words[1 + int(words[0]) :]
+
+
+def encode(values: Array, contexts: Array, tables: Tables) -> bytes:
+    """int64 ``values`` [n], each with table ``contexts`` uint16 [n], as one stream."""
+    folded, symbols = _to_symbols(values, contexts, tables.cumulative, tables.escape)
+    coded = encode_symbols(symbols, contexts, tables.cumulative, LANES)
+    return join(coded, encode_raw(folded, symbols, tables.escape))
+
+
+def decode(data: bytes, contexts: Array, tables: Tables) -> Array:
+    """The int64 values [n] of a stream; ``contexts`` as they were encoded."""
+    coded, raw = split(data)
+    symbols = decode_symbols(coded, contexts, tables.lookup, tables.cumulative, LANES)
+    return _from_symbols(symbols, raw, tables.escape)

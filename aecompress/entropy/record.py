@@ -1,0 +1,75 @@
+"""A record: a sequence of small integer arrays in one compressed string.
+
+Each array is its number of axes, its sizes and its values, all as zigzagged variable-length integers (seven bits a
+byte, least significant first); the whole is one zstd frame. It suits the many short arrays of a model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import zstandard
+
+from aecompress.errors import CorruptError
+from aecompress.spec import MAX_AXES, Array
+
+#: A record holds less than this, which bounds what a damaged one can ask for.
+MOST_BYTES = 1 << 28
+
+
+def pack(arrays: Sequence[Array | int]) -> bytes:
+    """Arrays of integers that fit int64 to bytes."""
+    out = bytearray()
+    for array in arrays:
+        values = np.asarray(array, np.int64)
+        _write(out, [values.ndim, *values.shape, *values.reshape(-1).tolist()])
+    return bytes(zstandard.ZstdCompressor(level=19, write_checksum=False).compress(bytes(out)))
+
+
+def unpack(data: bytes) -> list[Array]:
+    """The int64 arrays of a record. Raises CorruptError if it is damaged."""
+    try:
+        size = zstandard.frame_content_size(data)
+        if not 0 <= size <= MOST_BYTES:
+            raise CorruptError("A record of the model has an impossible size; the file is damaged.")
+        numbers = _read(zstandard.ZstdDecompressor().decompress(data, max_output_size=MOST_BYTES))
+        return list(_arrays(numbers))
+    except (zstandard.ZstdError, StopIteration, RuntimeError) as err:
+        raise CorruptError("A record of the model does not decode; the file is damaged.") from err
+
+
+def _arrays(numbers: Iterator[int]) -> Iterator[Array]:
+    for ndim in numbers:
+        if not 0 <= ndim <= MAX_AXES:
+            raise CorruptError("A record of the model has an impossible shape; the file is damaged.")
+        shape = [next(numbers) for _ in range(ndim)]
+        count = math.prod(shape)
+        if min(shape, default=0) < 0 or count > MOST_BYTES:
+            raise CorruptError("A record of the model has an impossible shape; the file is damaged.")
+        values = np.fromiter((next(numbers) for _ in range(count)), np.int64, count)
+        yield values.reshape(shape)
+
+
+def _write(out: bytearray, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        u = (number << 1) ^ (number >> 63)
+        while u > 127:
+            out.append(u & 127 | 128)
+            u >>= 7
+        out.append(u)
+
+
+def _read(data: bytes) -> Iterator[int]:
+    u, shift = 0, 0
+    for byte in data:
+        u |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            if u >= 1 << 64:
+                raise CorruptError("A record of the model holds a number of more than 64 bits; the file is damaged.")
+            yield (u >> 1) ^ -(u & 1)
+            u, shift = 0, 0
+        elif shift > 63:
+            raise CorruptError("A record of the model holds a number of more than 64 bits; the file is damaged.")

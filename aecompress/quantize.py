@@ -1,0 +1,160 @@
+"""Values to lattice integers and back, within a bound.
+
+A lattice cuts the value axis into cells; every value of a cell comes back as the cell's middle.
+
+* ``FloatLattice``: any dtype, cells of width ``step``; x_hat = q * step, one correctly rounded product in float64.
+* ``IntegerLattice``: integers, cells of an odd whole width; step 1 is lossless.
+* ``BitLattice``: floats without loss; q is the bit pattern, ordered as the values are.
+
+The bound is promised for what comes back in the user's dtype, so ``FloatLattice.quantize`` leaves it to the caller
+to compare ``dequantize(q)`` with the original and to keep aside what does not hold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from aecompress.spec import Array
+
+#: Lattice integers stay below this, which leaves the context coder room for its arithmetic.
+LIMIT = 1 << 55
+
+#: Low bits that are kept apart when 64-bit values do not fit the limit.
+WIDE_BITS = 16
+
+
+class Lattice(Protocol):
+    """Both directions of a quantiser."""
+
+    def quantize(self, values: Array) -> Array:
+        """int64 lattice integers of ``values``."""
+        ...
+
+    def dequantize(self, q: Array) -> Array:
+        """Values of lattice integers, in the user's dtype."""
+        ...
+
+
+@dataclass(frozen=True)
+class FloatLattice:
+    """Cells of width ``step``.
+
+    Attributes:
+        dtype: any; integers are rounded to the nearest and clipped to their range.
+        step: float64 scalar, or an array that broadcasts over a block; greater than 0.
+    """
+
+    dtype: np.dtype[Any]
+    step: Array
+
+    def quantize(self, values: Array) -> Array:
+        """Nearest cell; values that are not finite or too large give 0."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = np.rint(values.astype(np.float64) / self.step)
+            fits = np.abs(scaled) < LIMIT  # False for NaN
+        return np.where(fits, scaled, 0.0).astype(np.int64)
+
+    def dequantize(self, q: Array) -> Array:
+        exact = q.astype(np.float64) * self.step
+        if self.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                return np.asarray(exact.astype(self.dtype))
+        return round_to(exact, self.dtype)
+
+
+@dataclass(frozen=True)
+class IntegerLattice:
+    """Cells of an odd whole width over an integer or bool dtype.
+
+    Attributes:
+        dtype: the integer dtype, or bool.
+        step: int64 scalar or array that broadcasts over a block: 2 e + 1 for a bound of e.
+    """
+
+    dtype: np.dtype[Any]
+    step: Array
+
+    def quantize(self, values: Array) -> Array:
+        """Nearest cell, without overflow: floor division, then up if the rest is more than half a cell."""
+        whole = _centred(values)
+        q, rest = np.divmod(whole, self.step)
+        return q + (rest > self.step // 2)
+
+    def dequantize(self, q: Array) -> Array:
+        return _uncentred(q * self.step, self.dtype)
+
+
+@dataclass(frozen=True)
+class BitLattice:
+    """Bit patterns of floats as integers in the order of the values: -NaN < -Inf < -1 < -0.0 < 0.0 < 1 < Inf < NaN."""
+
+    dtype: np.dtype[Any]
+
+    def quantize(self, values: Array) -> Array:
+        bits = values.view(self._integer)
+        # a negative float's magnitude bits count downwards
+        ordered = np.where(bits < 0, bits ^ self._integer.type(np.iinfo(self._integer).max), bits)
+        return ordered.astype(np.int64)
+
+    def dequantize(self, q: Array) -> Array:
+        ordered = q.astype(self._integer)
+        bits = np.where(ordered < 0, ordered ^ self._integer.type(np.iinfo(self._integer).max), ordered)
+        return bits.view(self.dtype)
+
+    @property
+    def _integer(self) -> np.dtype[Any]:
+        return np.dtype(f"i{self.dtype.itemsize}")
+
+
+def round_to(exact: Array, dtype: np.dtype[Any]) -> Array:
+    """float64 values to the nearest integer of ``dtype``, clipped to its range."""
+    if dtype.kind == "b":
+        return exact >= 0.5
+    info = np.iinfo(dtype)
+    # the largest 64-bit integers are no float64; the next float64 below them is
+    top = float(info.max) if info.bits < 64 else np.nextafter(float(info.max), 0.0)
+    return np.asarray(np.clip(np.rint(exact), float(info.min), top).astype(dtype))
+
+
+def _centred(values: Array) -> Array:
+    """Any integer dtype as int64, order kept: uint64 is shifted by 2^63."""
+    if values.dtype == np.uint64:
+        return (values ^ np.uint64(1 << 63)).view(np.int64)
+    return values.astype(np.int64)
+
+
+def _uncentred(whole: Array, dtype: np.dtype[Any]) -> Array:
+    """Undo ``_centred``; what leaves the dtype's range (half a cell beyond its ends) is clipped to it."""
+    if dtype == np.uint64:
+        return whole.view(np.uint64) ^ np.uint64(1 << 63)
+    if dtype == np.int64:
+        return whole
+    if dtype.kind == "b":
+        return whole != 0
+    info = np.iinfo(dtype)
+    return np.clip(whole, info.min, info.max).astype(dtype)
+
+
+def safe_integers(values: Array, step: Array) -> bool:
+    """True if cells of ``step`` around ``values`` stay within int64."""
+    if not values.size or values.dtype.itemsize < 8:
+        return True
+    whole = _centred(values)
+    room = (1 << 62) - 1
+    return int(whole.min()) > -room and int(whole.max()) < room and int(np.max(step)) < room
+
+
+def split_wide(q: Array) -> tuple[Array, Array | None]:
+    """Integers beyond LIMIT as (high part, low 16 bits); others as they are with None."""
+    if not q.size or (int(q.min()) > -LIMIT and int(q.max()) < LIMIT):
+        return q, None
+    return q >> WIDE_BITS, q & ((1 << WIDE_BITS) - 1)
+
+
+def join_wide(high: Array, low: Array | None) -> Array:
+    """Undo ``split_wide``."""
+    return high if low is None else (high << WIDE_BITS) | low
+

@@ -1,0 +1,75 @@
+"""What a pack reports: sizes, errors and times of one archive."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from aecompress.config import Target
+from aecompress.metrics import Distortion
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures of one archive.
+
+    Attributes:
+        rows: rows packed.
+        raw_bytes: bytes before.
+        packed_bytes: bytes of all files of the archive.
+        model_bytes: bytes of the model file among them.
+        ratio: raw_bytes / packed_bytes; None for an empty set.
+        target: what was asked for; ``target_is_default`` if nobody asked.
+        bound: the greatest absolute error the target allows, if it is one number for the whole set.
+        max_abs_error, rmse, psnr: over the finite values; psnr in dB relative to max - min, None where nothing differs.
+        bound_kept: True if every value was checked to lie within the bound; None if the target sets none.
+        model: the kind of model.
+        methods: blocks by the method that coded them.
+        seconds: wall time of the whole pack, of which ``fit_seconds`` went into the model.
+        mb_per_s: raw megabytes (10^6) a second, fit left out.
+        break_even_rows: the number of rows from which the model saves more than it costs against the simple way
+            (the values' bits, delta, zstd); None if it never does, or is not known.
+    """
+
+    rows: int
+    raw_bytes: int
+    packed_bytes: int
+    model_bytes: int
+    ratio: float | None
+    target: Target
+    target_is_default: bool
+    bound: float | None
+    max_abs_error: float
+    rmse: float
+    psnr: float | None
+    bound_kept: bool | None
+    model: str
+    methods: dict[str, int]
+    seconds: float
+    fit_seconds: float
+    mb_per_s: float
+    break_even_rows: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain object: ``target`` as ``{kind, value}``, no NaN or infinity."""
+        data = asdict(self) | {"target": self.target.to_json()}
+        return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in data.items()}
+
+
+def break_even(model_bytes: int, payload_bytes: int, simple_bytes: int, rows: int) -> int | None:
+    """Rows from which model + payload is smaller than the simple way, at the set's bytes a row."""
+    saved = (simple_bytes - payload_bytes) / rows if rows else 0.0
+    return math.ceil(model_bytes / saved) if saved > 0 else None
+
+
+def stored(error: Distortion) -> dict[str, Any]:
+    """A distortion as the manifest keeps it: no infinities."""
+    data = asdict(error)
+    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in data.items()}
+
+
+def restored(data: dict[str, Any]) -> Distortion:
+    """Undo ``stored``."""
+    blank = {"low": math.inf, "high": -math.inf}
+    return Distortion(**{key: blank.get(key, math.inf) if v is None else v for key, v in data.items()})

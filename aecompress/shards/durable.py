@@ -1,0 +1,42 @@
+"""File operations that survive a crash, and what they raise when the disk will not have them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aecompress.errors import DestinationError
+
+
+@contextmanager
+def writing(archive: Path) -> Iterator[None]:
+    """Turn every OSError inside into a DestinationError that says what to do."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+            problem = f"The disk is full while writing {archive}; free some space, then go on with --resume."
+        else:
+            problem = f"{archive} cannot be written: {err.strerror or err}."
+        raise DestinationError(problem) from err
+
+
+def sync(path: Path) -> None:
+    """Wait until the file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` so that after a crash there is all of it or none."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    sync(temporary)
+    os.replace(temporary, path)
+    sync(path.parent)

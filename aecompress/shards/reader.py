@@ -1,0 +1,72 @@
+"""An archive in, blocks out: each file is checked the first time it is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from aecompress.errors import ArchiveError, InputError
+from aecompress.shards.block import Block
+from aecompress.shards.manifest import FileEntry, read_manifest
+
+
+class ShardReader:
+    """Reads one complete archive.
+
+    Attributes:
+        archive: its folder.
+        manifest: what it holds.
+
+    Raises:
+        ArchiveError: it is not an archive, or an unfinished, damaged (CorruptError) or newer one (VersionError).
+    """
+
+    def __init__(self, archive: Path) -> None:
+        self.archive = archive
+        self.manifest = read_manifest(archive)
+        self._checked: set[FileEntry] = set()
+
+    def model(self) -> bytes | None:
+        """The bytes of the model; None if the archive needs none. Raises CorruptError."""
+        entry = self.manifest.model
+        if entry is None:
+            return None
+        self._check(entry)
+        try:
+            return (self.archive / entry.path).read_bytes()
+        except OSError as err:
+            raise ArchiveError(f"{self.archive / entry.path} cannot be read: {err.strerror}.") from err
+
+    def blocks(self, start: int, stop: int) -> Iterator[Block]:
+        """The blocks that overlap rows ``start`` to ``stop``, in order.
+
+        Memory holds one row group at a time; only the parts and row groups needed are read.
+
+        Raises:
+            InputError: not 0 <= start <= stop <= rows.
+            CorruptError: a file is missing or damaged.
+        """
+        from aecompress.shards.part import read_part  # loads pyarrow, which many commands do without
+
+        rows = self.manifest.spec.shape[0]
+        if not 0 <= start <= stop <= rows:
+            raise InputError(f"Rows {start} to {stop} were asked for; the archive has rows 0 to {rows}.")
+        for fragment in self.manifest.fragments:
+            if fragment.start < stop and fragment.stop > start:
+                self._check(fragment)
+                yield from read_part(self.archive / fragment.path, fragment, start, stop)
+
+    def check_files(self) -> None:
+        """Raise CorruptError unless every file of the manifest is there, with the size and the bytes it had."""
+        for entry in self.manifest.files:
+            self._check(entry)
+
+    def _check(self, entry: FileEntry) -> None:
+        if entry not in self._checked:
+            entry.check(self.archive)
+            self._checked.add(entry)
+
+
+def archive_bytes(archive: Path) -> int:
+    """Bytes of all files below the archive: what it takes on disk."""
+    return sum(path.stat().st_size for path in archive.rglob("*") if path.is_file())

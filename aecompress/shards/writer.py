@@ -1,0 +1,222 @@
+"""Blocks in, an archive out: parts are staged, checked and put in place; the manifest comes last."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aecompress.config import Target
+from aecompress.errors import ArchiveError, DestinationError, InputError
+from aecompress.shards.block import Block
+from aecompress.shards.durable import sync, write_durably, writing
+from aecompress.shards.manifest import (
+    BLOCK_FOLDER,
+    MANIFEST,
+    MAX_BLOCK_ROWS,
+    MODEL_FOLDER,
+    FileEntry,
+    Fragment,
+    Manifest,
+)
+from aecompress.shards.sealed import read_sealed, seal, unseal
+from aecompress.shards.staging import SCRATCH, Staging
+from aecompress.spec import ArraySpec
+
+if TYPE_CHECKING:
+    from aecompress.shards.part import PartWriter
+
+#: A part is closed once its blocks reach this many bytes: what an interrupted run packs again at most.
+PART_BYTES = 32 << 20
+
+#: The longest payload: well below the 2 GiB of a Parquet page.
+MAX_PAYLOAD = 1 << 30
+
+
+class ShardWriter:
+    """Writes one archive; made by :meth:`create`.
+
+    The same blocks give the same files, whether in one run or in several.
+
+    Attributes:
+        model: the bytes given to :meth:`save_model`, by this run or by the one it resumes; None if there are none.
+        fragments: the finished parts; after a resume, those found whole.
+    """
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        self._part: PartWriter | None = None
+        self._row = 0
+        self.model: bytes | None = None
+        self.fragments: tuple[Fragment, ...] = ()
+
+    @classmethod
+    def create(cls, archive: Path, *, key: str, force: bool, resume: bool) -> ShardWriter:
+        """Begin an archive, or go on with an unfinished one.
+
+        Args:
+            archive: the folder to write; made if it does not exist.
+            key: a digest of everything that decides the bytes: source, target and settings.
+            force: replace the archive that is there; it stays readable until :meth:`commit`.
+            resume: go on with an unfinished archive of the same key, if there is one.
+
+        Raises:
+            DestinationError: the folder holds an archive, or an unfinished one, and neither ``force`` nor ``resume``
+                allows for it; it was begun with another key; it is no archive at all; or it cannot be written.
+        """
+        with writing(archive):
+            writer = cls(Staging.open(archive, key=key, force=force, resume=resume))
+            writer._load_model()
+            writer._load_fragments()
+        return writer
+
+    @property
+    def next_row(self) -> int:
+        """The first row that is not yet safe in a finished part."""
+        return self.fragments[-1].stop if self.fragments else 0
+
+    def finished(self) -> Iterator[Block]:
+        """The blocks of the finished parts, in row order."""
+        from aecompress.shards.part import read_part
+
+        for fragment in self.fragments:
+            yield from read_part(self._staging.folder / fragment.path, fragment, fragment.start, fragment.stop)
+
+    def save_model(self, data: bytes) -> None:
+        """Stage the model, before the first block."""
+        name = _model_name(data)
+        with writing(self._staging.archive):
+            write_durably(self._staging.folder / MODEL_FOLDER / name, data)
+            self._staging.keep(MODEL_FOLDER, {name})
+        self.model = data
+
+    def scratch(self) -> Path:
+        """A folder for temporary files; gone when the archive is complete, when it is resumed, and after abort."""
+        folder = self._staging.folder / SCRATCH
+        with writing(self._staging.archive):
+            folder.mkdir(exist_ok=True)
+        return folder
+
+    def write(self, block: Block) -> None:
+        """Add the block that follows the last one; the first starts at ``next_row``.
+
+        Raises:
+            InputError: the block is out of order or too large.
+            DestinationError: it cannot be written.
+        """
+        self._check_block(block)
+        with writing(self._staging.archive):
+            self._part = part = self._part or self._open_part()
+            part.write(block)
+            self._row = block.stop
+            if part.size >= PART_BYTES:
+                self._finish_part(part)
+
+    def commit(
+        self, spec: ArraySpec, origin: dict[str, Any], target: Target, block_rows: int, report: dict[str, Any]
+    ) -> Manifest:
+        """Close the last part and put the archive in place, the manifest last.
+
+        Args:
+            spec: the source, with its number of rows.
+            origin, report: JSON objects, kept as they are; finite numbers only.
+            target: what was asked for.
+            block_rows: rows of a block.
+
+        Raises:
+            InputError: the blocks do not hold the rows of ``spec``.
+            DestinationError: the archive cannot be put in place; what is staged can be resumed.
+        """
+        with writing(self._staging.archive):
+            if self._part is not None:
+                self._finish_part(self._part)
+            if self.next_row != spec.rows:
+                raise InputError(f"The source gave {self.next_row} rows, not the {spec.rows} it announced.")
+            manifest = Manifest(spec, origin, target, block_rows, self._model_entry(), self.fragments, report)
+            data = seal(manifest.to_json())
+            self._check_staged(manifest, data)
+            self._staging.install(data)
+        return manifest
+
+    def abort(self) -> None:
+        """Stop: what is finished stays for a resume; if nothing is, the staging folder goes."""
+        with writing(self._staging.archive):
+            if self._part is not None:
+                self._part.abort()
+                self._part = None
+            self._staging.abandon(keep=self.model is not None or bool(self.fragments))
+
+    def _load_model(self) -> None:
+        folder = self._staging.folder / MODEL_FOLDER
+        for path in folder.glob("*.safetensors"):
+            self.model = path.read_bytes()
+            if path.name != _model_name(self.model):
+                raise DestinationError(f"{path} is damaged; use --force without --resume to start again.")
+
+    def _load_fragments(self) -> None:
+        while (fragment := self._read_note(len(self.fragments))) is not None:
+            self.fragments += (fragment,)
+        self._row = self.next_row
+        self._staging.keep(BLOCK_FOLDER, {_part_name(i) for i in range(len(self.fragments))})
+
+    def _read_note(self, index: int) -> Fragment | None:
+        """The finished part of this number; None if it is not there or not whole."""
+        try:
+            fragment = Fragment.from_json(read_sealed(self._note(index)))
+            fragment.check(self._staging.folder)
+        except ArchiveError:
+            return None
+        return fragment
+
+    def _check_block(self, block: Block) -> None:
+        if block.start != self._row or not 1 <= block.rows <= MAX_BLOCK_ROWS:
+            raise InputError(f"A block of {block.rows} rows at row {block.start} came where row {self._row} is next.")
+        if len(block.payload) > MAX_PAYLOAD:
+            raise InputError(
+                f"A block of {block.rows} rows takes {len(block.payload)} bytes; make blocks of fewer rows."
+            )
+
+    def _open_part(self) -> PartWriter:
+        from aecompress.shards.part import PartWriter  # loads pyarrow, which many commands do without
+
+        return PartWriter(self._staging.folder / BLOCK_FOLDER / _part_name(len(self.fragments)))
+
+    def _finish_part(self, part: PartWriter) -> None:
+        """Close the part; it is finished once a note of it, with the checksum of what was written, is on the disk."""
+        part.close()
+        self._part = None
+        sync(part.path)
+        sync(part.path.parent)
+        entry = FileEntry.of(self._staging.folder, f"{BLOCK_FOLDER}/{part.path.name}")
+        start = self.next_row
+        fragment = Fragment(**asdict(entry), start=start, rows=self._row - start, blocks=part.blocks)
+        write_durably(self._note(len(self.fragments)), seal(fragment.to_json()))
+        self.fragments += (fragment,)
+
+    def _note(self, index: int) -> Path:
+        return self._staging.folder / f"part-{index:05d}.json"
+
+    def _model_entry(self) -> FileEntry | None:
+        if self.model is None:
+            return None
+        return FileEntry(
+            f"{MODEL_FOLDER}/{_model_name(self.model)}", len(self.model), hashlib.sha256(self.model).hexdigest()
+        )
+
+    def _check_staged(self, manifest: Manifest, data: bytes) -> None:
+        """Refuse a manifest that no reader would take, or whose files are not there."""
+        Manifest.from_json(unseal(data, self._staging.archive / MANIFEST))
+        for entry in manifest.files:
+            path = self._staging.folder / entry.path
+            if path.stat().st_size != entry.bytes:
+                raise DestinationError(f"{path} was changed while packing; use --force to start again.")
+
+
+def _model_name(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16] + ".safetensors"
+
+
+def _part_name(index: int) -> str:
+    return f"part-{index:05d}.parquet"

@@ -1,0 +1,125 @@
+"""Where arrays come from: files, streams and objects in memory, all read batch by batch.
+
+A new format is one module with ``open_path`` and one line in ``FORMATS``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from aecompress.errors import InputError
+from aecompress.sources.array import open_array
+from aecompress.sources.base import Source
+from aecompress.sources.iterable import open_iterable
+from aecompress.sources.npy import open_stream
+from aecompress.sources.spool import spool
+
+__all__ = ["FORMATS", "Format", "Source", "open_source", "spool"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: how it is recognised, and the module here that reads it, imported when needed.
+
+    Attributes:
+        extensions: in lower case, with the dot.
+        magic: the bytes every file of this format begins with.
+        members: True if a file holds several arrays, chosen as in ``path::member``.
+    """
+
+    module: str
+    extensions: tuple[str, ...]
+    magic: bytes
+    members: bool = False
+
+
+FORMATS = {
+    "npy": Format("npy", (".npy",), b"\x93NUMPY"),
+    "npz": Format("npz", (".npz",), b"PK\x03\x04", members=True),
+    "parquet": Format("parquet", (".parquet", ".pq"), b"PAR1"),
+}
+
+
+def open_source(source: Any, *, format: str | None = None) -> Source:
+    """Open whatever holds rows of arrays.
+
+    Args:
+        source: a path (``path::member`` for npz; ``-`` is standard input as npy), a NumPy array or what turns into
+            one, an iterable of arrays (each a batch [n, *row_shape]), a pyarrow Table, RecordBatch, Dataset or
+            RecordBatchReader, or a Source.
+        format: name of the file format, where neither the extension nor the first bytes of a path tell it.
+
+    Raises:
+        InputError: the source cannot be read, or holds no rows of one dtype and shape.
+    """
+    if isinstance(source, str | Path):
+        return _open_location(str(source), format)
+    if format is not None:
+        raise InputError(f"The format {format!r} was given with a {type(source).__name__}; it goes with a path only.")
+    return source if isinstance(source, Source) else _open_object(source)
+
+
+def _open_object(data: Any) -> Source:
+    if type(data).__module__.partition(".")[0] == "pyarrow":
+        from aecompress.sources.arrow import open_arrow
+
+        return open_arrow(data)
+    if hasattr(data, "__array__"):
+        return open_array(data)
+    if isinstance(data, Iterable) and not isinstance(data, bytes | dict):
+        return open_iterable(data)
+    raise InputError(f"A {type(data).__name__} is no source; give a path, an array, or an iterable of arrays.")
+
+
+def _open_location(location: str, format: str | None) -> Source:
+    if format not in (None, *FORMATS):
+        raise InputError(f"Unknown format {format!r}; use one of {', '.join(FORMATS)}.")
+    if location == "-":
+        if format not in (None, "npy"):
+            raise InputError(f"Standard input is read as npy, not {format}; save it to a file first.")
+        return open_stream(sys.stdin.buffer, "stdin")
+    try:
+        path, member = _split_member(location)
+        return _open_file(path, member, format or _recognise(path))
+    except OSError as err:
+        raise InputError(f"Cannot read {location}: {err.strerror or err}.") from err
+
+
+def _split_member(location: str) -> tuple[Path, str]:
+    if Path(location).exists():
+        return Path(location), ""
+    path, _, member = location.partition("::")
+    return Path(path), member
+
+
+def _recognise(path: Path) -> str:
+    """The format by extension, or else by content; a folder is taken for Parquet part files."""
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError(f"The file {path} is empty.")
+    for name, known in FORMATS.items():
+        if path.suffix.lower() in known.extensions:
+            return name
+    if path.is_dir():
+        return "parquet"
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file; pipe it to standard input and give - as the source.")
+    with path.open("rb") as file:
+        start = file.read(max(len(known.magic) for known in FORMATS.values()))
+    for name, known in FORMATS.items():
+        if start.startswith(known.magic):
+            return name
+    raise InputError(f"{path} is in no known format; the formats are {', '.join(FORMATS)}.")
+
+
+def _open_file(path: Path, member: str, format: str) -> Source:
+    known = FORMATS[format]
+    if member and not known.members:
+        raise InputError(f"{path} is a {format} file, which has no members such as {member!r}; give the path alone.")
+    module = import_module(f"aecompress.sources.{known.module}")
+    source: Source = module.open_path(path, member) if known.members else module.open_path(path)
+    return source

@@ -1,0 +1,95 @@
+"""The npz format: a zip file of npy members, of which one is read."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+import weakref
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from aecompress.errors import InputError
+from aecompress.sources.base import ChunkedSource, SlicedSource, Source
+from aecompress.sources.npy import check_size, read_header, read_rows
+from aecompress.sources.rowfile import RowFile
+from aecompress.spec import Array
+
+# zipfile says RuntimeError for encrypted members and NotImplementedError for unknown compression.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError)
+
+
+def open_path(path: Path, member: str = "") -> Source:
+    """A source over one member of a npz file; the name may be left out where there is only one.
+
+    Raises:
+        InputError: not a npz file, no such member, several members and none chosen, or a damaged one.
+    """
+    info = _choose(path, member)
+    name = f"{path}::{info.filename.removesuffix('.npy')}"
+    with _open_member(path, info) as file:
+        spec, fortran = read_header(file, name)
+        offset = file.tell()
+    check_size(name, spec, info.file_size - offset)
+    origin = {
+        "format": "npz",
+        "member": info.filename.removesuffix(".npy"),
+        "deflated": info.compress_type != zipfile.ZIP_STORED,
+        "fortran": fortran,
+    }
+    if not fortran:
+        return ChunkedSource(name, spec, origin, partial(_chunks, path, info, name))
+    # The first row of a Fortran-ordered member is complete only at its end, and a zip cannot be mapped.
+    extracted = _extract(path, info)
+    source = SlicedSource(name, spec, origin, RowFile(extracted, spec, offset, fortran=True).read)
+    weakref.finalize(source, extracted.unlink, missing_ok=True)
+    return source
+
+
+def _choose(path: Path, member: str) -> zipfile.ZipInfo:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {i.filename.removesuffix(".npy"): i for i in archive.infolist() if i.filename.endswith(".npy")}
+    except _ZIP_ERRORS as err:
+        raise InputError(f"{path} is not a whole npz file; write it anew with numpy.savez.") from err
+    if not members:
+        raise InputError(f"{path} holds no arrays; a npz file has members in npy format.")
+    names = ", ".join(members)
+    if not member and len(members) > 1:
+        raise InputError(f"{path} holds several arrays ({names}); choose one, as in {path}::{next(iter(members))}.")
+    if member and member.removesuffix(".npy") not in members:
+        raise InputError(f"{path} has no array {member!r}; it holds {names}.")
+    return members[member.removesuffix(".npy") or next(iter(members))]
+
+
+@contextmanager
+def _open_member(path: Path, info: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(info) as file:
+            yield file
+    except _ZIP_ERRORS as err:
+        raise InputError(f"{path}::{info.filename} cannot be read ({err}); write the file anew.") from err
+
+
+def _chunks(path: Path, info: zipfile.ZipInfo, name: str, start: int, _rows: int) -> Iterator[Array]:
+    with _open_member(path, info) as file:
+        spec, _ = read_header(file, name)
+        file.seek(start * spec.row_bytes, io.SEEK_CUR)
+        yield from read_rows(file, spec.with_rows(spec.shape[0] - start), name)
+
+
+def _extract(path: Path, info: zipfile.ZipInfo) -> Path:
+    handle, name = tempfile.mkstemp(suffix=".npy")
+    try:
+        with os.fdopen(handle, "wb") as out, _open_member(path, info) as file:
+            shutil.copyfileobj(file, out)
+    except BaseException:
+        os.unlink(name)
+        raise
+    return Path(name)

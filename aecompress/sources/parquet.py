@@ -1,0 +1,76 @@
+"""Parquet: one file, or a folder of part files in the order of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aecompress.errors import InputError
+from aecompress.sources.arrow import arrow_source, skip_rows
+from aecompress.sources.base import Source
+
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Part:
+    path: Path
+    schema: pa.Schema
+    footer: pq.FileMetaData
+
+
+def open_path(path: Path) -> Source:
+    """A source over a Parquet file or a folder of them; names that begin with ``.`` or ``_`` are passed over.
+
+    Raises:
+        InputError: not Parquet, no or differing part files, or columns that do not make rows of one dtype and shape.
+    """
+    parts = [_open_part(file) for file in _part_files(path)]
+    for part in parts:
+        if not part.schema.equals(parts[0].schema):
+            raise InputError(f"{part.path} has other columns than {parts[0].path}; pack them one by one.")
+    rows = sum(part.footer.num_rows for part in parts)
+    return arrow_source(str(path), parts[0].schema, rows, partial(_batches, parts))
+
+
+def _part_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.rglob("*.parquet"))
+    files = [file for file in found if not any(word[0] in "._" for word in file.relative_to(path).parts)]
+    if not files:
+        raise InputError(f"The folder {path} holds no .parquet files; give a file, or the folder of a Parquet set.")
+    return files
+
+
+def _open_part(path: Path) -> _Part:
+    try:
+        with pq.ParquetFile(path) as file:
+            return _Part(path, file.schema_arrow, file.metadata)
+    except (pa.ArrowException, OSError) as err:
+        raise InputError(f"{path} is not a whole Parquet file: {err}") from err
+
+
+def _batches(parts: list[_Part], start: int, rows: int) -> Iterator[pa.RecordBatch]:
+    for part in parts:
+        if start < part.footer.num_rows:
+            yield from _part_batches(part, start, rows)
+        start = max(0, start - part.footer.num_rows)
+
+
+def _part_batches(part: _Part, start: int, rows: int) -> Iterator[pa.RecordBatch]:
+    first = 0
+    while start >= part.footer.row_group(first).num_rows:
+        start -= part.footer.row_group(first).num_rows
+        first += 1
+    groups = list(range(first, part.footer.num_row_groups))
+    # Columns are read through small buffers: a row group may be far larger than a batch.
+    with pq.ParquetFile(
+        part.path, metadata=part.footer, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
+    ) as file:
+        yield from skip_rows(file.iter_batches(batch_size=rows, row_groups=groups), start)

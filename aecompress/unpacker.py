@@ -1,0 +1,54 @@
+"""Unpack: an archive in, rows out.
+
+    ShardReader ─► Model.decompress (workers) ─► batches ─► sink
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aecompress.archive import Archive
+from aecompress.sinks import open_sink
+from aecompress.trainer import Progress, silent
+
+
+def unpack(
+    archive: str | Path | Archive,
+    dest: str | Path,
+    *,
+    rows: tuple[int | None, int | None] = (None, None),
+    force: bool = False,
+    workers: int = 2,
+    progress: Progress = silent,
+) -> int:
+    """Write the rows of an archive to ``dest``: dtype, byte order, shape and order as they came.
+
+    Args:
+        archive: its folder, or an opened one.
+        dest: a path whose extension names the format, or ``-`` for npy on standard output.
+        rows: first row and the one behind the last, as in a slice; None for the ends.
+        force: replace a file that is there.
+        workers: blocks decoded at once.
+        progress: called as progress(phase, share done, facts).
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        ArchiveError: the archive cannot be read or is damaged; nothing is left that looks whole.
+        DestinationError: ``dest`` exists or cannot be written.
+    """
+    opened = archive if isinstance(archive, Archive) else Archive(archive)
+    start, stop, _ = slice(*rows).indices(len(opened))
+    stop = max(start, stop)
+    sink = open_sink(dest, opened.spec.with_rows(stop - start), opened.manifest.origin, force=force)
+    try:
+        done = 0
+        for batch in opened.batches(start, stop, workers=workers):
+            sink.write(batch)
+            done += len(batch)
+            progress("unpack", done / max(stop - start, 1), {"bytes": done * opened.spec.row_bytes})
+        sink.commit()
+    finally:
+        sink.abort()
+    return stop - start

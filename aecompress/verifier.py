@@ -1,0 +1,77 @@
+"""Verify: does an archive decode, and to what it promises?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aecompress.archive import Archive
+from aecompress.errors import VerificationError
+from aecompress.metrics import Distortion, distortion
+from aecompress.sources import open_source
+from aecompress.sources.base import Source
+from aecompress.spec import Array
+from aecompress.trainer import Progress, silent
+
+
+def verify(
+    archive: str | Path,
+    *,
+    against: Any = None,
+    workers: int = 2,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Check every checksum and decode every block; with a source, compare every value with the bound.
+
+    Args:
+        archive: its folder.
+        against: the source it was packed from, as for ``pack``.
+
+    Returns:
+        ``rows``, ``blocks``, and with a source ``max_abs_error``, ``rmse``, ``psnr`` and ``bound_kept``.
+
+    Raises:
+        ArchiveError: a file is missing or damaged.
+        VerificationError: the source has other rows, or a value is further from it than the archive promises.
+    """
+    opened = Archive(archive)
+    opened.check_files()
+    source = None if against is None else _matching(opened, against)
+    batches = None if source is None else source.batches(opened.manifest.block_rows)
+    error, blocks, rows = Distortion(), 0, len(opened)
+    for block, decoded in opened.decoded(0, rows, workers=workers):
+        if batches is not None:
+            error += _compare(opened, block.start, next(batches, None), decoded)
+        blocks += 1
+        progress("verify", block.stop / max(rows, 1), {"bytes": block.stop * opened.spec.row_bytes})
+    found: dict[str, Any] = {"rows": rows, "blocks": blocks}
+    if source is not None:
+        bounded = opened.manifest.target.bounded
+        found |= {"max_abs_error": error.max_abs, "rmse": error.rmse, "psnr": error.psnr}
+        found["bound_kept"] = True if bounded else None
+    return found
+
+
+def _matching(archive: Archive, against: Any) -> Source:
+    source = open_source(against)
+    rows = source.spec.rows
+    if not source.spec.same_type(archive.spec) or (rows is not None and rows != len(archive)):
+        raise VerificationError(
+            f"The source has {source.spec.describe()}, the archive {archive.spec.describe()}: they are not the same set."
+        )
+    return source
+
+
+def _compare(archive: Archive, start: int, original: Array | None, decoded: Array) -> Distortion:
+    """Error of one block. Raises VerificationError where it breaks the bound."""
+    if original is None or original.shape != decoded.shape:
+        raise VerificationError(f"The source ends before row {start + len(decoded)}; the archive goes on.")
+    if archive.manifest.target.bounded and not archive.model.holds(original, decoded):
+        error = distortion(original, decoded)
+        raise VerificationError(
+            f"Rows {start} to {start + len(decoded)} break the bound or a special value: the greatest error is "
+            f"{error.max_abs:g}. The source is not the one that was packed, or the archive is wrong."
+        )
+    return distortion(original, np.asarray(decoded))
