@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from aecompress.spec import VERSION as __version__
+from aecompress import spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from aecompress.unpacker import unpack as unpack
     from aecompress.verifier import verify as verify
 
+__version__ = spec.VERSION
+
 _HOME = {
     "AecompressError": "errors",
     "Archive": "archive",
@@ -45,7 +47,7 @@ _HOME = {
     "verify": "verifier",
 }
 
-__all__ = ["__version__", "open", *_HOME]  # noqa: PLE0604 - names of lazy attributes
+__all__ = ["__version__", "open", *_HOME]
 
 
 def open(archive: str | Path) -> Archive:

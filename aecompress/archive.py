@@ -120,4 +120,3 @@ class Archive:
     def _rows(self, start: int, stop: int) -> Array:
         found = list(self.batches(start, stop))
         return np.concatenate(found) if found else np.zeros((0, *self.spec.row_shape), self.dtype)
-

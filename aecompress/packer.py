@@ -1,6 +1,6 @@
 """Pack: rows in, an archive out.
 
-    source ─► blocks ─► Model.code (workers) ─► ShardWriter ─► manifest
+source ─► blocks ─► Model.code (workers) ─► ShardWriter ─► manifest
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from aecompress import trainer
 from aecompress.codec.model import Coded, Model
-from aecompress.config import Target
+from aecompress.config import MODEL_KINDS, Target
 from aecompress.errors import ModelError
 from aecompress.metrics import Distortion
 from aecompress.report import Report, break_even, stored
@@ -110,7 +110,7 @@ def _given(model: str | Path | Model) -> Model | None:
     """The model of a path or object; None if ``model`` is a kind to fit."""
     if isinstance(model, Model):
         return model
-    if str(model) in trainer.MODEL_KINDS:
+    if str(model) in MODEL_KINDS:
         return None
     return load_model(model)
 
@@ -120,7 +120,7 @@ def load_model(path: str | Path) -> Model:
     try:
         return Model.from_bytes(Path(path).read_bytes())
     except OSError as err:
-        kinds = ", ".join(trainer.MODEL_KINDS)
+        kinds = ", ".join(MODEL_KINDS)
         raise ModelError(f"{path} is neither a model kind ({kinds}) nor a model file that can be read.") from err
 
 
@@ -152,9 +152,7 @@ def _model(
     return fitted
 
 
-def _write_blocks(
-    writer: ShardWriter, source: Source, model: Model, workers: int, progress: Progress
-) -> _Totals:
+def _write_blocks(writer: ShardWriter, source: Source, model: Model, workers: int, progress: Progress) -> _Totals:
     """Code and write what is not yet written, in order."""
     totals = _Totals()
     rows = source.spec.shape[0]
@@ -224,5 +222,5 @@ def _report(
         seconds=took,
         fit_seconds=fit_took,
         mb_per_s=speed if math.isfinite(speed) else 0.0,
-        break_even_rows=break_even(model_bytes, totals.payload, model.simple * raw, spec.shape[0]),
+        break_even_rows=break_even(model_bytes, totals.payload, int(model.simple * raw), spec.shape[0]),
     )

@@ -157,4 +157,3 @@ def split_wide(q: Array) -> tuple[Array, Array | None]:
 def join_wide(high: Array, low: Array | None) -> Array:
     """Undo ``split_wide``."""
     return high if low is None else (high << WIDE_BITS) | low
-

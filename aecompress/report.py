@@ -72,4 +72,5 @@ def stored(error: Distortion) -> dict[str, Any]:
 def restored(data: dict[str, Any]) -> Distortion:
     """Undo ``stored``."""
     blank = {"low": math.inf, "high": -math.inf}
-    return Distortion(**{key: blank.get(key, math.inf) if v is None else v for key, v in data.items()})
+    known: dict[str, Any] = {key: blank.get(key, math.inf) if v is None else v for key, v in data.items()}
+    return Distortion(**known)

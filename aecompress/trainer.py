@@ -172,9 +172,7 @@ def _bounded(bound: float, samples: list[Array], whole: bool, size: float = 0.0)
     return Cells("real", np.asarray(max(step, float(np.finfo(np.float64).tiny))), np.asarray(bound))
 
 
-def _per_axis(
-    source: Source, axis: int, share: float, samples: list[Array], fills: Array, progress: Progress
-) -> Cells:
+def _per_axis(source: Source, axis: int, share: float, samples: list[Array], fills: Array, progress: Progress) -> Cells:
     axes = len(source.spec.row_shape) + 1
     if not -axes <= axis < axes:
         raise InputError(f"There is no axis {axis} in {source.spec.describe()}; axes are 0 to {axes - 1}.")

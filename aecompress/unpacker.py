@@ -1,6 +1,6 @@
 """Unpack: an archive in, rows out.
 
-    ShardReader ─► Model.decompress (workers) ─► batches ─► sink
+ShardReader ─► Model.decompress (workers) ─► batches ─► sink
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def _matching(archive: Archive, against: Any) -> Source:
     rows = source.spec.rows
     if not source.spec.same_type(archive.spec) or (rows is not None and rows != len(archive)):
         raise VerificationError(
-            f"The source has {source.spec.describe()}, the archive {archive.spec.describe()}: they are not the same set."
+            f"The source has {source.spec.describe()}, the archive {archive.spec.describe()}: they differ."
         )
     return source
 

@@ -159,7 +159,7 @@ def _freeze_hidden(
 def _freeze_linear(
     layers: list[FloatLayer], signals: list[_Signal], offset: float, weight_noise: float
 ) -> tuple[int, list[IntegerLayer], float]:
-    """Last layers of all paths in one unit: (its exponent, the layers, rounding noise allowed in the offset)."""
+    """Last layers of all paths in one unit: (its exponent, the layers, noise allowed in a column and the offset)."""
     weights = [layer.weight * signal.unit for layer, signal in zip(layers, signals, strict=True)]
     noise = sum(float((np.square(w) @ s.noise).mean()) for w, s in zip(weights, signals, strict=True))
     budget = weight_noise * noise / len(layers)
@@ -168,7 +168,7 @@ def _freeze_linear(
     finest = min((float(q.min()) for q in quanta), default=0.0)
     exponent = _floor_log2(max(finest, reach))
     ends = [_rounded(w, np.zeros(len(w)), q, exponent, 0, "linear") for w, q in zip(weights, quanta, strict=True)]
-    return exponent, ends, budget
+    return exponent, ends, budget / max(len(signal.power) for signal in signals)
 
 
 def _freeze_sigmoid(layer: FloatLayer, signal: _Signal, weight_noise: float) -> IntegerLayer:

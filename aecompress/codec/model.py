@@ -262,9 +262,7 @@ class Model:
         if "prior" in tensors:
             network = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
             (levels,) = record.unpack(tensors["prior"].tobytes())
-            model = replace(
-                model, network=IntegerNetwork.from_tensors(network), prior=Tables.from_levels(levels.T)
-            )
+            model = replace(model, network=IntegerNetwork.from_tensors(network), prior=Tables.from_levels(levels.T))
         if "lens" in tensors:
             scale, drop, shift = record.unpack(tensors["lens"].tobytes())
             model = replace(model, lens=_lens(scale, int(drop), int(shift)))

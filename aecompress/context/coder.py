@@ -137,9 +137,7 @@ def describe(
     folded = np.empty(q.size, np.uint64)
     tables = np.empty(q.size, np.uint16)
     described = np.empty((q.size if features else 0, len(kernel.FEATURES)), np.int16)
-    n = kernel.residuals(
-        _buffer(q, reference), flags, near, plan(predictor, activity, tree), folded, tables, described
-    )
+    n = kernel.residuals(_buffer(q, reference), flags, near, plan(predictor, activity, tree), folded, tables, described)
     return folded[:n], tables[:n], described[:n]
 
 
@@ -178,9 +176,9 @@ def stencil(predictor: Predictor, shape: tuple[int, ...]) -> kernel.Stencil:
 def _stencil(layout: Layout, steps: tuple[tuple[Step, ...], ...], shape: tuple[int, ...]) -> kernel.Stencil:
     table = geometry(layout.canonical(shape), steps)
     width = np.int64(table.offsets.shape[2])
-    places = tuple(np.arange(n) * 64 // max(n, 1) for n in table.size[1:4])
+    b, y, x = (np.arange(n) * 64 // max(n, 1) for n in table.size[1:4])
     size = np.array(table.size, np.int64)
-    return kernel.Stencil(size, table.rows, places, width, table.offsets.reshape(-1), table.sets)
+    return kernel.Stencil(size, table.rows, (b, y, x), width, table.offsets.reshape(-1), table.sets)
 
 
 def _buffer(q: Array, reference: Array | None) -> Array:

@@ -244,7 +244,7 @@ def _least_squares(steps: Array, target: Array, emphasis: Array) -> Array:
 
 
 def _quantize(weights: Array, steps: Array, target: Array, group: Array) -> Array:
-    """To int32 in 1/2^16, as coarse as adds less than a thousandth to the squared error; the constant in 1/2^FRACTION."""
+    """To int32 in 1/2^16, as coarse as adds less than a thousandth to the squared error."""
     one = 1 << kernel.WEIGHT
     exact = np.clip(weights, -100, 100)
     flat = exact.reshape(-1, exact.shape[2])
@@ -275,7 +275,7 @@ def _fit_activity(samples: Sequence[Sample], predictor: Predictor) -> Activity:
     of_step = np.zeros((channels, width), np.uint8)
     bias = np.zeros(channels, np.int32)
     apart = channels <= 16
-    members = _members(channel, channels) if apart else [slice(None)]
+    members = _members(channel, channels) if apart else [np.arange(len(channel))]
     for c, mine in enumerate(members):
         weights = _size_weights(parts[mine], target[mine], width)
         rows = c if apart else slice(None)
@@ -300,9 +300,7 @@ def _collect_errors(samples: Sequence[Sample], predictor: Predictor) -> tuple[Ar
         parts, target, channel = np.empty((room, 2 * width)), np.empty(room), np.empty(room, np.int64)
         flat = s.q.reshape(-1).copy() if s.reference is None else np.concatenate([s.q.ravel(), s.reference.ravel()])
         near = stencil(predictor, s.q.shape)
-        n = kernel.errors(
-            flat, s.coded.reshape(-1), take, near, plan(predictor, none, _STUMP), parts, target, channel
-        )
+        n = kernel.errors(flat, s.coded.reshape(-1), take, near, plan(predictor, none, _STUMP), parts, target, channel)
         found.append((parts[:n], target[:n], channel[:n]))
     return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
 
@@ -326,7 +324,7 @@ def _size_weights(parts: Array, target: Array, width: int) -> Array:
     return weights
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _non_negative(gram: Array, moment: Array, rounds: int) -> Array:
     """Minimise x'Gx/2 - m'x over x >= 0 by coordinate descent."""
     x = np.zeros(moment.size)
@@ -353,4 +351,3 @@ def _fit_tree(samples: Sequence[Sample], predictor: Predictor, activity: Activit
     if not seen:
         return _STUMP
     return grow(np.concatenate(features), np.concatenate(tokens), total / seen, MOST_TABLES)
-

@@ -17,7 +17,7 @@ import numba
 import numpy as np
 
 from aecompress.entropy.rans import advance, first_state, get_bits, symbol_at, symbol_of, word_at
-from aecompress.entropy.tokens import bit_length, raw_width, token_floor, token_of, unzigzag, zigzag
+from aecompress.entropy.tokens import Scalar, bit_length, raw_width, token_floor, token_of, unzigzag, zigzag
 from aecompress.spec import Array
 
 #: Bits below the point of predictions and errors.
@@ -47,7 +47,7 @@ class Stencil(NamedTuple):
     size: Array  # [5]
     rows: tuple[Array, Array, Array, Array]  # for each index along a, b, y, x its share of the border class
     places: tuple[Array, Array, Array]  # for each index along b, y, x where it lies, 0 to 63
-    width: int  # K
+    width: Scalar  # K
     offsets: Array  # [classes * C * K]
     sets: Array  # [classes]
 
@@ -60,16 +60,16 @@ class Plan(NamedTuple):
 
     means: Array  # [C]
     weights: Array  # [8 * C * (K + 1)]
-    low: int
-    high: int
+    low: Scalar
+    high: Scalar
     terms: Array  # [C * (4 K + 2)]: (neighbour, weight) of errors, -1, the same of differences, -1
     bias: Array  # [C]
-    shift: int
+    shift: Scalar
     nodes: Array  # [nodes * 3]: feature or -1, threshold, child or table
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def level_of(value: int) -> int:
+@numba.njit(forceinline=True)
+def level_of(value: Scalar) -> Scalar:
     """Four times log2(value / 4 + 1), about: 0, 1, 2, 3, 4, 4, 5, 5, 6, 6 ... of an int64 taken as unsigned.
 
     Without branches, for which way they would go is as random as the data.
@@ -82,8 +82,10 @@ def level_of(value: int) -> int:
 # These are called for every value: they take few arrays, since each one passed costs a count of references.
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _weigh(q: Array, i: int, offsets: Array, at: int, weights: Array, of: int, width: int, mean: int) -> int:
+@numba.njit(forceinline=True)
+def _weigh(
+    q: Array, i: Scalar, offsets: Array, at: Scalar, weights: Array, of: Scalar, width: Scalar, mean: Scalar
+) -> Scalar:
     """Weighted sum of the neighbours' differences and the constant, in 1/2^WEIGHT, above ``mean``."""
     first = q[np.uint64(i + offsets[at])]
     total = (first - mean) * weights[of] + weights[of + width]
@@ -93,15 +95,15 @@ def _weigh(q: Array, i: int, offsets: Array, at: int, weights: Array, of: int, w
     return total
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _clamp(total: int, mean: int, low: int, high: int) -> int:
+@numba.njit(forceinline=True)
+def _clamp(total: Scalar, mean: Scalar, low: Scalar, high: Scalar) -> Scalar:
     """Prediction in 1/2^FRACTION from a sum of ``_weigh``, within the range of the set."""
     p = (mean << FRACTION) + ((total + np.int64(1 << (WEIGHT - FRACTION - 1))) >> (WEIGHT - FRACTION))
     return min(max(p, low << FRACTION), high << FRACTION)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _activity(q: Array, error: Array, i: int, offsets: Array, at: int, terms: Array, term: int) -> int:
+@numba.njit(forceinline=True)
+def _activity(q: Array, error: Array, i: Scalar, offsets: Array, at: Scalar, terms: Array, term: Scalar) -> Scalar:
     """Weighted sizes of the neighbours' errors and differences, from the channel's list at ``term``."""
     total = np.int64(0)
     first = q[np.uint64(i + offsets[at])]
@@ -117,15 +119,15 @@ def _activity(q: Array, error: Array, i: int, offsets: Array, at: int, terms: Ar
     return total
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _slope(difference: int) -> int:
+@numba.njit(forceinline=True)
+def _slope(difference: Scalar) -> Scalar:
     """A signed difference as a feature: its level above or below the middle."""
     down = difference >> np.int64(63)  # 0 or -1
     return _MIDDLE + ((level_of(abs(difference) << 2) ^ down) - down)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def table_of(nodes: Array, values: Array) -> int:
+@numba.njit(forceinline=True)
+def table_of(nodes: Array, values: Array) -> Scalar:
     """Walk the context tree with one value's features; returns the table of the leaf."""
     node = np.uint64(0)
     while nodes[node] >= 0:
@@ -134,7 +136,7 @@ def table_of(nodes: Array, values: Array) -> int:
     return np.int64(nodes[node + np.uint64(2)])
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def regressors(
     q: Array,
     coded: Array,
@@ -144,7 +146,7 @@ def regressors(
     steps: Array,
     target: Array,
     group: Array,
-) -> int:
+) -> Scalar:
     """Collect what predictions are fitted to: differences, target, (weight set, channel) where ``take`` is set."""
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
@@ -166,7 +168,7 @@ def regressors(
     return n
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def errors(
     q: Array,
     coded: Array,
@@ -176,7 +178,7 @@ def errors(
     parts: Array,
     target: Array,
     channel: Array,
-) -> int:
+) -> Scalar:
     """Collect what the activity is fitted to: neighbours' errors and differences, and the error itself."""
     error = np.zeros(q.size, np.int32)
     width = near.width
@@ -212,7 +214,7 @@ def errors(
     return n
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def residuals(
     q: Array,
     coded: Array,
@@ -221,7 +223,7 @@ def residuals(
     folded: Array,
     tables: Array,
     described: Array,
-) -> int:
+) -> Scalar:
     """Encoder's pass over a block: for each coded value its zigzagged residual, its table and (if ``described`` has
     room) its features. Values that are not coded are replaced by their prediction. Returns how many were coded."""
     error = np.zeros(q.size, np.int32)
@@ -276,7 +278,7 @@ def residuals(
     return n
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def restore(
     q: Array,
     coded: Array,
@@ -351,7 +353,7 @@ def restore(
                         i += 1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def tokens(folded: Array) -> Array:
     """uint8 token of each zigzagged residual."""
     out = np.empty(folded.size, np.uint8)
@@ -360,7 +362,7 @@ def tokens(folded: Array) -> Array:
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def symbols(folded: Array, tables: Array, cumulative: Array) -> Array:
     """uint16 symbol of each zigzagged residual in its table: its token or the escape."""
     escape = np.int64(cumulative.shape[1] - 2)
@@ -370,8 +372,8 @@ def symbols(folded: Array, tables: Array, cumulative: Array) -> Array:
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def counts(folded: Array, tables: Array, many: int) -> Array:
+@numba.njit(cache=True, nogil=True)
+def counts(folded: Array, tables: Array, many: Scalar) -> Array:
     """int64 [many, 256]: how often each table met each token."""
     out = np.zeros((many, 256), np.int64)
     for i in range(folded.size):

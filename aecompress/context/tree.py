@@ -105,7 +105,7 @@ class _Grower:
             heapq.heappush(self.queue, (-gain, node, start, stop, int(feature), int(cut)))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _partition(order: Array, column: Array, cut: int) -> int:
     """Reorder so that bins up to ``cut`` come first; returns how many they are."""
     keep = order.copy()
@@ -121,7 +121,7 @@ def _partition(order: Array, column: Array, cut: int) -> int:
     return left
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _best_split(
     binned: Array, tokens: Array, order: Array, alphabet: int, weight: float, token_bits: float
 ) -> tuple[Any, Any, Any]:
@@ -155,7 +155,7 @@ def _best_split(
     return best, best_feature, best_bin
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _cost(counts: Array, weight: float, token_bits: float) -> float:
     """Bits of a table and of the tokens coded with it."""
     total = np.int64(0)

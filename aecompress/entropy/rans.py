@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from aecompress.entropy.tables import LOOKUP_BITS, PRECISION, Tables
-from aecompress.entropy.tokens import raw_width, token_floor, token_of, unzigzag, zigzag
+from aecompress.entropy.tokens import Scalar, raw_width, token_floor, token_of, unzigzag, zigzag
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
 
@@ -27,8 +27,8 @@ _TOP = np.uint64(PRECISION - LOOKUP_BITS)
 _ESCAPE_BITS = np.int64(8)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def encode_symbols(symbols: Array, contexts: Array, cumulative: Array, lanes: int) -> Array:
+@numba.njit(cache=True, nogil=True)
+def encode_symbols(symbols: Array, contexts: Array, cumulative: Array, lanes: Scalar) -> Array:
     """uint32 words that decode to ``symbols`` [n] with table ``contexts`` [n]: the states first, then the stream."""
     n = symbols.size
     words = np.empty(n // 2 + 2 * lanes + 8, np.uint32)
@@ -51,8 +51,8 @@ def encode_symbols(symbols: Array, contexts: Array, cumulative: Array, lanes: in
     return words[at:].copy()
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def symbol_at(x: int, lookup: Array, cumulative: Array, table: int) -> int:
+@numba.njit(forceinline=True)
+def symbol_at(x: Scalar, lookup: Array, cumulative: Array, table: Scalar) -> Scalar:
     """The symbol that owns the slot of state ``x``."""
     slot = x & _MASK
     s = np.int64(lookup[table, np.int64(slot >> _TOP)])
@@ -61,26 +61,26 @@ def symbol_at(x: int, lookup: Array, cumulative: Array, table: int) -> int:
     return s
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def advance(x: int, cumulative: Array, table: int, s: int) -> int:
+@numba.njit(forceinline=True)
+def advance(x: Scalar, cumulative: Array, table: Scalar, s: Scalar) -> Scalar:
     """The state after symbol ``s`` was taken from it, before renormalisation."""
     start = np.uint64(cumulative[table, s])
     return (np.uint64(cumulative[table, s + 1]) - start) * (x >> _PRECISION) + (x & _MASK) - start
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def word_at(words: Array, at: int) -> int:
+@numba.njit(forceinline=True)
+def word_at(words: Array, at: Scalar) -> Scalar:
     """A word of the stream, 0 behind its end: damaged streams decode to something and fail their checksum."""
     return np.uint64(words[at]) if at < words.size else np.uint64(0)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def first_state(words: Array, lane: int) -> int:
+@numba.njit(forceinline=True)
+def first_state(words: Array, lane: Scalar) -> Scalar:
     return word_at(words, 2 * lane) | (word_at(words, 2 * lane + 1) << _WORD)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def decode_symbols(words: Array, contexts: Array, lookup: Array, cumulative: Array, lanes: int) -> Array:
+@numba.njit(cache=True, nogil=True)
+def decode_symbols(words: Array, contexts: Array, lookup: Array, cumulative: Array, lanes: Scalar) -> Array:
     """The uint16 symbols [n] that ``encode_symbols`` was given."""
     out = np.empty(contexts.size, np.uint16)
     state = np.empty(lanes, np.uint64)
@@ -100,16 +100,16 @@ def decode_symbols(words: Array, contexts: Array, lookup: Array, cumulative: Arr
     return out
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def symbol_of(token: int, table: int, cumulative: Array, escape: int) -> int:
+@numba.njit(forceinline=True)
+def symbol_of(token: Scalar, table: Scalar, cumulative: Array, escape: Scalar) -> Scalar:
     """The token itself, or the escape where the table does not know it."""
     if token < escape and cumulative[table, token + 1] > cumulative[table, token]:
         return np.int64(token)
     return np.int64(escape)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def encode_raw(values: Array, symbols: Array, escape: int) -> Array:
+@numba.njit(cache=True, nogil=True)
+def encode_raw(values: Array, symbols: Array, escape: Scalar) -> Array:
     """uint32 words of the raw bits of ``values`` (zigzagged uint64), tokens of escaped symbols first."""
     bits = np.int64(0)
     for i in range(values.size):
@@ -129,8 +129,8 @@ def encode_raw(values: Array, symbols: Array, escape: int) -> Array:
     return words
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _put(words: Array, at: int, value: int, width: int) -> int:
+@numba.njit(forceinline=True)
+def _put(words: Array, at: Scalar, value: Scalar, width: Scalar) -> Scalar:
     """Write ``width`` bits at bit ``at``, least significant first; returns the bit behind them."""
     done = np.int64(0)
     while done < width:
@@ -143,8 +143,8 @@ def _put(words: Array, at: int, value: int, width: int) -> int:
     return at
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def get_bits(words: Array, at: int, width: int) -> int:
+@numba.njit(forceinline=True)
+def get_bits(words: Array, at: Scalar, width: Scalar) -> Scalar:
     """Read ``width`` bits at bit ``at``, least significant first."""
     value = np.uint64(0)
     done = np.int64(0)
@@ -158,8 +158,8 @@ def get_bits(words: Array, at: int, width: int) -> int:
     return value
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _to_symbols(values: Array, contexts: Array, cumulative: Array, escape: int) -> tuple[Array, Array]:
+@numba.njit(cache=True, nogil=True)
+def _to_symbols(values: Array, contexts: Array, cumulative: Array, escape: Scalar) -> tuple[Array, Array]:
     """Zigzagged values uint64 [n] and symbols uint16 [n] of int64 ``values``."""
     folded = np.empty(values.size, np.uint64)
     symbols = np.empty(values.size, np.uint16)
@@ -169,8 +169,8 @@ def _to_symbols(values: Array, contexts: Array, cumulative: Array, escape: int) 
     return folded, symbols
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _from_symbols(symbols: Array, raw: Array, escape: int) -> Array:
+@numba.njit(cache=True, nogil=True)
+def _from_symbols(symbols: Array, raw: Array, escape: Scalar) -> Array:
     """int64 values of symbols and raw bits."""
     out = np.empty(symbols.size, np.int64)
     at = np.int64(0)
@@ -185,7 +185,7 @@ def _from_symbols(symbols: Array, raw: Array, escape: int) -> Array:
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def tokens(values: Array) -> Array:
     """uint8 token of each of int64 ``values``."""
     out = np.empty(values.size, np.uint8)

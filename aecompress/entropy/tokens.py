@@ -16,26 +16,29 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+#: A machine integer inside a compiled loop: np.int64 or np.uint64.
+Scalar = Any
+
 #: Number of tokens: 16 direct ones and four for each octave of a 64-bit integer.
 ALPHABET = 256
 
 _ONE = np.uint64(1)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def zigzag(value: int) -> int:
+@numba.njit(forceinline=True)
+def zigzag(value: Scalar) -> Scalar:
     """int64 to uint64: 0, -1, 1, -2, 2 ... become 0, 1, 2, 3, 4 ..."""
     return np.uint64((np.int64(value) << np.int64(1)) ^ (np.int64(value) >> np.int64(63)))
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def unzigzag(u: int) -> int:
+@numba.njit(forceinline=True)
+def unzigzag(u: Scalar) -> Scalar:
     """uint64 back to int64."""
     half = np.int64(np.uint64(u) >> _ONE)
     return half ^ -np.int64(np.uint64(u) & _ONE)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _leading_zeros(_context: Any, _number: Any) -> Any:
     """The processor's own count of leading zeros of a uint64: 64 for 0."""
 
@@ -45,14 +48,14 @@ def _leading_zeros(_context: Any, _number: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def bit_length(u: int) -> int:
+@numba.njit(forceinline=True)
+def bit_length(u: Scalar) -> Scalar:
     """Number of bits of a uint64: 0 for 0, 64 for 2^63 and more."""
     return np.int64(64) - np.int64(_leading_zeros(np.uint64(u)))
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def token_of(u: int) -> int:
+@numba.njit(forceinline=True)
+def token_of(u: Scalar) -> Scalar:
     """Token of a uint64."""
     u = np.uint64(u)
     if u < np.uint64(16):
@@ -61,16 +64,16 @@ def token_of(u: int) -> int:
     return np.int64(16) + (n - np.int64(5)) * np.int64(4) + np.int64((u >> np.uint64(n - 3)) & np.uint64(3))
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def raw_width(token: int) -> int:
+@numba.njit(forceinline=True)
+def raw_width(token: Scalar) -> Scalar:
     """Number of raw bits that follow a token."""
     if token < 16:
         return np.int64(0)
     return (np.int64(token) - np.int64(16)) // np.int64(4) + np.int64(2)
 
 
-@numba.njit(forceinline=True)  # type: ignore[untyped-decorator]
-def token_floor(token: int) -> int:
+@numba.njit(forceinline=True)
+def token_floor(token: Scalar) -> Scalar:
     """The least uint64 with this token; adding the raw bits gives the value."""
     if token < 16:
         return np.uint64(token)
