@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -78,3 +79,11 @@ class Target:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Target:
         return cls(data["kind"], data["value"], data.get("per"))
+
+
+#: progress(phase, share done 0..1, facts to show)
+Progress = Callable[[str, float, dict[str, Any]], None]
+
+
+def silent(_phase: str, _done: float, _facts: dict[str, Any]) -> None:
+    """The default progress: none."""

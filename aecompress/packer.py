@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aecompress import trainer
 from aecompress.codec.model import Coded, Model
-from aecompress.config import MODEL_KINDS, Target
+from aecompress.config import MODEL_KINDS, Progress, Target, silent
 from aecompress.errors import ModelError
 from aecompress.metrics import Distortion
 from aecompress.report import Report, break_even, stored
@@ -28,7 +27,7 @@ from aecompress.shards.writer import ShardWriter
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
 from aecompress.spec import VERSION, Array
-from aecompress.trainer import Progress, silent
+from aecompress.trainer import adapt, block_rows, fit
 
 
 @dataclass
@@ -99,7 +98,7 @@ def pack(
         fit_took = time.monotonic() - fitting
         totals = _write_blocks(writer, opened, fitted, workers, progress)
         facts = _facts(fitted, totals)
-        manifest = writer.commit(opened.spec, opened.origin, goal, trainer.block_rows(opened.spec), facts)
+        manifest = writer.commit(opened.spec, opened.origin, goal, block_rows(opened.spec), facts)
     finally:
         writer.abort()
     took = time.monotonic() - started
@@ -145,9 +144,9 @@ def _model(
     if writer.model is not None:
         return Model.from_bytes(writer.model)
     if given is not None:
-        fitted = trainer.adapt(given, source, target, progress=progress)
+        fitted = adapt(given, source, target, progress=progress)
     else:
-        fitted = trainer.fit(source, target, kind=str(kind), seconds=seconds, seed=seed, progress=progress)
+        fitted = fit(source, target, kind=str(kind), seconds=seconds, seed=seed, progress=progress)
     writer.save_model(fitted.to_bytes())
     return fitted
 
@@ -172,7 +171,7 @@ def _coded(source: Source, model: Model, start: int, workers: int) -> Iterator[B
     """Blocks in row order; up to ``workers`` are coded at once, so memory stays bounded."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[tuple[int, int, Future[Coded]]] = []
-        for batch in source.batches(trainer.block_rows(source.spec), start):
+        for batch in source.batches(block_rows(source.spec), start):
             waiting.append((start, len(batch), pool.submit(_code, model, batch)))
             start += len(batch)
             if len(waiting) > workers:

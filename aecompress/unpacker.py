@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from aecompress.archive import Archive
+from aecompress.config import Progress, silent
 from aecompress.sinks import open_sink
-from aecompress.trainer import Progress, silent
 
 
 def unpack(

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from aecompress.archive import Archive
+from aecompress.config import Progress, silent
 from aecompress.errors import VerificationError
 from aecompress.metrics import Distortion, distortion
 from aecompress.sources import open_source
 from aecompress.sources.base import Source
 from aecompress.spec import Array
-from aecompress.trainer import Progress, silent
 
 
 def verify(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,14 @@ class FloatLayer:
     @property
     def outputs(self) -> int:
         return int(self.weight.shape[0])
+
+    def first_outputs(self, count: int) -> FloatLayer:
+        """The layer without its outputs from ``count`` on."""
+        return replace(self, weight=self.weight[:count], bias=self.bias[:count])
+
+    def first_inputs(self, count: int) -> FloatLayer:
+        """The layer without its inputs from ``count`` on."""
+        return replace(self, weight=self.weight[:, :count], input_power=self.input_power[:count])
 
     def apply(self, inputs: Array) -> Array:
         """Outputs [n, out] of inputs [n, in]."""

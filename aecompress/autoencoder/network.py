@@ -117,6 +117,12 @@ class Autoencoder:
         decoder = tuple(_with_powers(path, inputs) for path in self.decoder)
         return replace(self, decoder=decoder, deviation=deviation)
 
+    def truncated(self, latents: int) -> Autoencoder:
+        """The same with its first ``latents`` latents only."""
+        encoder = tuple((*path[:-1], path[-1].first_outputs(latents)) for path in self.encoder)
+        decoder = tuple((path[0].first_inputs(latents), *path[1:]) for path in self.decoder)
+        return replace(self, encoder=encoder, decoder=decoder, deviation=self.deviation[:latents])
+
     def tensors(self) -> dict[str, Array]:
         """Float arrays for a model file; with ``settings`` all there is."""
         found = {f"normalizer.{name}": array for name, array in self.normalizer.tensors().items()}

@@ -1,0 +1,46 @@
+"""The command line: one module per verb, each of which turns options into one library call.
+
+Nothing heavy is imported before a verb needs it, so that ``--help`` and ``info`` answer at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from aecompress.cli.demo import demo
+from aecompress.cli.failures import failures
+from aecompress.cli.fit import fit
+from aecompress.cli.info import info
+from aecompress.cli.pack import pack
+from aecompress.cli.unpack import unpack
+from aecompress.cli.verify import verify
+from aecompress.spec import VERSION
+
+__all__ = ["cli"]
+
+
+class _Verbs(click.Group):
+    """Commands in the order a newcomer meets them, whose errors become one sentence and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with failures():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(VERSION, prog_name="aecompress", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Pack large sets of similar arrays at an error you name, and get them back within it.
+
+    Exit codes: 0 done, 1 it cannot be done (one sentence says why), 2 wrong usage, 3 an archive failed its
+    verification, 130 and 143 stopped by SIGINT and SIGTERM.
+    """
+
+
+for _verb in (demo, pack, unpack, info, verify, fit):
+    cli.add_command(_verb)

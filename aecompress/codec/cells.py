@@ -103,11 +103,7 @@ def resolve(values: Array, share: float, fills: Array) -> tuple[float, float]:
 
 def span(values: Array, fills: Array) -> tuple[float, float]:
     """Least and greatest value that is finite and no fill value; (0, 0) if there is none."""
-    if values.dtype.kind == "f":
-        keep = np.isfinite(values)
-        for fill in fills:
-            keep &= values != fill
-        values = values[keep]
+    values = values[specials.counted(values, fills)]
     if not values.size:
         return 0.0, 0.0
     return float(values.min()), float(values.max())

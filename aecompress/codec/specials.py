@@ -24,6 +24,14 @@ def ordinary(values: Array, fills: Array) -> Array:
     return keep
 
 
+def counted(values: Array, fills: Array) -> Array:
+    """bool, same shape: True where a value is finite and no fill value: what ranges are taken over."""
+    keep = np.isfinite(values)
+    for fill in fills:
+        keep &= values != fill
+    return keep
+
+
 def within(values: Array, decoded: Array, bound: Array) -> Array:
     """bool: True where |x - x_hat| <= bound, in float64 and in the arithmetic of the dtype itself."""
     with np.errstate(over="ignore", invalid="ignore"):

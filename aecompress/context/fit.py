@@ -60,11 +60,16 @@ class Sample:
         return Sample(np.ascontiguousarray(self.q[index]), np.ascontiguousarray(self.coded[index]), reference)
 
 
-def fit(samples: Sequence[Sample], total: int) -> ContextModel:
-    """Fit to ``samples``, blocks of one row shape, that stand for ``total`` values of the whole set."""
+def fit(samples: Sequence[Sample], total: int, layout: Layout | None = None) -> ContextModel:
+    """Fit to ``samples``, blocks of one row shape, that stand for ``total`` values of the whole set.
+
+    Every layout is tried on part of the samples unless one is given.
+    """
     samples = [s for s in samples if s.coded.any()]
     if not samples:
         return _empty()
+    if layout is not None:
+        return _fit_layout(samples, layout, total)
     trials = [s.crop(TRIAL_VALUES // len(samples)) for s in samples]
     trials = [s for s in trials if s.coded.any()] or list(samples)
     best = min(layouts(samples[0].q.shape), key=lambda layout: _cost(trials, layout, total))

@@ -1,0 +1,53 @@
+"""aecompress fit: learn a model once, to pack with it many times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import aecompress
+from aecompress.cli import output
+from aecompress.cli.options import fit_options, force_option, source_argument, target_options
+from aecompress.cli.progress import ProgressBar
+from aecompress.config import MODEL_KINDS, Target
+from aecompress.errors import DestinationError
+from aecompress.shards.durable import write_durably
+from aecompress.sinks.base import storage_errors
+
+
+@click.command()
+@source_argument
+@click.option("-o", "dest", metavar="MODEL", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--model", "kind", type=click.Choice(MODEL_KINDS), default="auto", show_default=True, help="Kind to fit.")
+@target_options
+@fit_options
+@force_option
+def fit(source: str, dest: Path, kind: str, target: Target | None, fit_seconds: float, seed: int, force: bool) -> None:
+    """Fit a model to keep, for pack --model PATH.
+
+    Sources and targets are those of pack.
+    """
+    _check_free(dest, force)
+    with ProgressBar() as progress:
+        model = aecompress.fit(source, target, kind=kind, seconds=fit_seconds, seed=seed, progress=progress)
+    data = model.to_bytes(encoder=True)
+    with storage_errors(dest):
+        write_durably(dest, data)
+    output.print_table(
+        [
+            ("model", f"{dest}: {model.kind}, {output.size(len(data))}"),
+            ("fitted to", f"{model.about['source']} at {model.target.describe()}"),
+            ("in archives", f"{output.size(len(model.to_bytes()))}, the decoder alone"),
+        ]
+    )
+
+
+def _check_free(dest: Path, force: bool) -> None:
+    """Before the fit, which may take long."""
+    if dest.is_dir():
+        raise DestinationError(f"{dest} is a folder; give the name of a file.")
+    if dest.exists() and not force:
+        raise DestinationError(f"{dest} exists already; choose another name, or replace it with --force.")
+    if not dest.parent.is_dir():
+        raise DestinationError(f"There is no folder {dest.parent}; make it first.")

@@ -1,0 +1,72 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from aecompress.config import Target, TargetKind
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: Kind, metavar and type of each target that takes a number, and what it promises.
+_TARGETS: tuple[tuple[TargetKind, str, type, str], ...] = (
+    ("max-error", "X", float, "Keep every value within X of the original."),
+    ("rel-error", "R", float, "Keep every value within R x (max - min) of all finite values."),
+    ("psnr", "DB", float, "Reach a peak signal-to-noise ratio of DB decibels; peak is max - min."),
+    ("rmse", "X", float, "Reach a root mean squared error of X."),
+    ("ratio", "N", float, "Reach a size of 1/N of the raw bytes, the whole archive counted."),
+    ("latent-dim", "K", int, "Keep K latents of each row, whatever the error."),
+)
+
+
+def target_options(command: Command) -> Command:
+    """Add the targets; the command gets ``target``, a Target or None. Two at once are a usage error."""
+
+    @functools.wraps(command)
+    def with_target(*args: Any, per: int | None, lossless: bool, **options: Any) -> Any:
+        values = {kind: options.pop(kind.replace("-", "_")) for kind, *_ in _TARGETS}
+        named: dict[TargetKind, Any] = {kind: value for kind, value in values.items() if value is not None}
+        if lossless:
+            named["lossless"] = None
+        return command(*args, target=_target(named, per), **options)
+
+    flags = [click.option(f"--{kind}", metavar=name, type=typ, help=text) for kind, name, typ, text in _TARGETS]
+    flags.insert(2, click.option("--per", metavar="AXIS", type=int, help="With --rel-error: by index of this axis."))
+    flags.append(click.option("--lossless", is_flag=True, help="Give every bit back."))
+    return functools.reduce(lambda inner, flag: flag(inner), reversed(flags), with_target)  # type: ignore[return-value]
+
+
+def _target(named: dict[TargetKind, Any], per: int | None) -> Target | None:
+    if len(named) > 1:
+        raise click.UsageError(f"{' and '.join(f'--{kind}' for kind in named)} exclude each other: name one target.")
+    if per is not None and "rel-error" not in named:
+        raise click.UsageError("--per goes with --rel-error: name both or none.")
+    return Target(*next(iter(named.items())), per) if named else None
+
+
+def fit_options(command: Command) -> Command:
+    """Add what a fit takes besides source and target: ``fit_seconds`` and ``seed``."""
+    seconds = click.option(
+        "--fit-seconds",
+        metavar="S",
+        type=click.FloatRange(min=0),
+        default=60.0,
+        show_default=True,
+        help="Time that training a network may take.",
+    )
+    seed = click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+    return seconds(seed(command))
+
+
+archive_argument = click.argument("archive", type=click.Path(path_type=Path))
+source_argument = click.argument("source")
+force_option = click.option("--force", is_flag=True, help="Replace what is at the destination.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+workers_option = click.option(
+    "--workers", metavar="N", type=click.IntRange(min=1), default=2, show_default=True, help="Blocks at once."
+)

@@ -1,0 +1,135 @@
+"""aecompress pack: a source in, an archive out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+import aecompress
+from aecompress.cli import output
+from aecompress.cli.failures import Stopped
+from aecompress.cli.options import (
+    fit_options,
+    force_option,
+    json_option,
+    source_argument,
+    target_options,
+    workers_option,
+)
+from aecompress.cli.progress import ProgressBar
+from aecompress.config import MODEL_KINDS, Target
+from aecompress.shards.manifest import STAGING_FOLDER
+from aecompress.spec import ArraySpec
+
+if TYPE_CHECKING:
+    from aecompress.report import Report
+
+
+@click.command()
+@source_argument
+@click.option(
+    "-o", "archive", metavar="ARCHIVE", required=True, type=click.Path(path_type=Path), help="Folder to write."
+)
+@click.option(
+    "--model",
+    metavar="KIND|PATH",
+    default="auto",
+    show_default=True,
+    help=f"A kind to fit ({', '.join(MODEL_KINDS)}), or the file of a model that fit wrote.",
+)
+@target_options
+@fit_options
+@workers_option
+@force_option
+@click.option("--resume", is_flag=True, help="Go on with a pack that was interrupted.")
+@json_option
+def pack(
+    source: str,
+    archive: Path,
+    model: str,
+    target: Target | None,
+    fit_seconds: float,
+    seed: int,
+    workers: int,
+    force: bool,
+    resume: bool,
+    as_json: bool,
+) -> None:
+    """Pack SOURCE into an archive.
+
+    SOURCE is a .npy, .npz (FILE::MEMBER) or Parquet file, or - for npy on standard input. Name at most one target;
+    without one it is --rel-error 0.001 for floats and --lossless for integers.
+    """
+    try:
+        with ProgressBar() as progress:
+            report = aecompress.pack(
+                source,
+                archive,
+                model=model,
+                target=target,
+                force=force,
+                resume=resume,
+                fit_seconds=fit_seconds,
+                seed=seed,
+                workers=workers,
+                progress=progress,
+            )
+    except Stopped as err:
+        err.add_note(_what_next(archive))
+        raise
+    if as_json:
+        output.print_json(report.to_json())
+    else:
+        output.print_table([("archive", str(archive)), *report_lines(report, aecompress.open(archive).spec)])
+
+
+def _what_next(archive: Path) -> str:
+    if (archive / STAGING_FOLDER).exists():
+        return f"What is done stays in {archive}: finish it with the same command and --resume."
+    return "Nothing was written."
+
+
+def report_lines(report: Report, spec: ArraySpec) -> list[tuple[str, str]]:
+    """A report for people, as labels and texts."""
+    return [
+        ("rows", output.array(report.rows, spec.row_shape, spec.native.name)),
+        ("target", report.target.describe() + (" (the default for this dtype)" if report.target_is_default else "")),
+        ("size", _size(report)),
+        ("ratio", output.ratio(report.ratio)),
+        ("error", output.error(report.max_abs_error, report.rmse, report.psnr)),
+        ("bound", _bound(report)),
+        ("model", f"{report.model}; blocks coded as {_counts(report.methods)}"),
+        ("time", f"{report.seconds:.1f} s, of which {report.fit_seconds:.1f} s for the fit; then {_speed(report)}"),
+        ("break-even", _break_even(report)),
+    ]
+
+
+def _size(report: Report) -> str:
+    return (
+        f"{output.size(report.raw_bytes)} -> {output.size(report.packed_bytes)}, "
+        f"of which {output.size(report.model_bytes)} are the model"
+    )
+
+
+def _bound(report: Report) -> str:
+    if report.bound_kept is None:
+        return "none asked for"
+    if report.target.kind == "lossless":
+        return "every value came back bit for bit"
+    return "every value checked" + ("" if report.bound is None else f" and within {report.bound:.6g}")
+
+
+def _counts(methods: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in methods.items()) or "nothing"
+
+
+def _speed(report: Report) -> str:
+    return f"{report.mb_per_s:.3g} MB/s"
+
+
+def _break_even(report: Report) -> str:
+    if report.break_even_rows is None:
+        return "the model does not pay on this set"
+    return f"the model pays from {report.break_even_rows:,} such rows on (against delta and zstd without loss)"

@@ -1,0 +1,50 @@
+"""aecompress unpack: an archive in, rows out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+import aecompress
+from aecompress.cli.options import archive_argument, force_option, workers_option
+from aecompress.cli.progress import ProgressBar
+
+Range = tuple[int | None, int | None]
+
+
+class RowRange(click.ParamType[Range]):
+    """``A:B`` as in a slice: either end may be left out, negative ones count from the end."""
+
+    name = "A:B"
+
+    def convert(self, value: str | Range, param: click.Parameter | None, ctx: click.Context | None) -> Range:
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(-?\d+)?:(-?\d+)?", value)
+        if found is None:
+            self.fail(f"{value!r} is no range of rows; write it as in 100:200, 100:, :-1.", param, ctx)
+        start, stop = (None if end is None else int(end) for end in found.groups())
+        return start, stop
+
+
+@click.command()
+@archive_argument
+@click.option(
+    "-o", "dest", metavar="DEST", required=True, help="A .npy, .npz or .parquet file, or - for npy on stdout."
+)
+@click.option(
+    "--rows", type=RowRange(), default=(None, None), help="Only these rows, as in a slice: 100:200, 100:, :-1."
+)
+@workers_option
+@force_option
+def unpack(archive: Path, dest: str, rows: Range, workers: int, force: bool) -> None:
+    """Unpack an archive.
+
+    Dtype, shape and order of rows are exactly as they came.
+    """
+    with ProgressBar() as progress:
+        count = aecompress.unpack(archive, dest, rows=rows, force=force, workers=workers, progress=progress)
+    if dest != "-":
+        click.echo(f"{count:,} rows written to {dest}")

@@ -1,0 +1,308 @@
+"""Fit a model to a source: statistics, cells, context model, autoencoder, whatever takes the fewest bytes.
+
+source ─► sample ─► cells ─► context coder ──────────┐
+             └────► autoencoder ─► step ─► prior ─────┴─► the candidate of fewest bytes
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aecompress.codec import methods
+from aecompress.codec.cells import Cells
+from aecompress.codec.model import Model
+from aecompress.config import MODEL_KINDS, Progress, Target, silent
+from aecompress.context import fit as context
+from aecompress.context.stencil import Layout
+from aecompress.errors import InputError, ModelError
+from aecompress.quantize import split_wide
+from aecompress.sources import open_source, spool
+from aecompress.sources.base import Source
+from aecompress.spec import Array, ArraySpec
+from aecompress.trainer import autoencoders, quality
+from aecompress.trainer.bounds import bounded_cells
+from aecompress.trainer.sampling import block_rows, fill_values, sample
+
+__all__ = ["adapt", "block_rows", "fit"]
+
+_LATENT_DIM = 32  # of the textbook's network, where nobody asked for another number
+_GAIN = 0.99  # an autoencoder must bring the bytes of a bounded set below this share
+
+
+def fit(
+    source: Any,
+    target: Target | None = None,
+    *,
+    kind: str = "auto",
+    seconds: float = 60.0,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Model:
+    """Learn a model of a source for a target.
+
+    Args:
+        source: as for ``pack``; a stream is kept in a temporary file meanwhile.
+        target: what the model shall reach; by default a relative bound of 1e-3 for floats, no loss for integers.
+        kind: ``none`` (context model alone), ``pca``, ``vanilla``, ``textbook``, or ``auto``: what takes least bytes.
+        seconds: time that training a network may take.
+        seed: of everything random.
+        progress: called as progress(phase, share done, facts).
+
+    Raises:
+        InputError: the source cannot be read, or the target does not suit it.
+    """
+    if kind not in MODEL_KINDS:
+        raise InputError(f"There is no model kind {kind!r}; use one of {', '.join(MODEL_KINDS)}.")
+    opened = open_source(source)
+    target = target or Target.default(opened.spec.dtype)
+    if opened.replayable:
+        return _Fit(opened, target, seconds, seed, progress).run(kind)
+    with tempfile.TemporaryDirectory() as folder:
+        return _Fit(spool(opened, Path(folder)), target, seconds, seed, progress).run(kind)
+
+
+def adapt(model: Model, source: Source, target: Target, *, progress: Progress = silent) -> Model:
+    """A given model for another source of the same dtype and row shape, or another target.
+
+    Bounds and steps are worked out anew; the context coder is fitted anew if the cells change by more than half.
+
+    Raises:
+        ModelError: the model was fitted for another dtype or row shape.
+    """
+    if not model.spec.same_type(source.spec):
+        raise ModelError(
+            f"The model was fitted for rows of shape {model.spec.row_shape} and dtype {model.spec.native}, the source "
+            f"has {source.spec.row_shape} and {source.spec.native}: fit a model for this source."
+        )
+    return _Fit(source, target, 0.0, 0, progress).adapted(model)
+
+
+class _Fit:
+    """One fit: the source, what was asked of it, and what was seen of it."""
+
+    def __init__(self, source: Source, target: Target, seconds: float, seed: int, progress: Progress) -> None:
+        self.source, self.target = source, target
+        self.seconds, self.seed, self.progress = seconds, seed, progress
+        self.started = time.monotonic()
+        self.samples = sample(source, progress)
+        self.fills = fill_values(self.samples, source.spec.native)
+        self.values = math.prod(source.spec.shape)
+
+    def run(self, kind: str) -> Model:
+        if kind in ("pca", "vanilla", "textbook"):
+            autoencoders.needs_rows(self.source, kind)
+        model = self._bounded(kind) if self.target.bounded else self._unbounded(kind)
+        took = round(time.monotonic() - self.started, 1)
+        return replace(model, about={"source": self.source.spec.describe(), "fit_seconds": took, "seed": self.seed})
+
+    def adapted(self, model: Model) -> Model:
+        blank = replace(self._blank(), kind=model.kind, encoder=model.encoder)
+        if self.target.bounded:
+            cells = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
+            fresh = replace(blank, cells=cells)
+            if _alike(model.cells, cells):
+                return replace(model, target=self.target, cells=cells, fills=self.fills, simple=fresh.simple)
+            if model.encoder is None:
+                return self._with_context(fresh)
+            return self._with_joint(self._with_context(fresh), model.encoder)
+        if model.encoder is None:
+            return self._lattice_for(self._goal())
+        return self._quantized(blank, model.encoder)
+
+    # --- targets with a bound -----------------------------------------------------------------------------------
+
+    def _bounded(self, kind: str) -> Model:
+        cells = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
+        model = self._with_context(replace(self._blank(), cells=cells))
+        if kind == "none" or cells.kind == "bits" or cells.axis is not None or not self.samples:
+            return model
+        if kind == "auto" and not autoencoders.suits(self.source):
+            return model
+        step = float(cells.step) if cells.step is not None else 1.0
+        # a candidate like any other: it stays only if it pays
+        with_network = self._with_joint(model, self._coarse(kind, step))
+        trial = self._trial()
+        return with_network if self._bytes(with_network, trial) < _GAIN * self._bytes(model, trial) else model
+
+    def _coarse(self, kind: str, step: float) -> Any:
+        """An autoencoder whose error is a few cells: finer latents would cost more than the correction they save."""
+        linear = autoencoders.fit_linear(self.source, self.fills, self._most(), self.seed, self.progress)
+        rows = autoencoders.trial_rows(linear, self.samples, self.fills)
+        spread = float(np.sqrt(np.square(rows - linear.normalizer.centre).mean()))
+        choice = None
+        for share in (4.0, 8.0, 16.0, 32.0):
+            choice = choice or autoencoders.choose_linear(
+                linear, rows, self.source.spec.shape[0], min(share * step, 0.9 * spread)
+            )
+        choice = choice or autoencoders.Choice(min(8, linear.latent_dim), 4.0 * step, 0.0)
+        if kind in ("vanilla", "textbook"):
+            return autoencoders.fit_nonlinear(
+                self.source, self.fills, kind, choice, self.seconds, self.seed, self.progress
+            )
+        return linear.truncated(choice.latents)
+
+    def _with_joint(self, model: Model, encoder: Any) -> Model:
+        """The model with the autoencoder's synthesis as a further context of the correction."""
+        step = 4.0 * float(model.cells.step) if model.cells.step is not None else 4.0
+        model = autoencoders.with_network(model, encoder, step, self.source, self.samples)
+        model = replace(model, lens=autoencoders.lens(model, self.samples))
+        if model.lens is None:
+            return model
+        parts = []
+        for block, work in self._works(model):
+            latents = model.quantize_latents(block, work.keep)
+            parts.append(context.Sample(work.q, work.keep, model.reference(latents, block.shape)))
+        return replace(model, joint=context.fit(parts, self.values))
+
+    # --- targets without a bound --------------------------------------------------------------------------------
+
+    def _unbounded(self, kind: str) -> Model:
+        if self.target.kind == "latent-dim":
+            return self._with_latents(kind)
+        if kind == "none" or (kind == "auto" and not autoencoders.suits(self.source)):
+            return self._lattice_for(self._goal())
+        if kind != "auto":
+            return self._autoencoder(kind)
+        found = [self._lattice_for(self._goal()), self._autoencoder("pca")]
+        trial = self._trial()
+        if self._bytes(found[1], trial) < 2 * self._bytes(found[0], trial):
+            found.append(self._autoencoder("vanilla"))
+        return min(found, key=lambda model: self._bytes(model, trial))
+
+    def _goal(self) -> quality.Goal:
+        return quality.goal(self.target, self.source, self.fills, self.progress)
+
+    def _lattice_for(self, goal: quality.Goal) -> Model:
+        """The context coder on the widest cells that reach the goal."""
+
+        def at(step: float) -> Model:
+            cells = Cells("real", np.asarray(step), np.asarray(math.inf))
+            return replace(self._blank(), cells=cells)
+
+        trial = self._trial()
+        layout = None
+
+        def rough(model: Model) -> float:
+            nonlocal layout
+            fitted = self._with_context(model, trial, layout)
+            layout = fitted.context.predictor.layout if fitted.context else None
+            return self._bytes(fitted, trial)
+
+        def careful(model: Model) -> float:
+            return self._bytes(self._with_context(model, self.samples, layout), self.samples)
+
+        step = quality.lattice_step(goal, at, rough, careful, self.samples, self.source, self.progress)
+        return self._with_context(at(step))
+
+    def _autoencoder(self, kind: str) -> Model:
+        goal = self._goal()
+        linear = autoencoders.fit_linear(self.source, self.fills, self._most(), self.seed, self.progress)
+        rows = autoencoders.trial_rows(linear, self.samples, self.fills)
+        rmse = goal.rmse or quality.linear_rmse(goal, linear, rows, self.source)
+        choice = autoencoders.choose_linear(linear, rows, self.source.spec.shape[0], rmse)
+        if choice is None:
+            return self._lattice_for(goal)
+        if kind == "pca":
+            return self._quantized(self._blank(), linear.truncated(choice.latents), choice.step)
+        encoder = autoencoders.fit_nonlinear(
+            self.source, self.fills, kind, choice, self.seconds, self.seed, self.progress
+        )
+        return self._quantized(self._blank(), encoder, choice.step)
+
+    def _quantized(self, blank: Model, encoder: Any, start: float = 0.0) -> Model:
+        """The autoencoder with the widest step that reaches the goal; the lattice where it cannot."""
+        goal = self._goal()
+
+        def at(step: float) -> Model:
+            return autoencoders.with_network(blank, encoder, step, self.source, self.samples)
+
+        start = start or float(encoder.deviation.max()) / 16
+        step = quality.latent_step(goal, at, self._size, self.samples, self.source, start, self.progress)
+        return self._lattice_for(goal) if step is None else at(step)
+
+    def _size(self, model: Model) -> float:
+        return self._bytes(model, self._trial())
+
+    def _with_latents(self, kind: str) -> Model:
+        """``--latent-dim``: that many latents, with a step that adds little to the error of having no more."""
+        autoencoders.needs_rows(self.source, kind)
+        if kind == "none":
+            raise InputError("A number of latents (--latent-dim) needs an autoencoder; leave --model none out.")
+        many = int(self.target.value or _LATENT_DIM)
+        linear = autoencoders.fit_linear(self.source, self.fills, many, self.seed, self.progress)
+        rows = autoencoders.trial_rows(linear, self.samples, self.fills)
+        lost = float(np.square(rows - linear.synthesis(linear.analysis(rows))).mean())
+        least = (1e-3 * float(linear.deviation.max())) ** 2 / 12
+        step = math.sqrt(12 * max(0.05 * lost * rows.shape[1] / linear.latent_dim, least)) or 1.0
+        if kind == "pca":
+            return autoencoders.with_network(self._blank(), linear, step, self.source, self.samples)
+        chosen = autoencoders.Choice(linear.latent_dim, step, 0.0)
+        encoder = autoencoders.fit_nonlinear(
+            self.source, self.fills, kind, chosen, self.seconds, self.seed, self.progress
+        )
+        return autoencoders.with_network(self._blank(), encoder, step, self.source, self.samples)
+
+    # --- shared -------------------------------------------------------------------------------------------------
+
+    def _blank(self) -> Model:
+        spec = ArraySpec(self.source.spec.native, self.source.spec.row_shape)
+        cells = Cells("real", np.asarray(1.0), np.asarray(math.inf))
+        return Model(spec, "none", self.target, cells, self.fills, simple=_simple(self.samples))
+
+    def _most(self) -> int:
+        size = self.source.spec.row_size
+        return min(size, self.source.spec.shape[0], autoencoders.MOST_LATENTS if size > 4096 else size)
+
+    def _works(self, model: Model, samples: Sequence[Array] | None = None) -> list[tuple[Array, methods.Work]]:
+        """Sample blocks that fit the model's lattice, prepared for its coders."""
+        blocks = self.samples if samples is None else samples
+        works = [(block, methods.prepare(model, block)) for block in blocks]
+        return [(block, work) for block, work in works if work is not None]
+
+    def _with_context(
+        self, model: Model, samples: Sequence[Array] | None = None, layout: Layout | None = None
+    ) -> Model:
+        """The model with a context coder fitted to the samples, and the rate it reaches there."""
+        works = [work for _, work in self._works(model, samples)]
+        parts = [context.Sample(split_wide(work.q)[0], work.keep) for work in works]
+        coder = context.fit(parts, self.values, layout)
+        seen = sum(part.q.size for part in parts)
+        apart = sum(len(data) for work in works for data in work.streams.values())
+        rate = (context.bits(coder, parts) + 8 * apart) / seen if seen else 0.0
+        return replace(model, context=coder, rate=rate)
+
+    def _trial(self) -> list[Array]:
+        """Small parts of the samples, to compare candidates on."""
+        rows = max(1, context.TRIAL_VALUES // max(self.source.spec.row_size * max(len(self.samples), 1), 1))
+        return [block[:rows] for block in self.samples]
+
+    def _bytes(self, model: Model, trial: Sequence[Array]) -> float:
+        """Bytes of the whole set, model included, from coding the trial blocks."""
+        raw = sum(block.nbytes for block in trial)
+        coded = sum(len(model.code(block).payload) for block in trial)
+        share = self.values * self.source.spec.native.itemsize / max(raw, 1)
+        return coded * share + len(model.decoder().to_bytes())
+
+
+def _alike(first: Cells, second: Cells) -> bool:
+    """True if a context coder for the one serves the other."""
+    if (first.kind, first.axis, first.relative) != (second.kind, second.axis, second.relative):
+        return False
+    if first.step is None or second.step is None:
+        return True
+    return first.step.shape == second.step.shape and bool(np.allclose(first.step, second.step, rtol=0.5, atol=0))
+
+
+def _simple(samples: Sequence[Array]) -> float:
+    """Share of the raw bytes that part of the samples takes as bits, delta and zstd."""
+    parts = [block[: max(1, len(block) // 8)] for block in samples]
+    raw = sum(part.nbytes for part in parts)
+    return sum(len(methods.encode_exact(part)["correction"]) for part in parts) / raw if raw else 1.0

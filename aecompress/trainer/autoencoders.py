@@ -1,0 +1,187 @@
+"""Autoencoders for a source: fitted, cut to the latents that pay, quantised for a target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aecompress.codec import specials
+from aecompress.codec.latents import fit_prior
+from aecompress.codec.model import Model, Reference
+from aecompress.config import Progress
+from aecompress.entropy.tables import Tables
+from aecompress.errors import InputError
+from aecompress.sources.base import Source
+from aecompress.spec import Array
+from aecompress.trainer.sampling import block_rows
+
+if TYPE_CHECKING:
+    from aecompress.autoencoder import Autoencoder
+
+#: Most latents a fit of long rows considers, and rows that steps and numbers of latents are chosen on.
+MOST_LATENTS = 256
+TRIAL_ROWS = 2048
+
+#: Bytes that a weight takes in an archive, about.
+WEIGHT_BYTES = 0.8
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How to quantise: the first ``latents`` of the latents, each with step ``step``, and what that would cost."""
+
+    latents: int
+    step: float
+    bytes: float
+
+
+def suits(source: Source) -> bool:
+    """True if there are rows enough for an autoencoder to pay for itself."""
+    rows, size = source.spec.shape[0], source.spec.row_size
+    return rows >= 64 and 2 <= size <= 1 << 16
+
+
+def row_batches(source: Source, fills: Array) -> Iterator[Array]:
+    """Finite float64 rows [n, D] of the whole source; special values are replaced by their feature's mean."""
+    height = max(1, min(block_rows(source.spec), 4096))
+    for block in source.batches(height):
+        flat = block.reshape(len(block), -1)
+        rows = flat.astype(np.float64)
+        keep = specials.ordinary(flat, fills)
+        if not keep.all():
+            mean = np.where(keep, rows, 0.0).sum(0) / np.maximum(keep.sum(0), 1)
+            rows = np.where(keep, rows, mean)
+        yield rows
+
+
+def fit_linear(source: Source, fills: Array, latents: int, seed: int, progress: Progress) -> Autoencoder:
+    """PCA of the source with up to ``latents`` latents."""
+    from aecompress.autoencoder import fit_pca
+
+    return fit_pca(lambda: row_batches(source, fills), source.spec.row_size, latents, seed=seed, progress=progress)
+
+
+def fit_nonlinear(
+    source: Source, fills: Array, kind: str, choice: Choice, seconds: float, seed: int, progress: Progress
+) -> Autoencoder:
+    """``vanilla`` or ``textbook``, trained for the latents and the step that were chosen for PCA."""
+    from aecompress.autoencoder import fit_dense, fit_textbook
+
+    def batches() -> Iterator[Array]:
+        return row_batches(source, fills)
+
+    size = source.spec.row_size
+    if kind == "textbook":
+        return fit_textbook(batches, size, choice.latents, seconds=seconds, seed=seed, progress=progress)
+    width = _hidden(source.spec.shape[0], size)
+    return fit_dense(
+        batches,
+        size,
+        choice.latents,
+        hidden=(width, width),
+        distortion_step=choice.step,
+        seconds=seconds,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _hidden(rows: int, size: int) -> int:
+    """Width of hidden layers: few rows cannot pay for many weights."""
+    affordable = rows * size / 64 / (2 * size + 128)
+    return int(np.clip(2 ** round(math.log2(max(affordable, 1.0))), 16, 128))
+
+
+def trial_rows(encoder: Autoencoder, samples: list[Array], fills: Array) -> Array:
+    """Finite float64 rows [n, D] to choose on, as ``Model.quantize_latents`` will see them."""
+    share = max(1, sum(map(len, samples)) // TRIAL_ROWS)
+    picked = [block[::share] for block in samples]
+    return np.concatenate([encoder.rows(block, specials.ordinary(block, fills)) for block in picked])
+
+
+def choose_linear(encoder: Autoencoder, rows: Array, total: int, rmse: float) -> Choice | None:
+    """Number of latents and step of a PCA that reach ``rmse`` in the fewest bytes; None if none reaches it.
+
+    In an orthonormal basis the squared error is that of the latents: what is cut off and what is rounded.
+    """
+    latents = encoder.analysis(rows)
+    energy = np.square(latents).sum(0)
+    whole = float(np.square(encoder.normalizer.forward(rows) * encoder.normalizer.typical_scale).sum())
+    allowed = rmse**2 * rows.size
+    found = [
+        choice
+        for k in _counts(latents.shape[1])
+        if (choice := _reach(latents[:, :k], whole - float(energy[:k].sum()), allowed, rows, total)) is not None
+    ]
+    return min(found, key=lambda choice: choice.bytes, default=None)
+
+
+def _counts(most: int) -> list[int]:
+    """Numbers of latents to try: 1, 2, 3, 4, 6, 8, 12 ..."""
+    tried = {most} | {int(base * 2**octave) for octave in range(9) for base in (1, 1.5)}
+    return sorted(k for k in tried if 1 <= k <= most)
+
+
+def _reach(latents: Array, cut: float, allowed: float, rows: Array, total: int) -> Choice | None:
+    """The widest step for which cut + rounding stays within ``allowed``, by bisection of its logarithm."""
+    if cut >= allowed * 0.98:
+        return None
+    count, size = rows.shape
+    low = math.log2(math.sqrt(12 * (allowed - cut) / latents.size)) - 1
+    high = low + 24
+    for _ in range(24):
+        middle = (low + high) / 2
+        step = 2.0**middle
+        error = float(np.square(latents - np.rint(latents / step) * step).sum())
+        low, high = (middle, high) if cut + error < allowed else (low, middle)
+    q = np.rint(latents / 2.0**low).astype(np.int64)
+    used = int(np.flatnonzero(q.any(0))[-1]) + 1 if q.any() else 1
+    bits = sum(_entropy(q[:, k]) for k in range(used)) * total / count
+    return Choice(used, 2.0**low, bits / 8 + WEIGHT_BYTES * used * size)
+
+
+def _entropy(q: Array) -> float:
+    """Bits of a channel under its own frequencies."""
+    _, counts = np.unique(q, return_counts=True)
+    return float(-(counts * np.log2(counts / len(q))).sum())
+
+
+def with_network(model: Model, encoder: Autoencoder, step: float, source: Source, samples: list[Array]) -> Model:
+    """The model with this autoencoder, its latents quantised with one step, and their prior."""
+    steps = np.full(encoder.latent_dim, step)
+    rows, size = max(source.spec.shape[0], 1), source.spec.row_size
+    network = encoder.freeze(steps, weight_noise=float(np.clip(size / rows, 0.0015, 0.03)))
+    model = replace(model, kind=encoder.kind, network=network, encoder=encoder, steps=steps)
+    return replace(model, prior=_prior(model, samples))
+
+
+def _prior(model: Model, samples: list[Array]) -> Tables:
+    latents = [model.quantize_latents(block, specials.ordinary(block, model.fills)) for block in samples]
+    return fit_prior(np.concatenate(latents))
+
+
+def lens(model: Model, samples: list[Array]) -> Reference | None:
+    """Integers that bring the synthesis to lattice units; None where they do not fit."""
+    if model.network is None or model.cells.step is None or model.cells.axis is not None:
+        return None
+    latents = model.quantize_latents(samples[0], specials.ordinary(samples[0], model.fills))
+    size = int(np.abs(model.network.synthesis(latents)).max(initial=1))
+    drop = max(0, (4 * size).bit_length() - 31)
+    ratio = np.atleast_1d(model.network.unit / float(model.cells.step)) * 2.0**drop
+    shift = 29 - math.ceil(math.log2(float(ratio.max())))
+    if not 0 <= shift < 60:
+        return None
+    return Reference(np.rint(ratio * 2.0**shift).astype(np.int64), drop, shift)
+
+
+def needs_rows(source: Source, kind: str) -> None:
+    """Raise InputError unless an autoencoder of rows makes sense."""
+    if source.spec.row_size < 2 or source.spec.shape[0] < 2:
+        raise InputError(
+            f"The model {kind} needs at least two rows of at least two values, not {source.spec.describe()}; "
+            "use --model none."
+        )

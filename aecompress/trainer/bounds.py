@@ -1,0 +1,70 @@
+"""From a target with a bound to cells."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from aecompress.codec.cells import Cells, step_for
+from aecompress.config import Progress, Target
+from aecompress.errors import InputError
+from aecompress.sources.base import Source
+from aecompress.spec import Array
+from aecompress.trainer.sampling import axis_ranges, value_range
+
+_TINY = float(np.finfo(np.float64).tiny)
+
+
+def bounded_cells(source: Source, target: Target, samples: list[Array], fills: Array, progress: Progress) -> Cells:
+    """The cells of ``max-error``, ``rel-error`` and ``lossless``; one pass over the source where a range is needed.
+
+    Raises InputError if ``target.per`` names no axis of the source.
+    """
+    dtype = source.spec.native
+    value = target.value or 0.0
+    if dtype.kind == "b" or value == 0:
+        return lossless_cells(dtype)
+    if target.kind == "max-error":
+        return _cells(value, samples, dtype)
+    if target.per is None:
+        low, high = value_range(source, fills, progress)
+        return _cells(value * (high - low), samples, dtype, max(abs(low), abs(high)))
+    return _cells_per(source, value, target.per, samples, fills, progress)
+
+
+def lossless_cells(dtype: np.dtype[np.generic]) -> Cells:
+    """Cells that keep every value."""
+    return Cells("bits") if dtype.kind == "f" else Cells("whole", np.asarray(1.0), np.asarray(0.0))
+
+
+def _cells(bound: float, samples: list[Array], dtype: np.dtype[np.generic], size: float = 0.0) -> Cells:
+    """One bound for all values; ``size`` is the one value of a set whose range, and so its bound, is 0."""
+    if dtype.kind != "f":
+        bound = float(min(math.floor(bound), 2**52))
+        return Cells("whole", np.asarray(2 * bound + 1), np.asarray(bound))
+    if bound == 0 or not math.isfinite(2 * bound):
+        return Cells("real", np.asarray(size if bound == 0 and size > 0 else 1.0), np.asarray(0.0))
+    step = min((step_for(bound, block) for block in samples), default=2 * bound)
+    return Cells("real", np.asarray(max(step, _TINY)), np.asarray(bound))
+
+
+def _cells_per(
+    source: Source, share: float, axis: int, samples: list[Array], fills: Array, progress: Progress
+) -> Cells:
+    """A bound for every index along an axis, of its own range; rows' bounds are worked out block by block."""
+    axes = len(source.spec.row_shape) + 1
+    if not -axes <= axis < axes:
+        raise InputError(f"There is no axis {axis} in {source.spec.describe()}; its axes are 0 to {axes - 1}.")
+    axis %= axes
+    dtype = source.spec.native
+    if axis == 0:
+        return Cells("real" if dtype.kind == "f" else "whole", axis=0, relative=share)
+    low, high = axis_ranges(source, axis, fills, progress)
+    parts = []
+    for i, (least, greatest) in enumerate(zip(low, high, strict=True)):
+        lines = [np.take(block, i, axis) for block in samples]
+        parts.append(_cells(share * (greatest - least), lines, dtype, max(abs(least), abs(greatest))))
+    step = np.array([part.step for part in parts], np.float64)
+    bound = np.array([part.bound for part in parts], np.float64)
+    return Cells(parts[0].kind if parts else "whole", step, bound, axis=axis)

@@ -1,0 +1,186 @@
+"""Steps for targets without a bound: a quality (psnr, rmse) or a size (ratio).
+
+Steps are found on the samples and then checked on the whole source, since it is the whole that was asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aecompress.codec import methods
+from aecompress.codec.model import Model
+from aecompress.config import Progress, Target
+from aecompress.metrics import Distortion, distortion
+from aecompress.sources.base import Source
+from aecompress.spec import Array
+from aecompress.trainer.sampling import scan, value_range
+
+if TYPE_CHECKING:
+    from aecompress.autoencoder import Autoencoder
+
+#: Quality is met if the error lies between this share of what is allowed and all of it: 0.05 dB.
+_CLOSE = 0.9943
+#: A size is met if the estimate lies this much below it at most.
+_NEAR = 0.98
+
+_CHECKS = 6
+
+# what an archive takes beside model and payload
+_FIXED_BYTES = 2048
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What to reach: a root mean square error, or a number of bytes."""
+
+    rmse: float | None
+    bytes: float | None
+
+
+def goal(target: Target, source: Source, fills: Array, progress: Progress) -> Goal:
+    """The goal of a ``psnr``, ``rmse`` or ``ratio`` target; ``psnr`` is relative to the range of the source."""
+    value = target.value or 0.0
+    if target.kind == "ratio":
+        return Goal(None, source.spec.raw_bytes / value - _FIXED_BYTES)
+    if target.kind == "rmse":
+        return Goal(value, None)
+    low, high = value_range(source, fills, progress)
+    return Goal((high - low) / 10 ** (value / 20), None)
+
+
+def lattice_step(
+    goal: Goal,
+    at: Callable[[float], Model],
+    rough: Callable[[Model], float],
+    size: Callable[[Model], float],
+    samples: Sequence[Array],
+    source: Source,
+    progress: Progress,
+) -> float:
+    """The widest cells that reach the goal; ``rough`` gives the bytes of the set quickly, ``size`` with care."""
+    spread = _spread(samples)
+    if not spread:
+        return 1.0
+
+    def error(model: Model, blocks: Sequence[Array]) -> Distortion:
+        works = [(block, methods.prepare(model, block)) for block in blocks]
+        pairs = [distortion(block, work.decoded) for block, work in works if work is not None]
+        return sum(pairs, Distortion())
+
+    if goal.bytes is not None:
+        about = _for_size(goal.bytes, lambda step: rough(at(step)), spread / 16)
+        return _for_size(goal.bytes, lambda step: size(at(step)), about)
+    start = (goal.rmse or 0.0) * math.sqrt(12)
+    step = _for_error(goal.rmse or 0.0, lambda step: error(at(step), samples).rmse, start)
+    return _checked(step or start, goal.rmse or 0.0, at, error, source, progress)
+
+
+def latent_step(
+    goal: Goal,
+    at: Callable[[float], Model],
+    size: Callable[[Model], float],
+    samples: Sequence[Array],
+    source: Source,
+    start: float,
+    progress: Progress,
+) -> float | None:
+    """The widest step of the latents that reaches the goal; None if even a fine one does not."""
+
+    def error(model: Model, blocks: Sequence[Array]) -> Distortion:
+        return sum((distortion(b, methods.encode_autoencoder(model, b)[1]) for b in blocks), Distortion())
+
+    if goal.bytes is not None:
+        return _for_size(goal.bytes, lambda step: size(at(step)), start)
+    parts = [block[:: max(1, len(block) // 512)] for block in samples]
+    step = _for_error(goal.rmse or 0.0, lambda step: error(at(step), parts).rmse, start)
+    return None if step is None else _checked(step, goal.rmse or 0.0, at, error, source, progress)
+
+
+def linear_rmse(goal: Goal, linear: Autoencoder, rows: Array, source: Source) -> float:
+    """The error that a PCA of the goal's size makes, about: where the best choice for it takes those bytes."""
+    from aecompress.trainer.autoencoders import choose_linear
+
+    low, high = -20.0, 0.0
+    spread = float(np.sqrt(np.square(rows - linear.normalizer.centre).mean())) or 1.0
+    for _ in range(12):
+        middle = (low + high) / 2
+        choice = choose_linear(linear, rows, source.spec.shape[0], spread * 2.0**middle)
+        fits = choice is not None and choice.bytes < (goal.bytes or 0.0)
+        low, high = (low, middle) if fits else (middle, high)
+    return spread * 2.0**high * 0.98
+
+
+def _spread(samples: Sequence[Array]) -> float:
+    finite = [block[np.isfinite(block)].astype(np.float64) for block in samples]
+    return max((float(part.max() - part.min()) for part in finite if part.size), default=0.0)
+
+
+def _for_error(allowed: float, error: Callable[[float], float], start: float) -> float | None:
+    """The widest step whose error is allowed, to 0.3 %; None if a step 2^-10 of the start is still too wide."""
+    low, high = math.log2(start), math.log2(start)
+    for _ in range(10):
+        if error(2.0**low) <= allowed:
+            break
+        high, low = low, low - 1
+    else:
+        return None
+    for _ in range(10):
+        if high > low or error(2.0 ** (high + 1)) > allowed:
+            break
+        low, high = low + 1, high + 1
+    high = max(high, low + 1)
+    while high - low > 0.004:
+        middle = (low + high) / 2
+        low, high = (middle, high) if error(2.0**middle) <= allowed else (low, middle)
+    return 2.0**low
+
+
+def _checked(
+    step: float,
+    allowed: float,
+    at: Callable[[float], Model],
+    error: Callable[[Model, Sequence[Array]], Distortion],
+    source: Source,
+    progress: Progress,
+) -> float:
+    """The step adjusted until the error of the whole source is allowed and close to it."""
+    best = step
+    for check in range(_CHECKS):
+        model = at(step)
+        found = sum((error(model, [block]) for block in scan(source, "quality", progress)), Distortion()).rmse
+        if found <= allowed:
+            best = step
+            if found >= _CLOSE * allowed or check >= 3:
+                return best
+        step *= min(max(0.999 * allowed / found, 0.5), 2.0) if found else 2.0
+    return best
+
+
+def _for_size(most: float, size: Callable[[float], float], start: float) -> float:
+    """A step for which the set takes at most ``most`` bytes and little less.
+
+    Bytes fall about as a power of the step, so the search is a secant in logarithms, kept between known ends.
+    """
+    step, low, high = start, 0.0, math.inf
+    power, seen = -0.6, (0.0, 0.0)
+    best = math.inf
+    for _ in range(12):
+        found = size(step)
+        if found <= most:
+            best = high = min(step, high)
+            if found >= _NEAR * most:
+                break
+        else:
+            low = max(low, step)
+        if seen[0] and abs(math.log(step / seen[0])) > 1e-6:
+            power = min(math.log(found / seen[1]) / math.log(step / seen[0]), -0.05)
+        seen = (step, found)
+        guess = step * min(max((0.99 * most / found) ** (1 / power), 2.0**-6), 2.0**6) if most > 0 else 2 * step
+        inside = low < guess < high
+        step = guess if inside else math.sqrt(low * high) if low and math.isfinite(high) else 2 * max(low, step)
+    return best if math.isfinite(best) else step

@@ -1,0 +1,103 @@
+"""Looking at a source before packing it: sample blocks, fill values, ranges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from aecompress.codec import specials
+from aecompress.codec.cells import span
+from aecompress.config import Progress
+from aecompress.sources.base import Source
+from aecompress.spec import Array, ArraySpec
+
+#: Values of a block: what is decoded at once, and what a worker holds in memory.
+BLOCK_VALUES = 1 << 20
+
+#: Values that fits look at, and the blocks they come from.
+SAMPLE_VALUES = 3 << 20
+SAMPLE_BLOCKS = 8
+
+_DISTINCT = 16  # fewer different values than this are categories, not measurements
+
+
+def block_rows(spec: ArraySpec) -> int:
+    """Rows of a block of about BLOCK_VALUES values, at least one."""
+    return max(1, BLOCK_VALUES // max(spec.row_size, 1))
+
+
+def sample(source: Source, progress: Progress) -> list[Array]:
+    """Blocks spread evenly over the source, about SAMPLE_VALUES values in all."""
+    rows, height = source.spec.shape[0], block_rows(source.spec)
+    starts = np.arange(0, rows, height)
+    block_values = height * max(source.spec.row_size, 1)
+    many = max(1, min(len(starts), SAMPLE_BLOCKS, SAMPLE_VALUES // block_values))
+    chosen = starts[np.unique(np.linspace(0, len(starts) - 1, many).astype(int))] if len(starts) else starts
+    found: list[Array] = []
+    for i, start in enumerate(chosen):
+        found += source.batches(height, int(start), int(min(start + height, rows)))
+        progress("sample", (i + 1) / len(chosen), {})
+    return [block for block in found if block.size]
+
+
+def scan(source: Source, phase: str, progress: Progress) -> Iterator[Array]:
+    """All blocks of a source that hold values, with progress."""
+    rows, done = max(source.spec.shape[0], 1), 0
+    for block in source.batches(block_rows(source.spec)):
+        if block.size:
+            yield block
+        done += len(block)
+        progress(phase, done / rows, {"bytes": done * source.spec.row_bytes})
+
+
+def value_range(source: Source, fills: Array, progress: Progress) -> tuple[float, float]:
+    """Least and greatest finite value of the whole source, fill values left out; (0, 0) if there is none."""
+    low, high = math.inf, -math.inf
+    for block in scan(source, "range", progress):
+        if specials.counted(block, fills).any():
+            least, greatest = span(block, fills)
+            low, high = min(low, least), max(high, greatest)
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def axis_ranges(source: Source, axis: int, fills: Array, progress: Progress) -> tuple[Array, Array]:
+    """The same for every index along an inner axis: float64 [n], float64 [n]."""
+    size = source.spec.row_shape[axis - 1]
+    low, high = np.full(size, math.inf), np.full(size, -math.inf)
+    for block in scan(source, "range", progress):
+        lines = np.moveaxis(block, axis, 0).reshape(size, -1)
+        counted = specials.counted(lines, fills)
+        exact = lines.astype(np.float64)
+        low = np.minimum(low, np.where(counted, exact, math.inf).min(1))
+        high = np.maximum(high, np.where(counted, exact, -math.inf).max(1))
+    empty = low > high
+    return np.where(empty, 0.0, low), np.where(empty, 0.0, high)
+
+
+def fill_values(samples: list[Array], dtype: np.dtype[Any]) -> Array:
+    """Extreme values that stand for "no value": repeated exactly, and far away from all others.
+
+    They come back exactly whatever the bound, and do not count towards the range.
+    """
+    found: list[Any] = []
+    if samples and dtype.kind != "b":
+        values = np.concatenate([block[np.isfinite(block)].reshape(-1) for block in samples])
+        while len(found) < 4 and values.size:
+            extreme = next((end for end in (values.max(), values.min()) if _stands_apart(values, end)), None)
+            if extreme is None:
+                break
+            found.append(extreme)
+            values = values[values != extreme]
+    return np.array(found, dtype)
+
+
+def _stands_apart(values: Array, end: Any) -> bool:
+    others = values[values != end]
+    if values.size - others.size < _DISTINCT or others.size < _DISTINCT:
+        return False
+    low, high, far = float(others.min()), float(others.max()), float(end)
+    gap = low - far if far < low else far - high
+    return high > low and gap > 4.0 * (high - low) and len(np.unique(others[:100_000])) >= _DISTINCT
