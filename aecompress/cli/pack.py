@@ -82,7 +82,7 @@ def pack(
     if as_json:
         output.print_json(report.to_json())
     else:
-        output.print_table([("archive", str(archive)), *report_lines(report, aecompress.open(archive).spec)])
+        output.print_table([("archive", str(archive)), *report_lines(report, aecompress.open(archive).spec, model)])
 
 
 def _what_next(archive: Path) -> str:
@@ -91,8 +91,9 @@ def _what_next(archive: Path) -> str:
     return "Nothing was written."
 
 
-def report_lines(report: Report, spec: ArraySpec) -> list[tuple[str, str]]:
-    """A report for people, as labels and texts."""
+def report_lines(report: Report, spec: ArraySpec, asked: str = "auto") -> list[tuple[str, str]]:
+    """A report for people, as labels and texts; ``asked`` is the model that was asked for."""
+    speed = f"at {report.mb_per_s:.3g} MB/s"
     return [
         ("rows", output.array(report.rows, spec.row_shape, spec.native.name)),
         ("target", report.target.describe() + (" (the default for this dtype)" if report.target_is_default else "")),
@@ -100,8 +101,8 @@ def report_lines(report: Report, spec: ArraySpec) -> list[tuple[str, str]]:
         ("ratio", output.ratio(report.ratio)),
         ("error", output.error(report.max_abs_error, report.rmse, report.psnr)),
         ("bound", _bound(report)),
-        ("model", f"{report.model}; blocks coded as {_counts(report.methods)}"),
-        ("time", f"{report.seconds:.1f} s, of which {report.fit_seconds:.1f} s for the fit; then {_speed(report)}"),
+        ("model", f"{_model(report.model, asked)}; blocks coded as {_counts(report.methods)}"),
+        ("time", f"{report.seconds:.1f} s, {report.fit_seconds:.1f} s of them for the fit; the rest {speed}"),
         ("break-even", _break_even(report)),
     ]
 
@@ -121,15 +122,16 @@ def _bound(report: Report) -> str:
     return "every value checked" + ("" if report.bound is None else f" and within {report.bound:.6g}")
 
 
+def _model(kind: str, asked: str) -> str:
+    dropped = asked in MODEL_KINDS and asked not in ("auto", kind)
+    return f"{kind} ({asked} brought nothing)" if dropped else kind
+
+
 def _counts(methods: dict[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in methods.items()) or "nothing"
 
 
-def _speed(report: Report) -> str:
-    return f"{report.mb_per_s:.3g} MB/s"
-
-
 def _break_even(report: Report) -> str:
     if report.break_even_rows is None:
-        return "the model does not pay on this set"
+        return "none: the model saves nothing here"
     return f"the model pays from {report.break_even_rows:,} such rows on (against delta and zstd without loss)"

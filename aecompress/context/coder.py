@@ -27,13 +27,17 @@ class Predictor:
         layout: how block shapes are read.
         steps: the neighbours of each channel, base first; one list if there are no channels.
         means: int64 [C] prediction where there is no neighbour.
-        weights: int32 [8, C, K + 1]: set (by which outer neighbours exist), channel, neighbour; the last is a constant.
+        roots: int16 [8, C]: node of ``classes`` where the walk starts, by which outer neighbours exist and by channel.
+        classes: trees that choose a row of weights by the nearest neighbours.
+        weights: int32 [rows, K + 1] of the neighbours; the last is a constant.
         low, high: range predictions are clamped to.
     """
 
     layout: Layout
     steps: tuple[tuple[Step, ...], ...]
     means: Array
+    roots: Array
+    classes: Tree
     weights: Array
     low: int
     high: int
@@ -76,9 +80,10 @@ class ContextModel:
         return rans.join(coded_words, rans.encode_raw(folded, symbols, self.tables.escape))
 
     def decode(self, data: bytes, coded: Array, reference: Array | None = None) -> Array:
-        """The int64 block of a stream; values that were not coded come back as their prediction."""
+        """The int64 block of a stream; values that were not coded come back as some value near them."""
         words, raw = rans.split(data)
         near, plan = stencil(self.predictor, coded.shape), self.plan()
+        self._check(reference)
         q = _buffer(np.zeros(coded.shape, np.int64), reference)
         flags = np.ascontiguousarray(coded).reshape(-1)
         kernel.restore(q, flags, near, plan, words, raw, self.tables.lookup, self.tables.cumulative)
@@ -87,6 +92,11 @@ class ContextModel:
     def residuals(self, q: Array, coded: Array, reference: Array | None = None) -> tuple[Array, Array]:
         """Zigzagged residuals uint64 [n] and table indices uint16 [n] of the coded values."""
         return describe(self.predictor, self.activity, self.tree, q, coded, reference)[:2]
+
+    def _check(self, reference: Array | None) -> None:
+        """The stencil looks at a reference exactly if there is one."""
+        looks = any(step[5] for channel in self.predictor.steps for step in channel)
+        _require(looks == (reference is not None))
 
     def plan(self) -> kernel.Plan:
         return plan(self.predictor, self.activity, self.tree)
@@ -104,8 +114,12 @@ class ContextModel:
             np.array([len(channel) for channel in p.steps]),
             np.array([step for channel in p.steps for step in channel]).reshape(-1, 6).T,
             p.means,
-            np.moveaxis(p.weights[..., :-1] // grain, 2, 0),
-            p.weights[..., -1] >> (kernel.WEIGHT - kernel.FRACTION),
+            p.roots,
+            p.classes.feature,
+            p.classes.threshold,
+            p.classes.child,
+            (p.weights[:, :-1] // grain).T,
+            p.weights[:, -1] >> (kernel.WEIGHT - kernel.FRACTION),
             *sizes,
             a.bias,
             t.feature,
@@ -137,7 +151,15 @@ def describe(
     folded = np.empty(q.size, np.uint64)
     tables = np.empty(q.size, np.uint16)
     described = np.empty((q.size if features else 0, len(kernel.FEATURES)), np.int16)
-    n = kernel.residuals(_buffer(q, reference), flags, near, plan(predictor, activity, tree), folded, tables, described)
+    n = kernel.residuals(
+        _buffer(q, reference),
+        flags,
+        near,
+        plan(predictor, activity, tree),
+        folded,
+        tables,
+        described,
+    )
     return folded[:n], tables[:n], described[:n]
 
 
@@ -146,6 +168,8 @@ def plan(predictor: Predictor, activity: Activity, tree: Tree) -> kernel.Plan:
     span = max(predictor.high - predictor.low, 1)
     return kernel.Plan(
         predictor.means,
+        3 * predictor.roots.astype(np.int64).reshape(-1),
+        predictor.classes.nodes(),
         predictor.weights.astype(np.int64).reshape(-1),
         np.int64(predictor.low),
         np.int64(predictor.high),
@@ -191,20 +215,20 @@ class _Parts:
     """Checks the arrays of a stored model, so that the compiled loops can trust every index in it."""
 
     def __init__(self, arrays: list[Array]) -> None:
-        _require(len(arrays) == 13 and arrays[0].shape == (5,) and arrays[1].ndim == 1)
+        _require(len(arrays) == 17 and arrays[0].shape == (5,) and arrays[1].ndim == 1)
         self.arrays = arrays
         self.channels = len(arrays[1])
         _require(1 <= self.channels <= MOST_CHANNELS)
 
     def model(self) -> ContextModel:
         predictor = self._predictor()
-        tree = self._tree()
-        tables = Tables.from_levels(self.arrays[12].T)
+        tree = _tree(self.arrays[13:16], len(kernel.FEATURES))
+        tables = Tables.from_levels(self.arrays[16].T)
         _require(len(tables.levels) == tree.tables)
-        return ContextModel(predictor, self._activity(predictor.weights.shape[2] - 1), tree, tables)
+        return ContextModel(predictor, self._activity(predictor.weights.shape[1] - 1), tree, tables)
 
     def _predictor(self) -> Predictor:
-        (depth, has_channels, low, high, grain), counts, flat, means, weights, constants = self.arrays[:6]
+        (depth, has_channels, low, high, grain), counts, flat, means, roots = self.arrays[:5]
         _require(1 <= depth <= 4 and has_channels in (0, 1) and -_MOST <= low <= high <= _MOST and 1 <= grain <= 2**24)
         _require(bool((counts >= 1).all()) and int(counts.sum()) == flat.shape[1] and flat.shape[0] == 6)
         _require(int(counts.max()) <= MOST_STEPS and (has_channels == 1 or self.channels == 1))
@@ -213,16 +237,37 @@ class _Parts:
             steps.append(tuple(_step(flat[:, k], channel, self.channels) for k in range(at, at + count)))
             at += count
         _require(means.shape == (self.channels,) and bool((np.abs(means) <= _MOST).all()))
-        _require(weights.shape == (counts.max(), 8, self.channels) and constants.shape == (8, self.channels))
+        classes = _tree(self.arrays[5:8], len(kernel.LOOKS))
+        _require(roots.shape == (8, self.channels))
+        _require(bool(((roots >= 0) & (roots < len(classes.feature))).all()))
+        weights = self._weights(int(counts.max()), classes.tables, int(grain))
+        layout = Layout(int(depth), bool(has_channels))
+        return Predictor(
+            layout,
+            tuple(steps),
+            means,
+            roots.astype(np.int16),
+            classes,
+            weights,
+            int(low),
+            int(high),
+        )
+
+    def _weights(self, width: int, rows: int, grain: int) -> Array:
+        weights, constants = self.arrays[8:10]
+        _require(weights.shape == (width, rows) and constants.shape == (rows,))
         full = np.concatenate(
-            [np.moveaxis(weights, 0, 2) * grain, constants[..., None] << (kernel.WEIGHT - kernel.FRACTION)], 2
+            [
+                weights.T * grain,
+                constants[:, None] << (kernel.WEIGHT - kernel.FRACTION),
+            ],
+            1,
         )
         _require(bool((np.abs(full) < 2**31).all()))
-        layout = Layout(int(depth), bool(has_channels))
-        return Predictor(layout, tuple(steps), means, full.astype(np.int32), int(low), int(high))
+        return full.astype(np.int32)
 
     def _activity(self, width: int) -> Activity:
-        of_error, of_step, bias = self.arrays[6:9]
+        of_error, of_step, bias = self.arrays[10:13]
         for part in (of_error, of_step):
             _require(part.shape in ((1, width), (self.channels, width)))
             _require(bool(((part >= 0) & (part <= 255)).all()))
@@ -231,17 +276,19 @@ class _Parts:
         spread = [np.ascontiguousarray(np.broadcast_to(part, full).astype(np.uint8)) for part in (of_error, of_step)]
         return Activity(spread[0], spread[1], bias.astype(np.int32))
 
-    def _tree(self) -> Tree:
-        feature, threshold, child = self.arrays[9:12]
-        n = len(feature)
-        _require(feature.shape == threshold.shape == child.shape == (n,) and 1 <= n < 2**15)
-        leaf = feature < 0
-        _require(bool(((feature >= -1) & (feature < len(kernel.FEATURES))).all()))
-        _require(bool((np.abs(threshold) < 2**15).all()))
-        # children come after their parent, so every walk ends
-        _require(bool((child[~leaf] > np.flatnonzero(~leaf)).all() and (child[~leaf] + 1 < n).all()))
-        _require(bool((child[leaf] >= 0).all() and (child[leaf] < leaf.sum()).all()))
-        return Tree(feature.astype(np.int16), threshold.astype(np.int16), child.astype(np.int16))
+
+def _tree(arrays: list[Array], features: int) -> Tree:
+    """A forest whose walks end, at leaves numbered from 0."""
+    feature, threshold, child = arrays
+    n = len(feature)
+    _require(feature.shape == threshold.shape == child.shape == (n,) and 1 <= n < 2**15)
+    leaf = feature < 0
+    _require(bool(((feature >= -1) & (feature < features)).all()))
+    _require(bool((np.abs(threshold) < 2**15).all()))
+    # children come after their parent, so every walk ends
+    _require(bool((child[~leaf] > np.flatnonzero(~leaf)).all() and (child[~leaf] + 1 < n).all()))
+    _require(bool((child[leaf] >= 0).all() and (child[leaf] < leaf.sum()).all()))
+    return Tree(feature.astype(np.int16), threshold.astype(np.int16), child.astype(np.int16))
 
 
 def _step(numbers: Array, channel: int, channels: int) -> Step:

@@ -12,8 +12,15 @@ from dataclasses import dataclass, replace
 import numba
 import numpy as np
 
-from aecompress.context import kernel
-from aecompress.context.coder import Activity, ContextModel, Predictor, describe, plan, stencil
+from aecompress.context import classes, kernel
+from aecompress.context.coder import (
+    Activity,
+    ContextModel,
+    Predictor,
+    describe,
+    plan,
+    stencil,
+)
 from aecompress.context.stencil import (
     Layout,
     Step,
@@ -47,6 +54,11 @@ class Sample:
     coded: Array
     reference: Array | None = None
 
+    def flat(self) -> Array:
+        """A flat copy of ``q`` with the reference behind it."""
+        parts = [self.q] if self.reference is None else [self.q, self.reference]
+        return np.concatenate([part.reshape(-1) for part in parts])
+
     def crop(self, values: int) -> Sample:
         """A corner of about ``values`` values that keeps a few indices of every leading axis."""
         cut: list[slice] = []
@@ -57,7 +69,11 @@ class Sample:
             values = max(values // keep, 1)
         index = tuple(cut)
         reference = None if self.reference is None else np.ascontiguousarray(self.reference[index])
-        return Sample(np.ascontiguousarray(self.q[index]), np.ascontiguousarray(self.coded[index]), reference)
+        return Sample(
+            np.ascontiguousarray(self.q[index]),
+            np.ascontiguousarray(self.coded[index]),
+            reference,
+        )
 
 
 def fit(samples: Sequence[Sample], total: int, layout: Layout | None = None) -> ContextModel:
@@ -78,15 +94,15 @@ def fit(samples: Sequence[Sample], total: int, layout: Layout | None = None) -> 
 
 def _empty() -> ContextModel:
     """A model for sets without a single value to code."""
-    one = ((0, 0, 0, -1, 0, 0),)
-    predictor = Predictor(Layout(1, False), (one,), np.zeros(1, np.int64), np.zeros((_SETS, 1, 2), np.int32), 0, 0)
+    steps: tuple[tuple[Step, ...], ...] = (((0, 0, 0, -1, 0, 0),),)
+    predictor = _naive(Layout(1, False), steps, np.zeros(1, np.int64), 0, 0)
     activity = Activity(np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), np.zeros(1, np.int32))
     return ContextModel(predictor, activity, _STUMP, Tables.from_counts(np.ones((1, 1), np.int64)))
 
 
 def _cost(samples: Sequence[Sample], layout: Layout, total: int) -> float:
     """Bits of the whole set, model included, if it is coded in this layout."""
-    model = _fit_layout(samples, layout, total)
+    model = _fit_layout(samples, layout, total, with_classes=False)
     seen = sum(int(s.coded.sum()) for s in samples)
     return bits(model, samples) * (total / seen) + 8.0 * len(model.to_bytes())
 
@@ -101,11 +117,19 @@ def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
     return spent
 
 
-def _fit_layout(samples: Sequence[Sample], layout: Layout, total: int) -> ContextModel:
+def _fit_layout(samples: Sequence[Sample], layout: Layout, total: int, *, with_classes: bool = True) -> ContextModel:
     predictor = _fit_predictor(samples, layout, total)
+    if with_classes:
+        refined = classes.refine(predictor, *_collect(samples, predictor), total)
+        predictor = min(predictor, refined, key=lambda p: _error_bits(samples, p))
     activity = _fit_activity(samples, predictor)
     tree = _fit_tree(samples, predictor, activity, total)
-    model = ContextModel(predictor, activity, tree, Tables.from_counts(np.ones((tree.tables, 1), np.int64)))
+    model = ContextModel(
+        predictor,
+        activity,
+        tree,
+        Tables.from_counts(np.ones((tree.tables, 1), np.int64)),
+    )
     count = np.zeros((tree.tables, 256), np.int64)
     for s in samples:
         count += kernel.counts(*model.residuals(s.q, s.coded, s.reference), tree.tables)
@@ -122,10 +146,39 @@ def _fit_predictor(samples: Sequence[Sample], layout: Layout, total: int) -> Pre
     high = max(int(s.q[s.coded].max()) for s in samples)
     means = np.array([_median(samples, channels, c) for c in range(channels)], np.int64)
     steps = tuple((*reference, *_pool(layout, channels, c)) for c in range(channels))
-    blank = Predictor(layout, steps, means, np.zeros(0, np.int32), low, high)
+    naive = _naive(layout, steps, means, low, high)
     if channels > 1:
-        blank = replace(blank, steps=_choose(samples, blank, total))
-    return replace(blank, weights=_weights(samples, blank))
+        naive = _naive(layout, _choose(samples, naive, total), means, low, high)
+    return _linear(samples, naive)
+
+
+def _naive(
+    layout: Layout,
+    steps: tuple[tuple[Step, ...], ...],
+    means: Array,
+    low: int,
+    high: int,
+) -> Predictor:
+    """Predicts each value as its first neighbour."""
+    channels, width = len(steps), max(len(channel) for channel in steps)
+    weights = np.zeros((_SETS * channels, width + 1), np.int32)
+    weights[:, 0] = 1 << kernel.WEIGHT
+    return _apart(
+        Predictor(layout, steps, means, np.zeros(0, np.int16), _STUMP, weights, low, high),
+        weights,
+    )
+
+
+def _apart(predictor: Predictor, weights: Array) -> Predictor:
+    """One row of weights for each weight set and channel, without classes."""
+    many = len(weights)
+    roots = np.arange(many, dtype=np.int16).reshape(_SETS, -1)
+    leaves = Tree(
+        np.full(many, -1, np.int16),
+        np.zeros(many, np.int16),
+        np.arange(many, dtype=np.int16),
+    )
+    return replace(predictor, roots=roots, classes=leaves, weights=weights)
 
 
 def _median(samples: Sequence[Sample], channels: int, channel: int) -> int:
@@ -138,29 +191,53 @@ def _pool(layout: Layout, channels: int, channel: int) -> list[Step]:
     return channel_steps(layout.depth, channels, channel) if channels > 1 else spatial_steps(layout.depth)
 
 
-def _collect(samples: Sequence[Sample], blank: Predictor) -> tuple[Array, Array, Array]:
-    """Regressors float64 [n, K], targets [n] and groups int64 [n] = set * C + channel, at random places."""
+def _collect(samples: Sequence[Sample], predictor: Predictor) -> tuple[Array, Array, Array, Array]:
+    """Regressors float64 [n, K], targets [n], groups int64 [n] = set * C + channel and looks int16 [n, F], at random
+    places; errors are those of the predictor."""
     rng = np.random.default_rng(0)
     share = min(1.0, FIT_VALUES / sum(s.q.size for s in samples))
-    width = max(len(channel) for channel in blank.steps)
+    width = max(len(channel) for channel in predictor.steps)
     found = []
     for s in samples:
         take = rng.random(s.q.size) < share
         room = int(take.sum())
-        steps, target, group = np.empty((room, width)), np.empty(room), np.empty(room, np.int64)
-        flat = s.q.reshape(-1) if s.reference is None else np.concatenate([s.q.reshape(-1), s.reference.reshape(-1)])
-        near = stencil(blank, s.q.shape)
-        n = kernel.regressors(flat, s.coded.reshape(-1), take, near, blank.means, steps, target, group)
-        found.append((steps[:n], target[:n], group[:n]))
+        steps, target, group = (
+            np.empty((room, width)),
+            np.empty(room),
+            np.empty(room, np.int64),
+        )
+        looks = np.empty((room, len(kernel.LOOKS)), np.int16)
+        near, numbers = (
+            stencil(predictor, s.q.shape),
+            plan(predictor, _no_activity(predictor), _STUMP),
+        )
+        n = kernel.regressors(
+            s.flat(),
+            s.coded.reshape(-1),
+            take,
+            near,
+            numbers,
+            steps,
+            target,
+            group,
+            looks,
+        )
+        found.append((steps[:n], target[:n], group[:n], looks[:n]))
     return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
+
+
+def _no_activity(predictor: Predictor) -> Activity:
+    channels, width = len(predictor.steps), predictor.weights.shape[1] - 1
+    none = np.zeros((channels, width), np.uint8)
+    return Activity(none, none, np.zeros(channels, np.int32))
 
 
 def _choose(samples: Sequence[Sample], blank: Predictor, total: int) -> tuple[tuple[Step, ...], ...]:
     """For each channel the few neighbours that pay, best first (forward selection by the sweep operator)."""
-    steps, target, group = _collect(samples, blank)
+    steps, target, group, _ = _collect(samples, blank)
     channels = len(blank.steps)
     chosen: list[tuple[Step, ...]] = []
-    for c, mine in enumerate(_members(group % channels, channels)):
+    for c, mine in enumerate(classes.members(group % channels, channels)):
         pool = blank.steps[c]
         values = steps[mine][:, : len(pool)]
         values[:, 1:] += values[:, :1]  # differences from the first neighbour, back to values
@@ -199,37 +276,32 @@ def _sweep(gram: Array, k: int) -> Array:
     return gram - np.outer(gram[:, k], gram[k]) / gram[k, k]
 
 
-def _weights(samples: Sequence[Sample], blank: Predictor) -> Array:
-    """int32 [8, C, K + 1] weights by iterated, weighted least squares.
+def _linear(samples: Sequence[Sample], naive: Predictor) -> Predictor:
+    """Weights by iterated, weighted least squares, one row for each weight set and channel.
 
     Each squared error is divided by the local activity, which brings the fit close to least code length: a residual
     matters in proportion to its own scale.
     """
-    steps, target, group = _collect(samples, blank)
-    channels, width = len(blank.steps), steps.shape[1]
+    steps, target, group, _ = _collect(samples, naive)
+    channels, width = len(naive.steps), steps.shape[1]
     weights = np.zeros((_SETS * channels, width + 1))
     weights[:, 0] = 1.0
-    near = np.abs(steps[:, 1:]).mean(1) if width > 1 else np.ones(len(steps))
-    scale = near + 0.3
-    emphasis = 1.0 / np.maximum(scale, np.percentile(scale, 5) + 0.05) if len(scale) else scale
-    members = _members(group, _SETS * channels)
+    members = classes.members(group, _SETS * channels)
     enough = np.array([len(mine) >= 4 * width for mine in members]).reshape(_SETS, channels)
+    emphasis = classes.emphasis(steps, None)
     for _ in range(3):
         for g, mine in enumerate(members):
             if enough.flat[g]:
                 weights[g] = _least_squares(steps[mine], target[mine], emphasis[mine])
         error = np.abs(target - np.einsum("nk,nk->n", steps, weights[group, :-1]) - weights[group, -1])
-        emphasis = 1.0 / np.sqrt((error + scale) * scale)
-    weights = weights.reshape(_SETS, channels, width + 1)
+        emphasis = classes.emphasis(steps, error)
     usual = np.bincount(group // channels, minlength=_SETS).argmax()
-    weights = np.where(enough[..., None], weights, weights[usual])
-    return _quantize(weights, steps, target, group)
-
-
-def _members(group: Array, many: int) -> list[Array]:
-    """Indices of each group's members."""
-    order = np.argsort(group, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(group, minlength=many))[:-1])
+    full = weights.reshape(_SETS, channels, width + 1)
+    full = np.where(enough[..., None], full, full[usual])
+    return _apart(
+        naive,
+        classes.quantize(full.reshape(_SETS * channels, -1), steps, target, group),
+    )
 
 
 def _least_squares(steps: Array, target: Array, emphasis: Array) -> Array:
@@ -248,23 +320,6 @@ def _least_squares(steps: Array, target: Array, emphasis: Array) -> Array:
     return weights
 
 
-def _quantize(weights: Array, steps: Array, target: Array, group: Array) -> Array:
-    """To int32 in 1/2^16, as coarse as adds less than a thousandth to the squared error."""
-    one = 1 << kernel.WEIGHT
-    exact = np.clip(weights, -100, 100)
-    flat = exact.reshape(-1, exact.shape[2])
-    error = target - np.einsum("nk,nk->n", steps, flat[group, :-1]) - flat[group, -1]
-    spare = 1e-3 * float(np.median(np.square(error))) + 1e-4 if len(error) else 1.0
-    for drop in (8, 6, 4, 2, 0):
-        grain = 1 << drop
-        rounded = np.rint(exact[..., :-1] * one / grain) * grain
-        change = np.einsum("nk,nk->n", steps, (rounded / one - exact[..., :-1]).reshape(flat[:, :-1].shape)[group])
-        if drop == 0 or float(np.median(np.square(change))) < spare:
-            break
-    constant = np.rint(exact[..., -1:] * (1 << kernel.FRACTION)) * (1 << (kernel.WEIGHT - kernel.FRACTION))
-    return np.concatenate([rounded, np.clip(constant, -(2**30), 2**30)], 2).astype(np.int32)
-
-
 # --- activity -------------------------------------------------------------------------------------------------------
 
 
@@ -274,13 +329,13 @@ def _fit_activity(samples: Sequence[Sample], predictor: Predictor) -> Activity:
     Few channels get weights of their own; many share them and differ by their bias.
     """
     channels = len(predictor.steps)
-    width = predictor.weights.shape[2] - 1
+    width = predictor.weights.shape[1] - 1
     parts, target, channel = _collect_errors(samples, predictor)
     of_error = np.zeros((channels, width), np.uint8)
     of_step = np.zeros((channels, width), np.uint8)
     bias = np.zeros(channels, np.int32)
     apart = channels <= 16
-    members = _members(channel, channels) if apart else [np.arange(len(channel))]
+    members = classes.members(channel, channels) if apart else [np.arange(len(channel))]
     for c, mine in enumerate(members):
         weights = _size_weights(parts[mine], target[mine], width)
         rows = c if apart else slice(None)
@@ -293,19 +348,30 @@ def _fit_activity(samples: Sequence[Sample], predictor: Predictor) -> Activity:
     return Activity(of_error, of_step, bias)
 
 
+def _error_bits(samples: Sequence[Sample], predictor: Predictor) -> float:
+    """About how many bits an error of this predictor takes, when it really runs on the samples."""
+    error = _collect_errors(samples, predictor)[1] / (1 << kernel.FRACTION)
+    return float(np.log2(error + 0.3).mean()) if len(error) else 0.0
+
+
 def _collect_errors(samples: Sequence[Sample], predictor: Predictor) -> tuple[Array, Array, Array]:
     rng = np.random.default_rng(1)
     share = min(1.0, FIT_VALUES / sum(s.q.size for s in samples))
-    width = predictor.weights.shape[2] - 1
-    none = Activity(*(np.zeros((len(predictor.steps), width), np.uint8),) * 2, np.zeros(len(predictor.steps), np.int32))
+    width = predictor.weights.shape[1] - 1
     found = []
     for s in samples:
         take = rng.random(s.q.size) < share
         room = int(take.sum())
-        parts, target, channel = np.empty((room, 2 * width)), np.empty(room), np.empty(room, np.int64)
-        flat = s.q.reshape(-1).copy() if s.reference is None else np.concatenate([s.q.ravel(), s.reference.ravel()])
-        near = stencil(predictor, s.q.shape)
-        n = kernel.errors(flat, s.coded.reshape(-1), take, near, plan(predictor, none, _STUMP), parts, target, channel)
+        parts, target, channel = (
+            np.empty((room, 2 * width)),
+            np.empty(room),
+            np.empty(room, np.int64),
+        )
+        near, numbers = (
+            stencil(predictor, s.q.shape),
+            plan(predictor, _no_activity(predictor), _STUMP),
+        )
+        n = kernel.errors(s.flat(), s.coded.reshape(-1), take, near, numbers, parts, target, channel)
         found.append((parts[:n], target[:n], channel[:n]))
     return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
 

@@ -16,8 +16,23 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from aecompress.entropy.rans import advance, first_state, get_bits, symbol_at, symbol_of, word_at
-from aecompress.entropy.tokens import Scalar, bit_length, raw_width, token_floor, token_of, unzigzag, zigzag
+from aecompress.entropy.rans import (
+    advance,
+    first_state,
+    get_bits,
+    symbol_at,
+    symbol_of,
+    word_at,
+)
+from aecompress.entropy.tokens import (
+    Scalar,
+    bit_length,
+    raw_width,
+    token_floor,
+    token_of,
+    unzigzag,
+    zigzag,
+)
 from aecompress.spec import Array
 
 #: Bits below the point of predictions and errors.
@@ -27,8 +42,15 @@ FRACTION = 4
 WEIGHT = 16
 ACTIVITY = 7
 
-#: What a context tree may ask about a value; in this order.
-FEATURES = ("activity", "phase", "channel", "value", "slope", "first error", "second error", "y", "x", "b")
+#: What a context tree may ask about a value, in this order. Slopes are differences between near neighbours, mirrored
+#: with the residual; errors are those of the nearest neighbours.
+FEATURES = (
+    "activity", "phase", "channel", "value", "slope 1", "slope 2", "slope 3",
+    "error 1", "error 2", "error 3", "error 4", "b", "y", "x",
+)  # fmt: skip
+
+#: What a class tree may ask, in this order.
+LOOKS = ("slope 1", "slope 2", "slope 3", "errors", "level", "y", "x")
 
 #: Raw bits that follow each token.
 RAW_WIDTHS = np.array([0] * 16 + [(token - 16) // 4 + 2 for token in range(16, 256)], np.int64)
@@ -59,7 +81,9 @@ class Plan(NamedTuple):
     """
 
     means: Array  # [C]
-    weights: Array  # [8 * C * (K + 1)]
+    roots: Array  # [8 * C]: node of ``classes`` for each weight set and channel
+    classes: Array  # [nodes * 3]: as ``nodes``; a leaf holds a row of weights
+    weights: Array  # [rows * (K + 1)]
     low: Scalar
     high: Scalar
     terms: Array  # [C * (4 K + 2)]: (neighbour, weight) of errors, -1, the same of differences, -1
@@ -84,7 +108,14 @@ def level_of(value: Scalar) -> Scalar:
 
 @numba.njit(forceinline=True)
 def _weigh(
-    q: Array, i: Scalar, offsets: Array, at: Scalar, weights: Array, of: Scalar, width: Scalar, mean: Scalar
+    q: Array,
+    i: Scalar,
+    offsets: Array,
+    at: Scalar,
+    weights: Array,
+    of: Scalar,
+    width: Scalar,
+    mean: Scalar,
 ) -> Scalar:
     """Weighted sum of the neighbours' differences and the constant, in 1/2^WEIGHT, above ``mean``."""
     first = q[np.uint64(i + offsets[at])]
@@ -103,7 +134,15 @@ def _clamp(total: Scalar, mean: Scalar, low: Scalar, high: Scalar) -> Scalar:
 
 
 @numba.njit(forceinline=True)
-def _activity(q: Array, error: Array, i: Scalar, offsets: Array, at: Scalar, terms: Array, term: Scalar) -> Scalar:
+def _activity(
+    q: Array,
+    error: Array,
+    i: Scalar,
+    offsets: Array,
+    at: Scalar,
+    terms: Array,
+    term: Scalar,
+) -> Scalar:
     """Weighted sizes of the neighbours' errors and differences, from the channel's list at ``term``."""
     total = np.int64(0)
     first = q[np.uint64(i + offsets[at])]
@@ -127,9 +166,9 @@ def _slope(difference: Scalar) -> Scalar:
 
 
 @numba.njit(forceinline=True)
-def table_of(nodes: Array, values: Array) -> Scalar:
-    """Walk the context tree with one value's features; returns the table of the leaf."""
-    node = np.uint64(0)
+def leaf_of(nodes: Array, node: Scalar, values: Array) -> Scalar:
+    """Walk a tree from ``node`` with one value's features; returns what the leaf holds."""
+    node = np.uint64(node)
     while nodes[node] >= 0:
         right = values[np.uint64(nodes[node])] > nodes[node + np.uint64(1)]
         node = np.uint64(nodes[node + np.uint64(2)]) + np.uint64(3) * np.uint64(right)
@@ -142,27 +181,77 @@ def regressors(
     coded: Array,
     take: Array,
     near: Stencil,
-    means: Array,
+    plan: Plan,
     steps: Array,
     target: Array,
     group: Array,
+    looks: Array,
 ) -> Scalar:
-    """Collect what predictions are fitted to: differences, target, (weight set, channel) where ``take`` is set."""
+    """Collect what predictions are fitted to, where ``take`` is set: differences, target, set * C + channel, looks.
+
+    Errors are those of ``plan``.
+    """
+    error = np.zeros(q.size, np.int32)
+    look = np.zeros(len(LOOKS), np.int64)
+    second = min(np.int64(1), near.width - 1)
+    third = min(np.int64(2), near.width - 1)
+    fourth = min(np.int64(3), near.width - 1)
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
             for y in range(near.size[2]):
+                look[5] = near.places[1][y]
                 for x in range(near.size[3]):
                     row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
+                    look[6] = near.places[2][x]
                     for c in range(near.size[4]):
                         at = (row * near.size[4] + c) * near.width
-                        if take[i] and coded[i] and near.offsets[at] != 0:
+                        total = np.int64(0)
+                        if near.offsets[at] != 0:
+                            one = np.uint64(i + near.offsets[at])
+                            two = np.uint64(i + near.offsets[at + second])
+                            three = np.uint64(i + near.offsets[at + third])
+                            four = np.uint64(i + near.offsets[at + fourth])
+                            look[0] = _slope(q[one] - q[two])
+                            look[1] = _slope(q[one] - q[three])
+                            look[2] = _slope(q[two] - q[four])
+                            look[3] = level_of(
+                                np.int64(error[one])
+                                + np.int64(error[two])
+                                + np.int64(error[three])
+                                + np.int64(error[four])
+                            )
+                            look[4] = min(
+                                max((q[one] - plan.low) >> plan.shift, np.int64(0)),
+                                np.int64(255),
+                            )
+                            root = plan.roots[near.sets[row] * near.size[4] + c]
+                            of = leaf_of(plan.classes, root, look) * (near.width + 1)
+                            total = _weigh(
+                                q,
+                                i,
+                                near.offsets,
+                                at,
+                                plan.weights,
+                                of,
+                                near.width,
+                                plan.means[c],
+                            )
+                        p = _clamp(total, plan.means[c], plan.low, plan.high)
+                        if not coded[i]:
+                            q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
+                            i += 1
+                            continue
+                        error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
+                        if take[i] and near.offsets[at] != 0:
                             first = q[i + near.offsets[at]]
-                            steps[n, 0] = first - means[c]
+                            steps[n, 0] = first - plan.means[c]
                             for k in range(1, near.width):
                                 steps[n, k] = q[i + near.offsets[at + k]] - first
-                            target[n] = q[i] - means[c]
+                            target[n] = q[i] - plan.means[c]
                             group[n] = near.sets[row] * near.size[4] + c
+                            for f in range(len(LOOKS)):
+                                looks[n, f] = look[f]
                             n += 1
                         i += 1
     return n
@@ -181,35 +270,67 @@ def errors(
 ) -> Scalar:
     """Collect what the activity is fitted to: neighbours' errors and differences, and the error itself."""
     error = np.zeros(q.size, np.int32)
-    width = near.width
+    look = np.zeros(len(LOOKS), np.int64)
+    second = min(np.int64(1), near.width - 1)
+    third = min(np.int64(2), near.width - 1)
+    fourth = min(np.int64(3), near.width - 1)
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
             for y in range(near.size[2]):
+                look[5] = near.places[1][y]
                 for x in range(near.size[3]):
                     row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
+                    look[6] = near.places[2][x]
                     for c in range(near.size[4]):
                         at = (row * near.size[4] + c) * near.width
-                        of = (near.sets[row] * near.size[4] + c) * (near.width + 1)
                         total = np.int64(0)
                         if near.offsets[at] != 0:
-                            total = _weigh(q, i, near.offsets, at, plan.weights, of, near.width, plan.means[c])
+                            one = np.uint64(i + near.offsets[at])
+                            two = np.uint64(i + near.offsets[at + second])
+                            three = np.uint64(i + near.offsets[at + third])
+                            four = np.uint64(i + near.offsets[at + fourth])
+                            look[0] = _slope(q[one] - q[two])
+                            look[1] = _slope(q[one] - q[three])
+                            look[2] = _slope(q[two] - q[four])
+                            look[3] = level_of(
+                                np.int64(error[one])
+                                + np.int64(error[two])
+                                + np.int64(error[three])
+                                + np.int64(error[four])
+                            )
+                            look[4] = min(
+                                max((q[one] - plan.low) >> plan.shift, np.int64(0)),
+                                np.int64(255),
+                            )
+                            root = plan.roots[near.sets[row] * near.size[4] + c]
+                            of = leaf_of(plan.classes, root, look) * (near.width + 1)
+                            total = _weigh(
+                                q,
+                                i,
+                                near.offsets,
+                                at,
+                                plan.weights,
+                                of,
+                                near.width,
+                                plan.means[c],
+                            )
                         p = _clamp(total, plan.means[c], plan.low, plan.high)
                         if not coded[i]:
-                            q[i] = (p + _HALF) >> FRACTION
-                        else:
-                            error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
-                            if take[i]:
-                                if near.offsets[at] != 0:
-                                    for k in range(width):
-                                        neighbour = i + near.offsets[at + k]
-                                        parts[n, k] = error[neighbour]
-                                        parts[n, width + k] = abs(q[neighbour] - q[i + near.offsets[at]])
-                                else:
-                                    parts[n] = 0
-                                target[n] = error[i]
-                                channel[n] = c
-                                n += 1
+                            q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
+                            i += 1
+                            continue
+                        error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
+                        if take[i]:
+                            parts[n] = 0
+                            if near.offsets[at] != 0:
+                                for k in range(near.width):
+                                    neighbour = i + near.offsets[at + k]
+                                    parts[n, k] = error[neighbour]
+                                    parts[n, near.width + k] = abs(q[neighbour] - q[i + near.offsets[at]])
+                            target[n] = error[i]
+                            channel[n] = c
+                            n += 1
                         i += 1
     return n
 
@@ -225,53 +346,89 @@ def residuals(
     described: Array,
 ) -> Scalar:
     """Encoder's pass over a block: for each coded value its zigzagged residual, its table and (if ``described`` has
-    room) its features. Values that are not coded are replaced by their prediction. Returns how many were coded."""
+    room) its features. Returns how many were coded.
+
+    A value that is not coded is replaced by its first neighbour: a prediction from predictions would run away."""
     error = np.zeros(q.size, np.int32)
     out = np.zeros(len(FEATURES), np.int64)
+    look = np.zeros(len(LOOKS), np.int64)
     second = min(np.int64(1), near.width - 1)
+    third = min(np.int64(2), near.width - 1)
+    fourth = min(np.int64(3), near.width - 1)
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
-            out[9] = near.places[0][b]
+            out[11] = near.places[0][b]
             for y in range(near.size[2]):
-                out[7] = near.places[1][y]
+                look[5] = out[12] = near.places[1][y]
                 for x in range(near.size[3]):
                     row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
-                    out[8] = near.places[2][x]
+                    look[6] = out[13] = near.places[2][x]
                     for c in range(near.size[4]):
                         at = (row * near.size[4] + c) * near.width
-                        of = (near.sets[row] * near.size[4] + c) * (near.width + 1)
                         total = np.int64(0)
                         if near.offsets[at] != 0:
-                            total = _weigh(q, i, near.offsets, at, plan.weights, of, near.width, plan.means[c])
+                            one = np.uint64(i + near.offsets[at])
+                            two = np.uint64(i + near.offsets[at + second])
+                            three = np.uint64(i + near.offsets[at + third])
+                            four = np.uint64(i + near.offsets[at + fourth])
+                            look[0] = _slope(q[one] - q[two])
+                            look[1] = _slope(q[one] - q[three])
+                            look[2] = _slope(q[two] - q[four])
+                            look[3] = level_of(
+                                np.int64(error[one])
+                                + np.int64(error[two])
+                                + np.int64(error[three])
+                                + np.int64(error[four])
+                            )
+                            look[4] = min(
+                                max((q[one] - plan.low) >> plan.shift, np.int64(0)),
+                                np.int64(255),
+                            )
+                            root = plan.roots[near.sets[row] * near.size[4] + c]
+                            of = leaf_of(plan.classes, root, look) * (near.width + 1)
+                            total = _weigh(
+                                q,
+                                i,
+                                near.offsets,
+                                at,
+                                plan.weights,
+                                of,
+                                near.width,
+                                plan.means[c],
+                            )
                         p = _clamp(total, plan.means[c], plan.low, plan.high)
                         whole = (p + _HALF) >> FRACTION
                         if not coded[i]:
-                            q[i] = whole
+                            q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
                             i += 1
                             continue
                         phase = p - (whole << FRACTION)
                         sign = (phase >> np.int64(63)) | np.int64(1)
                         activity = plan.bias[c]
-                        out[4] = out[5] = out[6] = 0
+                        for f in range(4, 11):
+                            out[f] = 0
                         if near.offsets[at] != 0:
-                            one = np.uint64(i + near.offsets[at])
-                            two = np.uint64(i + near.offsets[at + second])
-                            activity += _activity(
-                                q, error, i, near.offsets, at, plan.terms, np.uint64(c * (4 * near.width + 2))
-                            )
-                            out[4] = _slope((q[one] - q[two]) * sign)
-                            out[5] = level_of(np.int64(error[one]))
-                            out[6] = level_of(np.int64(error[two]))
+                            term = np.uint64(c * (4 * near.width + 2))
+                            activity += _activity(q, error, i, near.offsets, at, plan.terms, term)
+                            for f in range(3):
+                                out[4 + f] = _MIDDLE + (look[f] - _MIDDLE) * sign
+                            out[7] = level_of(np.int64(error[one]))
+                            out[8] = level_of(np.int64(error[two]))
+                            out[9] = level_of(np.int64(error[three]))
+                            out[10] = level_of(np.int64(error[four]))
                         out[0] = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
                         out[1] = phase * sign
                         out[2] = c
-                        out[3] = min(max((whole - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
+                        out[3] = min(
+                            max((whole - plan.low) >> plan.shift, np.int64(0)),
+                            np.int64(255),
+                        )
                         if described.shape[0]:
                             for f in range(len(FEATURES)):
                                 described[n, f] = out[f]
                         folded[n] = zigzag((q[i] - whole) * sign)
-                        tables[n] = table_of(plan.nodes, out)
+                        tables[n] = leaf_of(plan.nodes, 0, out)
                         error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
                         n += 1
                         i += 1
@@ -292,49 +449,83 @@ def restore(
     """Decoder's pass: the mirror of ``residuals`` with the entropy decoder in its loop; fills ``q``."""
     error = np.zeros(q.size, np.int32)
     out = np.zeros(len(FEATURES), np.int64)
+    look = np.zeros(len(LOOKS), np.int64)
     second = min(np.int64(1), near.width - 1)
+    third = min(np.int64(2), near.width - 1)
+    fourth = min(np.int64(3), near.width - 1)
     escape = np.int64(cumulative.shape[1] - 2)
     state = first_state(words, 0)
     word, bit = np.int64(2), np.int64(0)
     i = np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
-            out[9] = near.places[0][b]
+            out[11] = near.places[0][b]
             for y in range(near.size[2]):
-                out[7] = near.places[1][y]
+                look[5] = out[12] = near.places[1][y]
                 for x in range(near.size[3]):
                     row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
-                    out[8] = near.places[2][x]
+                    look[6] = out[13] = near.places[2][x]
                     for c in range(near.size[4]):
                         at = (row * near.size[4] + c) * near.width
-                        of = (near.sets[row] * near.size[4] + c) * (near.width + 1)
                         total = np.int64(0)
                         if near.offsets[at] != 0:
-                            total = _weigh(q, i, near.offsets, at, plan.weights, of, near.width, plan.means[c])
+                            one = np.uint64(i + near.offsets[at])
+                            two = np.uint64(i + near.offsets[at + second])
+                            three = np.uint64(i + near.offsets[at + third])
+                            four = np.uint64(i + near.offsets[at + fourth])
+                            look[0] = _slope(q[one] - q[two])
+                            look[1] = _slope(q[one] - q[three])
+                            look[2] = _slope(q[two] - q[four])
+                            look[3] = level_of(
+                                np.int64(error[one])
+                                + np.int64(error[two])
+                                + np.int64(error[three])
+                                + np.int64(error[four])
+                            )
+                            look[4] = min(
+                                max((q[one] - plan.low) >> plan.shift, np.int64(0)),
+                                np.int64(255),
+                            )
+                            root = plan.roots[near.sets[row] * near.size[4] + c]
+                            of = leaf_of(plan.classes, root, look) * (near.width + 1)
+                            total = _weigh(
+                                q,
+                                i,
+                                near.offsets,
+                                at,
+                                plan.weights,
+                                of,
+                                near.width,
+                                plan.means[c],
+                            )
                         p = _clamp(total, plan.means[c], plan.low, plan.high)
                         whole = (p + _HALF) >> FRACTION
                         if not coded[i]:
-                            q[i] = whole
+                            q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
                             i += 1
                             continue
                         phase = p - (whole << FRACTION)
                         sign = (phase >> np.int64(63)) | np.int64(1)
                         activity = plan.bias[c]
-                        out[4] = out[5] = out[6] = 0
+                        for f in range(4, 11):
+                            out[f] = 0
                         if near.offsets[at] != 0:
-                            one = np.uint64(i + near.offsets[at])
-                            two = np.uint64(i + near.offsets[at + second])
-                            activity += _activity(
-                                q, error, i, near.offsets, at, plan.terms, np.uint64(c * (4 * near.width + 2))
-                            )
-                            out[4] = _slope((q[one] - q[two]) * sign)
-                            out[5] = level_of(np.int64(error[one]))
-                            out[6] = level_of(np.int64(error[two]))
+                            term = np.uint64(c * (4 * near.width + 2))
+                            activity += _activity(q, error, i, near.offsets, at, plan.terms, term)
+                            for f in range(3):
+                                out[4 + f] = _MIDDLE + (look[f] - _MIDDLE) * sign
+                            out[7] = level_of(np.int64(error[one]))
+                            out[8] = level_of(np.int64(error[two]))
+                            out[9] = level_of(np.int64(error[three]))
+                            out[10] = level_of(np.int64(error[four]))
                         out[0] = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
                         out[1] = phase * sign
                         out[2] = c
-                        out[3] = min(max((whole - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
-                        table = table_of(plan.nodes, out)
+                        out[3] = min(
+                            max((whole - plan.low) >> plan.shift, np.int64(0)),
+                            np.int64(255),
+                        )
+                        table = leaf_of(plan.nodes, 0, out)
                         token = symbol_at(state, lookup, cumulative, table)
                         state = advance(state, cumulative, table, token)
                         if state < _LOW:

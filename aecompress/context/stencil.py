@@ -64,7 +64,20 @@ def layouts(shape: tuple[int, ...]) -> list[Layout]:
 
 
 _LINE = [(0, -x) for x in range(1, 13)]
-_PLANE = [(0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-1, -2), (-1, 2), (-2, -1), (-2, 1), (0, -3), (-1, 3)]
+_PLANE = [
+    (0, -1),
+    (-1, 0),
+    (-1, -1),
+    (-1, 1),
+    (0, -2),
+    (-2, 0),
+    (-1, -2),
+    (-1, 2),
+    (-2, -1),
+    (-2, 1),
+    (0, -3),
+    (-1, 3),
+]
 _AROUND = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]
 
 
@@ -123,7 +136,10 @@ class Geometry:
 def geometry(size: tuple[int, int, int, int, int], steps: Sequence[Sequence[Step]]) -> Geometry:
     """Tables for ``steps[channel]``, each list nearest first; shorter lists are padded with their first step."""
     width = max(len(channel) for channel in steps)
-    moves = np.array([[*channel, *[channel[0]] * (width - len(channel))] for channel in steps], np.int64)  # [C, K, 6]
+    moves = np.array(
+        [[*channel, *[channel[0]] * (width - len(channel))] for channel in steps],
+        np.int64,
+    )  # [C, K, 6]
     inside = np.array([max(n - 1, 0) for n in size[:4]])
     behind = np.maximum(-moves[..., :4].min((0, 1)), 0)
     ahead = np.minimum(np.maximum(moves[..., :4].max((0, 1)), 0), inside)

@@ -55,7 +55,10 @@ def grow(features: Array, tokens: Array, weight: float, most: int = 256) -> Tree
     ``weight`` is how many values of the whole set each of the n stands for.
     """
     cuts = [_cuts(features[:, f]) for f in range(features.shape[1])]
-    binned = np.stack([np.searchsorted(cut, features[:, f], side="left") for f, cut in enumerate(cuts)], 1)
+    binned = np.stack(
+        [np.searchsorted(cut, features[:, f], side="left") for f, cut in enumerate(cuts)],
+        1,
+    )
     return _Grower(np.ascontiguousarray(binned, np.uint8), tokens, cuts, weight).grow(most)
 
 
@@ -99,7 +102,12 @@ class _Grower:
         node = len(self.nodes)
         self.nodes.append([-1, 0, 0])
         gain, feature, cut = _best_split(
-            self.binned, self.tokens, self.order[start:stop], self.alphabet, self.weight, TOKEN_BITS
+            self.binned,
+            self.tokens,
+            self.order[start:stop],
+            self.alphabet,
+            self.weight,
+            TOKEN_BITS,
         )
         if gain > NODE_BITS:
             heapq.heappush(self.queue, (-gain, node, start, stop, int(feature), int(cut)))
@@ -123,7 +131,12 @@ def _partition(order: Array, column: Array, cut: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _best_split(
-    binned: Array, tokens: Array, order: Array, alphabet: int, weight: float, token_bits: float
+    binned: Array,
+    tokens: Array,
+    order: Array,
+    alphabet: int,
+    weight: float,
+    token_bits: float,
 ) -> tuple[Any, Any, Any]:
     """(bits saved, feature, bin) of the best split of the values in ``order``."""
     width = binned.shape[1]
