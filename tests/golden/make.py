@@ -1,0 +1,128 @@
+"""Write the golden archives of this release; run once a format version, from the project's folder.
+
+    python -m tests.golden.make        or        python tests/golden/make.py
+
+    tests/golden/v1/NAME/...           an archive
+    tests/golden/v1/sha256.json        SHA-256 of its decoded bytes, its dtype and its shape, by name
+
+Archives that are there are never written again: they are what earlier releases made, and stay readable for ever.
+Inputs come from integer arithmetic alone, so that anyone can make them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import aecompress
+from aecompress.config import Target
+from aecompress.shards.sealed import FORMAT_VERSION
+from aecompress.spec import Array
+
+FOLDER = Path(__file__).parent / f"v{FORMAT_VERSION}"
+DIGESTS = "sha256.json"
+
+_MODULUS = 2**31 - 1
+
+
+def sequence(count: int, seed: int) -> Array:
+    """int64 [count] from 1 to 2^31 - 2 that look random: x -> 48271 x mod 2^31 - 1 (Park, Miller and Stockmeyer)."""
+    found, x = np.empty(count, np.int64), seed
+    for i in range(count):
+        x = 48271 * x % _MODULUS
+        found[i] = x
+    return found
+
+
+def mixture(rows: int, columns: int, rank: int, seed: int) -> Array:
+    """float32 [rows, columns]: ``rank`` patterns in whole-number shares, over 4096, and a little noise."""
+    shares = sequence(rows * rank, seed).reshape(rows, rank) % 41 - 20
+    patterns = sequence(rank * columns, seed + 1).reshape(rank, columns) % 101 - 50
+    noise = sequence(rows * columns, seed + 2).reshape(rows, columns) % 5
+    return ((shares @ patterns) * 16 + noise).astype(np.float32) / np.float32(4096)
+
+
+def walk(rows: int, columns: int, seed: int) -> Array:
+    """int64 [rows, columns] of small steps."""
+    return (sequence(rows * columns, seed).reshape(rows, columns) % 7 - 3).cumsum(0).cumsum(1)
+
+
+def with_specials(values: Array) -> Array:
+    """Some NaN, infinities, -0.0, denormals and fill values among float32 ``values``."""
+    patterns = np.array(
+        [0x7FC00000, 0xFFC00005, 0x7F800001, 0x7F800000, 0xFF800000, 0x80000000, 1, 0x807FFFFF, 0x60AD78EC], np.uint32
+    )
+    out = values.copy()
+    flat = out.reshape(-1).view(np.uint32)
+    flat[:: flat.size // 97] = np.resize(patterns, len(flat[:: flat.size // 97]))
+    return out
+
+
+def noise(dtype: str, rows: int, columns: int) -> Array:
+    """Every bit random, so that blocks are stored exactly."""
+    item = np.dtype(dtype).itemsize
+    return (sequence(rows * columns * item, 99) % 251).astype(np.uint8).view(dtype).reshape(rows, columns)
+
+
+#: name: (array, model kind, or "other" for a model fitted to other rows, target)
+CASES: dict[str, tuple[Array, str, Target]] = {
+    "context-f4": (mixture(200, 12, 3, 1), "none", Target("max-error", 0.01)),
+    "context-f4-special": (with_specials(mixture(200, 12, 3, 1)), "none", Target("rel-error", 1e-3)),
+    "context-f2": ((walk(150, 10, 2) % 64).astype(np.float16), "none", Target("max-error", 0.5)),
+    "context-f8-big-endian": (mixture(90, 8, 2, 3).astype(">f8"), "none", Target("rel-error", 1e-6)),
+    "per-row-f4": (mixture(60, 16, 2, 4), "none", Target("rel-error", 1e-2, per=0)),
+    "per-column-f8": (mixture(60, 16, 2, 4) * 10.0 ** np.arange(16), "none", Target("rel-error", 1e-3, per=1)),
+    "lossless-f4": (mixture(100, 9, 2, 5), "none", Target("lossless")),
+    "lossless-f8": (mixture(80, 5, 2, 6) / 3.0, "none", Target("lossless")),
+    "whole-u1": ((walk(60, 40, 7) % 256).astype(np.uint8).reshape(60, 8, 5), "none", Target("max-error", 3)),
+    "lossless-i2": (walk(60, 40, 8).astype(np.int16), "none", Target("lossless")),
+    "lossless-u4-fortran": (np.asfortranarray(walk(50, 9, 9) + 2**31).astype(np.uint32), "none", Target("lossless")),
+    "lossless-i8": (walk(50, 9, 10) * 2**40, "none", Target("lossless")),
+    "lossless-bool": (walk(90, 8, 11) % 3 == 0, "none", Target("lossless")),
+    "exact-u8": (noise("u8", 40, 12), "none", Target("lossless")),
+    "exact-f8": (noise("f8", 40, 12), "none", Target("max-error", 1e-9)),
+    "six-axes": (walk(64, 9, 12).astype(np.int32).reshape(8, 2, 1, 4, 3, 3), "none", Target("max-error", 1)),
+    "scalars": (walk(500, 1, 13).astype(np.float32)[:, 0], "none", Target("max-error", 0.5)),
+    "no-rows": (np.zeros((0, 3), np.float32), "none", Target("rel-error", 1e-3)),
+    "plain-f4": (np.tile(mixture(30, 12, 3, 16), (20, 1)), "other", Target("max-error", 0.01)),
+    "plain-u2": (np.tile(noise("u2", 30, 12), (20, 1)), "other", Target("max-error", 2)),
+    "joint-pca": (mixture(300, 600, 4, 17), "pca", Target("max-error", 0.01)),
+    "joint-pca-special": (with_specials(mixture(300, 600, 4, 18)), "pca", Target("max-error", 0.01)),
+    "joint-vanilla": (mixture(300, 600, 4, 19), "vanilla", Target("max-error", 0.01)),
+    "pca": (mixture(2000, 32, 4, 14), "pca", Target("max-error", 0.01)),
+    "pca-psnr": (mixture(2000, 32, 4, 14), "pca", Target("psnr", 40.0)),
+    "vanilla": (mixture(2000, 32, 4, 15), "vanilla", Target("max-error", 0.01)),
+    "vanilla-latents": (mixture(2000, 32, 4, 15), "vanilla", Target("latent-dim", 4)),
+}
+
+
+def digest(rows: Array) -> dict[str, object]:
+    """What a reader must get."""
+    return {
+        "sha256": hashlib.sha256(np.ascontiguousarray(rows).tobytes()).hexdigest(),
+        "dtype": rows.dtype.str,
+        "shape": list(rows.shape),
+    }
+
+
+def main() -> None:
+    if FOLDER.exists():
+        sys.exit(f"{FOLDER} exists: golden archives are never written again.")
+    FOLDER.mkdir()
+    digests, methods = {}, set()
+    for name, (values, kind, target) in CASES.items():
+        model = aecompress.fit(np.zeros_like(values), target, kind="none") if kind == "other" else kind
+        report = aecompress.pack(values, FOLDER / name, model=model, target=target, fit_seconds=3)
+        methods |= set(report.methods)
+        digests[name] = digest(aecompress.open(FOLDER / name)[:])
+        print(f"{name}: {report.packed_bytes} bytes, {report.methods}")
+    (FOLDER / DIGESTS).write_text(json.dumps(digests, indent=1) + "\n")
+    print(f"methods covered: {', '.join(sorted(methods))}")
+
+
+if __name__ == "__main__":
+    main()
