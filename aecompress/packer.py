@@ -1,6 +1,8 @@
 """Pack: rows in, an archive out.
 
 source ─► blocks ─► Model.code (workers) ─► ShardWriter ─► manifest
+
+What decides the bytes of an archive has a key, which its manifest keeps: an interrupted pack goes on with no other.
 """
 
 from __future__ import annotations
@@ -17,17 +19,21 @@ from typing import Any
 
 from aecompress.codec.model import Coded, Model
 from aecompress.config import MODEL_KINDS, Progress, Target, silent
-from aecompress.errors import ModelError
+from aecompress.errors import InputError, ModelError
 from aecompress.metrics import Distortion
 from aecompress.report import Report, break_even, stored
 from aecompress.shards.block import Block
-from aecompress.shards.manifest import Manifest
-from aecompress.shards.reader import archive_bytes
+from aecompress.shards.manifest import Manifest, is_archive
+from aecompress.shards.reader import ShardReader, archive_bytes
 from aecompress.shards.writer import ShardWriter
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
 from aecompress.spec import VERSION, Array
 from aecompress.trainer import adapt, block_rows, fit
+
+#: Stretches of rows whose values count in the key, spread over the source, and bytes of each.
+_STRETCHES = 4
+_STRETCH_BYTES = 1 << 20
 
 
 @dataclass
@@ -38,10 +44,10 @@ class _Totals:
     methods: dict[str, int] = field(default_factory=dict)
     payload: int = 0
 
-    def add(self, method: str, error: Distortion, payload: int) -> None:
-        self.error += error
-        self.methods[method] = self.methods.get(method, 0) + 1
-        self.payload += payload
+    def add(self, block: Block) -> None:
+        self.error += block.distortion
+        self.methods[block.method] = self.methods.get(block.method, 0) + 1
+        self.payload += len(block.payload)
 
 
 def pack(
@@ -66,7 +72,8 @@ def pack(
             Model.
         target: what to reach; by default a relative bound of 1e-3 for floats and no loss for integers.
         force: replace an archive that is there.
-        resume: go on with an unfinished pack of the same source and settings.
+        resume: go on with an unfinished pack of the same source and settings; of a stream only before its model is
+            fitted. If that pack was finished after all, nothing is left to do.
         fit_seconds: time that training a network may take.
         seed: of everything random.
         workers: blocks coded at once.
@@ -89,15 +96,21 @@ def pack(
     given = _given(model)
     if given is not None and default and not isinstance(model, Model):
         goal, default = given.target, False
-    writer = ShardWriter.create(Path(archive), key=_key(opened, goal, model, seed), force=force, resume=resume)
+    named = str(model) if given is None else given.identity.hex()
+    key = _key(opened, goal, named, seed)
+    if resume and not force and _is_done(Path(archive), key):
+        return _report_again(Path(archive), default, started)
+    writer = ShardWriter.create(Path(archive), key=key, force=force, resume=resume)
     try:
         if not opened.replayable:
+            _check_fresh(writer, opened)
             opened = spool(opened, writer.scratch())
+            key = _key(opened, goal, named, seed)
         fitting = time.monotonic()
         fitted = _model(writer, opened, goal, given, model, fit_seconds, seed, progress)
         fit_took = time.monotonic() - fitting
         totals = _write_blocks(writer, opened, fitted, workers, progress)
-        facts = _facts(fitted, totals)
+        facts = _facts(fitted, totals, key)
         manifest = writer.commit(opened.spec, opened.origin, goal, block_rows(opened.spec), facts)
     finally:
         writer.abort()
@@ -123,11 +136,51 @@ def load_model(path: str | Path) -> Model:
         raise ModelError(f"{path} is neither a model kind ({kinds}) nor a model file that can be read.") from err
 
 
-def _key(source: Source, target: Target, model: str | Path | Model, seed: int) -> str:
-    """Digest of all that decides the bytes of the archive, as far as it is known before the first row is read."""
-    named = model.identity.hex() if isinstance(model, Model) else str(model)
-    facts = [VERSION, source.name, source.spec.to_json(), source.origin, target.to_json(), named, seed]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _key(source: Source, target: Target, model: str, seed: int) -> str:
+    """16 hexadecimal digits of all that decides the bytes of the archive; of a stream, what is known before it is read.
+
+    Values count by a few stretches of rows, the first and the last among them, in bounded time.
+    """
+    facts = [VERSION, source.spec.to_json(), source.origin, target.to_json(), model, seed]
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for start, stop in _stretches(source):
+        for rows in source.batches(stop - start, start, stop):
+            digest.update(rows.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _stretches(source: Source) -> list[tuple[int, int]]:
+    """(start, stop) of the rows that count in the key."""
+    if not source.replayable:
+        return []
+    rows = source.spec.shape[0]
+    many = min(rows, max(1, _STRETCH_BYTES // max(source.spec.row_bytes, 1)))
+    starts = {(rows - many) * i // (_STRETCHES - 1) for i in range(_STRETCHES)} if many else set()
+    return [(start, start + many) for start in sorted(starts)]
+
+
+def _check_fresh(writer: ShardWriter, source: Source) -> None:
+    """Raise InputError if there is something of a stream to resume: whether it gives the same rows is not known."""
+    if writer.model is not None:
+        raise InputError(
+            f"{source.name} is a stream, so an interrupted pack of it cannot be resumed; start again with --force "
+            "without --resume, or save the stream to a file first."
+        )
+
+
+def _is_done(archive: Path, key: str) -> bool:
+    """True if there is a complete archive of this key."""
+    return is_archive(archive) and ShardReader(archive).manifest.report.get("key") == key
+
+
+def _report_again(archive: Path, default: bool, started: float) -> Report:
+    """The report of an archive that an earlier run finished."""
+    reader = ShardReader(archive)
+    totals = _Totals()
+    for block in reader.blocks(0, reader.manifest.spec.shape[0]):
+        totals.add(block)
+    model = Model.from_bytes(reader.model() or b"")
+    return _report(archive, reader.manifest, model, totals, default, time.monotonic() - started, 0.0)
 
 
 def _model(
@@ -156,11 +209,11 @@ def _write_blocks(writer: ShardWriter, source: Source, model: Model, workers: in
     totals = _Totals()
     rows = source.spec.shape[0]
     for block in writer.finished():
-        totals.add(block.method, block.distortion, len(block.payload))
+        totals.add(block)
     start = writer.next_row
     for block in _coded(source, model, start, workers):
         writer.write(block)
-        totals.add(block.method, block.distortion, len(block.payload))
+        totals.add(block)
         done = block.start + block.rows
         raw = done * source.spec.row_bytes
         progress("pack", done / max(rows, 1), {"bytes": raw, "ratio": raw / max(totals.payload, 1)})
@@ -189,9 +242,9 @@ def _block(start: int, rows: int, coded: Future[Coded]) -> Block:
     return Block(start, rows, done.payload, done.method, done.distortion)
 
 
-def _facts(model: Model, totals: _Totals) -> dict[str, Any]:
+def _facts(model: Model, totals: _Totals, key: str) -> dict[str, Any]:
     """What the manifest keeps of the report: nothing that differs between two runs."""
-    return {"model": model.kind, "distortion": stored(totals.error), "methods": totals.methods}
+    return {"model": model.kind, "distortion": stored(totals.error), "methods": totals.methods, "key": key}
 
 
 def _report(

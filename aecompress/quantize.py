@@ -58,11 +58,9 @@ class FloatLattice:
         return np.where(fits, scaled, 0.0).astype(np.int64)
 
     def dequantize(self, q: Array) -> Array:
-        exact = q.astype(np.float64) * self.step
-        if self.dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                return np.asarray(exact.astype(self.dtype))
-        return round_to(exact, self.dtype)
+        with np.errstate(over="ignore"):
+            exact = q.astype(np.float64) * self.step
+            return np.asarray(exact.astype(self.dtype)) if self.dtype.kind == "f" else round_to(exact, self.dtype)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Report:
         seconds: wall time of the whole pack, of which ``fit_seconds`` went into the model.
         mb_per_s: raw megabytes (10^6) a second, fit left out.
         break_even_rows: the number of rows from which the model saves more than it costs against the simple way
-            (the values' bits, delta, zstd); None if it never does, or is not known.
+            (quantise, delta, zstd); None if it never does, or is not known.
     """
 
     rows: int

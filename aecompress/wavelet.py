@@ -14,10 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aecompress.errors import CorruptError
 from aecompress.spec import Array
 
 #: Bits below the point of transformed values, in units of a cell.
 FRACTION = 8
+
+#: A cell of the bound in transformed values.
+CELL = 1 << FRACTION
 
 #: Most levels of the transform.
 MOST_LEVELS = 8
@@ -45,6 +49,15 @@ class Wavelet:
 
     levels: int
     steps: Array
+
+    @classmethod
+    def checked(cls, levels: int, steps: Array) -> Wavelet:
+        """A stored transform. Raises CorruptError if its numbers are impossible."""
+        if not (
+            0 <= levels <= MOST_LEVELS and steps.shape == (levels + 1, 4) and 1 <= steps.min() <= steps.max() < 2**30
+        ):
+            raise CorruptError("The model's wavelet has impossible steps; the file is damaged.")
+        return cls(levels, steps)
 
     def forward(self, values: Array) -> Array:
         """Quantised coefficients int64 [..., H, W] of fixed-point values of the same shape."""
@@ -82,13 +95,23 @@ def fit_wavelet(shape: tuple[int, ...], step: float) -> Wavelet:
     steps = np.ones((levels + 1, 4), np.int64)
     for level in range(1, levels + 1):
         for band in range(1 if level < levels else 0, 4):
-            steps[level, band] = max(1, round(step * (1 << FRACTION) / _norm(level, band)))
+            steps[level, band] = max(1, round(step * CELL / _norm(level, band)))
     return Wavelet(levels, steps)
 
 
 def suits(shape: tuple[int, ...]) -> bool:
     """True if blocks of this shape have two axes long enough to split twice."""
     return len(shape) >= 2 and min(shape[-2:]) >= 2 * _SHORTEST
+
+
+def fill_gaps(values: Array, keep: Array) -> Array:
+    """``values`` with each one that is not kept replaced by the last kept one before it in its line, or the mean."""
+    if keep.all():
+        return values
+    mean = int(values[keep].mean()) if keep.any() else 0
+    place = np.where(keep, np.arange(values.shape[-1]), -1)
+    last = np.maximum.accumulate(place, axis=-1)
+    return np.where(last >= 0, np.take_along_axis(values, np.maximum(last, 0), axis=-1), mean)
 
 
 def _norm(level: int, band: int) -> float:

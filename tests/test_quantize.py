@@ -118,6 +118,7 @@ def test_no_cell_is_too_narrow_or_too_wide(dtype: str, step: float) -> None:
     values = np.array([info.max, info.min, info.tiny, info.smallest_subnormal, 1.0], dtype)
     decoded = lattice.dequantize(lattice.quantize(values))
     assert not np.isnan(decoded).any()
+    assert not np.isnan(lattice.dequantize(np.array([LIMIT - 1, 1 - LIMIT]))).any()
 
 
 @pytest.mark.parametrize("dtype", ["?", *INTEGERS])

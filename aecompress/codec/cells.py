@@ -14,6 +14,9 @@ from aecompress.errors import CorruptError
 from aecompress.quantize import BitLattice, FloatLattice, IntegerLattice, Lattice
 from aecompress.spec import Array
 
+#: Greatest bound of integers: cells of twice that are odd and whole in float64 and far below the ends of int64.
+MOST_WHOLE = 2.0**52
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -48,9 +51,8 @@ class Cells:
             return np.asarray(0.0), None
         if self.relative is None:
             return self._spread(self.bound, values.ndim), None
-        bounds, steps = np.zeros(len(values)), np.ones(len(values))
-        for i, row in enumerate(values):
-            bounds[i], steps[i] = resolve(row, self.relative, fills)
+        rows = values.reshape(len(values), math.prod(values.shape[1:]))
+        bounds, steps = resolve(rows, self.relative, fills)
         return self._spread(bounds, values.ndim), steps
 
     @property
@@ -58,7 +60,7 @@ class Cells:
         """The greatest error allowed anywhere; None if there is no bound or rows have bounds of their own."""
         if self.kind == "bits":
             return 0.0
-        return None if self.bound is None or not np.isfinite(self.bound).all() else float(self.bound.max())
+        return None if self.bound is None or not np.isfinite(self.bound).all() else float(self.bound.max(initial=0.0))
 
     def _spread(self, numbers: Array | None, ndim: int) -> Array:
         if numbers is None:
@@ -85,20 +87,43 @@ class Cells:
         return cells
 
 
-def resolve(values: Array, share: float, fills: Array) -> tuple[float, float]:
-    """(bound, step) for values whose bound is ``share`` of their range.
+def resolve(rows: Array, share: float, fills: Array) -> tuple[Array, Array]:
+    """(bounds, steps), float64 [n] each, for ``rows`` [n, m] whose bounds are ``share`` of their ranges.
 
-    Where all values are equal the bound is 0, and a cell as wide as the value itself gives it back exactly.
+    Where all values of a row are equal its bound is 0, and a cell as wide as the value itself gives it back exactly.
     """
-    low, high = span(values, fills)
-    bound = share * (high - low)
-    if values.dtype.kind != "f":
-        bound = float(math.floor(bound))
-        return bound, 2.0 * bound + 1.0
-    if bound > 0 and math.isfinite(bound):
-        return bound, max(float(step_for(bound, values)), np.finfo(np.float64).tiny)
-    size = max(abs(low), abs(high))
-    return 0.0, size if math.isfinite(size) and size > 0 else 1.0
+    low, high = _spans(rows, fills)
+    with np.errstate(over="ignore"):
+        bounds = share * (high - low)
+        if rows.dtype.kind != "f":
+            bounds = np.floor(np.minimum(bounds, MOST_WHOLE))
+            return bounds, 2.0 * bounds + 1.0
+        kept = (bounds > 0) & np.isfinite(2.0 * bounds)
+        widest = np.maximum(_widest(bounds, _typical(rows, fills)), np.finfo(np.float64).tiny)
+    size = np.maximum(np.abs(low), np.abs(high))
+    return np.where(kept, bounds, 0.0), np.where(kept, widest, np.where(size > 0, size, 1.0))
+
+
+def _spans(rows: Array, fills: Array) -> tuple[Array, Array]:
+    """``span`` of each row: float64 [n], float64 [n]."""
+    counted = specials.counted(rows, fills)
+    ends = np.finfo(rows.dtype) if rows.dtype.kind == "f" else np.iinfo(rows.dtype)
+    low = rows.min(1, where=counted, initial=ends.max).astype(np.float64)
+    high = rows.max(1, where=counted, initial=ends.min).astype(np.float64)
+    some = counted.any(1)
+    return np.where(some, low, 0.0), np.where(some, high, 0.0)
+
+
+def _typical(rows: Array, fills: Array) -> Array:
+    """[n], in the dtype of ``rows`` [n, m]: what 99.9 % of the ordinary magnitudes of each row do not exceed."""
+    rows = rows[:, :: max(1, rows.shape[1] // 100_000)]
+    keep = specials.ordinary(rows, fills)
+    if not rows.size:
+        return np.zeros(len(rows), rows.dtype)
+    size = np.sort(np.where(keep, np.abs(rows), np.inf), axis=1)
+    last = np.maximum(keep.sum(1) - 1, 0)
+    chosen = np.take_along_axis(size, (last * 0.999).astype(np.int64)[:, None], 1)[:, 0]
+    return np.where(keep.any(1), chosen, rows.dtype.type(0))
 
 
 def span(values: Array, fills: Array) -> tuple[float, float]:
@@ -110,17 +135,19 @@ def span(values: Array, fills: Array) -> tuple[float, float]:
 
 
 def step_for(bound: float, values: Array) -> float:
-    """Widest step that keeps ``bound`` once x_hat is rounded to the dtype of ``values``.
+    """Widest step that keeps ``bound`` once x_hat is rounded to the dtype of ``values``, as much as most need."""
+    return float(_widest(np.asarray(bound), _typical(values.reshape(1, -1), values[:0]))[0])
+
+
+def _widest(bounds: Array, typical: Array) -> Array:
+    """Widest steps that keep ``bounds`` once values of magnitude ``typical`` are rounded to their dtype.
 
     Rounding moves x_hat by up to half a unit in the last place (ulp), so each side of the cell gives that much up: as
     much as most values need, for the few largest may be kept aside. Below an ulp no step helps.
     """
-    size = np.abs(values[specials.ordinary(values, values[:0])])
-    if not size.size:
-        return 2.0 * bound
-    typical = np.quantile(size.reshape(-1)[:: max(1, size.size // 100_000)], 0.999, method="lower")
-    ulp = float(np.spacing(typical.astype(values.dtype)))
-    return 2.0 * (bound - 0.5 * ulp) if bound > ulp else 2.0 * bound
+    below = np.nextafter(np.finfo(typical.dtype).max, typical.dtype.type(0))  # the last value has no next one
+    ulp = np.spacing(np.minimum(typical, below)).astype(np.float64)
+    return np.where(bounds > ulp, 2.0 * (bounds - 0.5 * ulp), 2.0 * bounds)
 
 
 def encode_steps(steps: Array | None) -> dict[str, bytes]:

@@ -16,12 +16,15 @@ from aecompress.errors import CorruptError
 VERSION = 1
 
 #: Ways to code a block, and the streams they may hold, by their number in the format.
-METHODS = {1: "context", 2: "autoencoder", 3: "joint", 4: "plain", 5: "exact"}
-STREAMS = {1: "latents", 2: "correction", 3: "wide", 4: "steps", 5: "places", 6: "specials"}
+METHODS = {1: "context", 2: "autoencoder", 3: "joint", 4: "plain", 5: "exact", 6: "wavelet"}
+STREAMS = {1: "latents", 2: "correction", 3: "wide", 4: "steps", 5: "places", 6: "specials", 7: "coefficients"}
 
 _METHOD_IDS = {name: number for number, name in METHODS.items()}
 _STREAM_IDS = {name: number for number, name in STREAMS.items()}
 _CHECKSUM = 8
+
+#: Rows of a block are int32 in the block table.
+MOST_ROWS = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -50,28 +53,41 @@ class Frame:
 
     @classmethod
     def from_bytes(cls, payload: bytes, key: bytes) -> Frame:
-        """Parse and check. Raises CorruptError if a byte changed or another model wrote it."""
+        """Parse and check. Raises CorruptError if a byte changed, another model wrote it, or no packer did."""
         body, checksum = payload[:-_CHECKSUM], payload[-_CHECKSUM:]
         if len(payload) <= _CHECKSUM or not hmac.compare_digest(_checksum(body, key), checksum):
             raise CorruptError(
                 "A block does not match its checksum: the archive is damaged, or the block belongs to another model."
             )
-        if body[0] != VERSION or body[1] not in METHODS:
-            raise CorruptError("A block is coded in a way this release does not know; upgrade aecompress.")
-        rows, at = _read_varint(body, 2)
-        sizes: list[tuple[str, int]] = []
-        while body[at]:
-            length, behind = _read_varint(body, at + 1)
-            sizes.append((STREAMS[body[at]], length))
-            at = behind
-        at += 1
+        try:
+            method = _read_method(body)
+            rows, sizes, at = _read_head(body)
+        except (KeyError, IndexError) as err:
+            raise CorruptError("A block's head is cut short or names unknown streams; the archive is damaged.") from err
         streams = {}
         for name, length in sizes:
             streams[name] = body[at : at + length]
             at += length
-        if at != len(body):
+        if at != len(body) or rows > MOST_ROWS:
             raise CorruptError("A block's streams do not fill its payload; the archive is damaged.")
-        return cls(METHODS[body[1]], rows, streams)
+        return cls(method, rows, streams)
+
+
+def _read_method(body: bytes) -> str:
+    if body[0] != VERSION or body[1] not in METHODS:
+        raise CorruptError("A block is coded in a way this release does not know; upgrade aecompress.")
+    return METHODS[body[1]]
+
+
+def _read_head(body: bytes) -> tuple[int, list[tuple[str, int]], int]:
+    """(rows, name and length of each stream, place behind the head). Raises KeyError or IndexError."""
+    rows, at = _read_varint(body, 2)
+    sizes = []
+    while body[at]:
+        length, behind = _read_varint(body, at + 1)
+        sizes.append((STREAMS[body[at]], length))
+        at = behind
+    return rows, sizes, at + 1
 
 
 def _checksum(body: bytes, key: bytes) -> bytes:
@@ -87,9 +103,11 @@ def _varint(number: int) -> bytes:
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """(number, place behind it); frames are checked before they are read, so no bounds are."""
-    number, shift = 0, 0
-    while data[at] > 127:
+    """(number, place behind it). Raises IndexError where ``data`` ends, CorruptError above 63 bits."""
+    number = 0
+    for shift in range(0, 63, 7):
         number |= (data[at] & 127) << shift
-        at, shift = at + 1, shift + 7
-    return number | data[at] << shift, at + 1
+        at += 1
+        if data[at - 1] < 128:
+            return number, at
+    raise CorruptError("A block's head holds a number that is too large; the archive is damaged.")

@@ -3,6 +3,7 @@
 * ``context``      lattice integers, coded by the context model
 * ``autoencoder``  latents alone: what synthesis makes of them is the result
 * ``joint``        latents, and lattice integers coded with the synthesis as a further context
+* ``wavelet``      quantised wavelet coefficients, and whole cells of correction where they miss the bound
 * ``plain``        lattice integers by delta, byte planes and zstd
 * ``exact``        the values' bits by delta, byte planes and zstd
 
@@ -21,8 +22,9 @@ from aecompress.codec import cells, specials
 from aecompress.codec.latents import decode_latents, encode_latents
 from aecompress.entropy import integers
 from aecompress.errors import CorruptError
-from aecompress.quantize import BitLattice, IntegerLattice, Lattice, join_wide, safe_integers, split_wide
+from aecompress.quantize import BitLattice, FloatLattice, IntegerLattice, Lattice, join_wide, safe_integers, split_wide
 from aecompress.spec import Array
+from aecompress.wavelet import CELL, Wavelet, fill_gaps
 
 if TYPE_CHECKING:
     from aecompress.codec.model import Model
@@ -158,10 +160,55 @@ def decode_joint(model: Model, streams: Streams, shape: tuple[int, ...]) -> Arra
     return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
 
 
+def transform(model: Model, work: Work) -> tuple[Array, Array, Array, Array]:
+    """(coefficients, correction, keep, decoded values) of a block; ``keep`` is False where the bound breaks even so."""
+    wavelet, lattice = _fine_lattice(model)
+    fine = fill_gaps(lattice.quantize(work.values), work.keep)
+    coefficients = wavelet.forward(fine)
+    estimate = wavelet.inverse(coefficients)
+    bound, _ = model.cells.bounds(work.values, model.fills)
+    apart = ~specials.within(work.values, lattice.dequantize(estimate), bound)
+    correction = np.where(apart & work.keep, np.rint((fine - estimate) / CELL), 0.0).astype(np.int64)
+    decoded = lattice.dequantize(estimate + correction * CELL)
+    keep = work.keep & specials.within(work.values, decoded, bound)
+    return coefficients, correction, keep, np.where(keep, decoded, work.values)
+
+
+def encode_wavelet(model: Model, work: Work) -> tuple[Streams, Array]:
+    """(streams, decoded values)."""
+    if model.coefficients is None or model.rest is None:
+        raise CorruptError("The model has no coders for wavelet coefficients.")
+    coefficients, correction, keep, decoded = transform(model, work)
+    streams = {
+        "coefficients": model.coefficients.encode(coefficients, np.ones(keep.shape, bool)),
+        "correction": model.rest.encode(correction, keep),
+        **specials.encode(work.values, keep),
+    }
+    return streams, decoded
+
+
+def decode_wavelet(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    if model.coefficients is None or model.rest is None:
+        raise CorruptError("A block needs a wavelet that the model does not have; the archive is damaged.")
+    wavelet, lattice = _fine_lattice(model)
+    keep, _ = specials.decode(streams, shape, model.spec.native)
+    estimate = wavelet.inverse(model.coefficients.decode(streams["coefficients"], np.ones(shape, bool)))
+    correction = model.rest.decode(streams["correction"], keep)
+    return _finish(lattice, estimate + correction * CELL, streams, shape, model.spec.native)
+
+
+def _fine_lattice(model: Model) -> tuple[Wavelet, FloatLattice]:
+    """The transform, and the lattice of its fixed-point values: 2^-FRACTION of a cell."""
+    if model.wavelet is None or model.cells.step is None or model.cells.axis is not None:
+        raise CorruptError("A block needs a wavelet that the model does not have; the archive is damaged.")
+    return model.wavelet, FloatLattice(model.spec.native, model.cells.step / CELL)
+
+
 DECODERS: dict[str, Callable[[Model, Streams, tuple[int, ...]], Array]] = {
     "context": decode_context,
     "autoencoder": decode_autoencoder,
     "joint": decode_joint,
+    "wavelet": decode_wavelet,
     "plain": decode_plain,
     "exact": decode_exact,
 }

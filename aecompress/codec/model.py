@@ -23,6 +23,7 @@ from aecompress.entropy.tables import Tables
 from aecompress.errors import CorruptError, InputError, ModelError, VerificationError, VersionError
 from aecompress.metrics import Distortion, distortion
 from aecompress.spec import Array, ArraySpec
+from aecompress.wavelet import Wavelet
 
 if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
@@ -30,8 +31,14 @@ if TYPE_CHECKING:
 #: Version of the model file.
 VERSION = 1
 
+#: Context coders a model may hold.
+_CODERS = ("context", "joint", "coefficients", "rest")
+
 #: A block that costs this many times what blocks cost at the fit is tried in the simple ways too.
-_SUSPICIOUS = 1.15
+_SUSPICIOUS = 3.0
+
+#: So is a block that costs more than this share of what the simple ways took at the fit.
+_RIVAL = 0.9
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Reference:
     """Integers that turn the synthesis into lattice units: (z >> drop) * scale >> shift.
 
     Attributes:
-        scale: int64 [D] or [1], below 2^30.
+        scale: int64 [D] or [1], below 2^31.
     """
 
     scale: Array
@@ -67,15 +74,17 @@ class Model:
         cells: lattices of blocks.
         fills: values of the spec's dtype that come back exactly.
         rate: bits a value that blocks took at the fit.
-        simple: share of the raw bytes that the values' bits take after delta and zstd: what the model is up against.
+        simple: share of the raw bytes that the simple ways took at the fit: what the model is up against.
         context: coder of lattice integers alone, if that is a candidate.
         network: integer synthesis, if there is an autoencoder.
         prior: tables of its latents.
         joint: coder of lattice integers beside latents, if that is a candidate.
-        reference: how ``joint`` sees the synthesis.
+        lens: how ``joint`` sees the synthesis.
+        wavelet: the transform of smooth fields, with coders of its ``coefficients`` and of the ``rest``.
         encoder: the analysis side; needed to compress with an autoencoder, never in an archive.
         steps: float64 [K], the latents' quantisation steps; with the encoder.
         about: what it was fitted on, for people.
+        known_as: the identity a stored model came with: another machine's zstd might not write the same bytes again.
     """
 
     spec: ArraySpec
@@ -90,9 +99,13 @@ class Model:
     prior: Tables | None = None
     joint: ContextModel | None = None
     lens: Reference | None = None
+    wavelet: Wavelet | None = None
+    coefficients: ContextModel | None = None
+    rest: ContextModel | None = None
     encoder: Autoencoder | None = None
     steps: Array | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    known_as: bytes | None = None
 
     # --- one block ----------------------------------------------------------------------------------------------
 
@@ -145,23 +158,46 @@ class Model:
             )
         return np.ascontiguousarray(values, self.spec.native)
 
+    def estimate(self, batch: Array) -> int:
+        """Bytes that the learned candidates make of a batch; nothing is checked and the simple ways are left out."""
+        values = self._checked(batch)
+        return min((frame.size for frame, _ in self._learned(values, self._prepared(values))), default=values.nbytes)
+
     def _best(self, values: Array) -> tuple[Frame, Array]:
         """The smallest frame of the candidates, and what it decodes to."""
         if not values.size:
             return Frame("exact", len(values), {}), values
+        work = self._prepared(values)
+        found = self._learned(values, work)
+        size = min((frame.size for frame, _ in found), default=values.nbytes)
+        expected = min(_SUSPICIOUS * self.rate * values.size / 8 + 512, _RIVAL * self.simple * values.nbytes)
+        if not found or size > expected:
+            found += self._simple(values, work)
+        return min(found, key=lambda pair: pair[0].size)
+
+    def _prepared(self, values: Array) -> methods.Work | None:
+        """The block on its lattice, if a candidate needs it."""
+        return methods.prepare(self, values) if self.context or self.joint or self.wavelet else None
+
+    def _learned(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
+        """The candidates that the model has: (frame, what it decodes to)."""
         found: list[tuple[Frame, Array]] = []
-        work = methods.prepare(self, values) if self.context or self.joint else None
         if work is not None and self.context is not None:
             found.append((Frame("context", len(values), methods.encode_context(self, work)), work.decoded))
         if work is not None and self.joint is not None:
             found.append((Frame("joint", len(values), methods.encode_joint(self, work)), work.decoded))
+        if work is not None and self.wavelet is not None:
+            streams, decoded = methods.encode_wavelet(self, work)
+            found.append((Frame("wavelet", len(values), streams), decoded))
         if self.network is not None and not self.target.bounded:
             streams, decoded = methods.encode_autoencoder(self, values)
             found.append((Frame("autoencoder", len(values), streams), decoded))
-        size = min((frame.size for frame, _ in found), default=values.nbytes)
-        if not found or 8 * size > _SUSPICIOUS * self.rate * values.size + 4096:
-            found += self._simple(values, work)
-        return min(found, key=lambda pair: pair[0].size)
+        return found
+
+    def simplest(self, batch: Array) -> int:
+        """Bytes that the candidates without a model make of a batch."""
+        values = self._checked(batch)
+        return min(frame.size for frame, _ in self._simple(values, methods.prepare(self, values)))
 
     def _simple(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
         """The candidates that need no model: for blocks unlike those it was fitted to."""
@@ -198,7 +234,7 @@ class Model:
     @cached_property
     def identity(self) -> bytes:
         """16 bytes that name the decoder: payloads are bound to it."""
-        return hashlib.sha256(self.to_bytes()).digest()[:16]
+        return self.known_as or hashlib.sha256(self._serialise(encoder=False, identity="")).digest()[:16]
 
     def decoder(self) -> Model:
         """The same model without its analysis side: what an archive holds."""
@@ -206,9 +242,13 @@ class Model:
 
     def to_bytes(self, *, encoder: bool = False) -> bytes:
         """A safetensors file; with ``encoder`` the analysis side too, for packing with it later."""
+        return self._serialise(encoder=encoder, identity=self.identity.hex())
+
+    def _serialise(self, *, encoder: bool, identity: str) -> bytes:
         head, cells = self.cells.to_parts()
         meta: dict[str, Any] = {
             "version": VERSION,
+            "identity": identity,
             "spec": {"dtype": self.spec.native.str, "row_shape": list(self.spec.row_shape)},
             "kind": self.kind,
             "target": self.target.to_json(),
@@ -219,13 +259,15 @@ class Model:
         tensors = {f"cells.{name}": array for name, array in cells.items()}
         if len(self.fills):
             tensors["fills"] = self.fills
-        parts = {"context": self.context, "joint": self.joint}
+        parts = {name: getattr(self, name) for name in _CODERS}
         tensors |= {name: _bytes(part.to_bytes()) for name, part in parts.items() if part is not None}
         if self.network is not None and self.prior is not None:
             tensors |= {f"network.{name}": _coded(array) for name, array in self.network.tensors().items()}
             tensors["prior"] = _bytes(record.pack([self.prior.levels.T]))
         if self.lens is not None:
             tensors["lens"] = _bytes(record.pack([self.lens.scale, self.lens.drop, self.lens.shift]))
+        if self.wavelet is not None:
+            tensors["wavelet"] = _bytes(record.pack([self.wavelet.levels, self.wavelet.steps]))
         if encoder:
             meta["about"] = self.about
             if self.encoder is not None and self.steps is not None:
@@ -256,13 +298,17 @@ class Model:
             float(meta["rate"]),
             float(meta["simple"]),
             about=meta.get("about", {}),
+            known_as=_identity(meta["identity"]),
         )
-        contexts = {n: ContextModel.from_bytes(tensors[n].tobytes()) for n in ("context", "joint") if n in tensors}
+        contexts = {n: ContextModel.from_bytes(tensors[n].tobytes()) for n in _CODERS if n in tensors}
         model = replace(model, **contexts)  # type: ignore[arg-type]
         if "prior" in tensors:
             network = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
             (levels,) = record.unpack(tensors["prior"].tobytes())
             model = replace(model, network=IntegerNetwork.from_tensors(network), prior=Tables.from_levels(levels.T))
+        if "wavelet" in tensors:
+            levels, steps = record.unpack(tensors["wavelet"].tobytes())
+            model = replace(model, wavelet=Wavelet.checked(int(levels), steps))
         if "lens" in tensors:
             scale, drop, shift = record.unpack(tensors["lens"].tobytes())
             model = replace(model, lens=_lens(scale, int(drop), int(shift)))
@@ -272,6 +318,13 @@ class Model:
             encoder = load_autoencoder(meta["encoder"], _under(tensors, "encoder."))
             model = replace(model, encoder=encoder, steps=tensors["steps"])
         return model
+
+
+def _identity(text: object) -> bytes:
+    identity = bytes.fromhex(str(text))
+    if len(identity) != 16:
+        raise ValueError("an identity has 16 bytes")
+    return identity
 
 
 def _lens(scale: Array, drop: int, shift: int) -> Reference:

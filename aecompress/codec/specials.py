@@ -5,6 +5,8 @@ They come back bit for bit. A block stores where they are (a bit map, or a list 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from aecompress.entropy import integers
@@ -58,7 +60,7 @@ def encode(values: Array, keep: Array) -> dict[str, bytes]:
 
 def decode(streams: dict[str, bytes], shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
     """(keep, special values in order): undo ``encode`` for a block of ``shape``."""
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     if "places" not in streams:
         return np.ones(shape, bool), np.zeros(0, dtype)
     kind, places = streams["places"][:1], integers.decode(streams["places"][1:], most=size + 8 * len(shape) + 8)

@@ -27,6 +27,9 @@ MOST_CHANNELS = 8
 #: Bits that a weight takes in the model, about.
 WEIGHT_BITS = 12.0
 
+#: Samples that splits are chosen on.
+_MOST_ROWS = 160_000
+
 _BINS = 12
 _FEWEST = 400
 
@@ -63,6 +66,8 @@ def refine(
     channels = len(predictor.steps)
     if channels > MOST_CHANNELS or not len(target):
         return predictor
+    part = slice(None, None, max(1, len(target) // _MOST_ROWS))
+    steps, target, group, looks = steps[part], target[part], group[part], looks[part]
     rows = predictor.weights / (1 << kernel.WEIGHT)
     usual = int(np.bincount(group // channels, minlength=8).argmax())
     forest = _Forest(rows, total / len(target))

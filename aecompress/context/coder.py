@@ -18,6 +18,8 @@ from aecompress.spec import Array
 #: Greatest magnitude of an integer the coder takes: leaves room for the fraction and the weights.
 _MOST = 1 << 56
 
+_MOST_TABLES = 1 << 14
+
 
 @dataclass(frozen=True)
 class Predictor:
@@ -73,7 +75,10 @@ class ContextModel:
             q: int64 [rows, ...] integers, of magnitude below 2^56.
             coded: bool, same shape: False where a value need not come back.
             reference: int64, same shape: an estimate both sides know, if the model was fitted with one.
+
+        Raises CorruptError if the block or the reference is not of the kind the model was fitted to.
         """
+        self._check(coded, reference)
         folded, tables = self.residuals(q, coded, reference)
         symbols = kernel.symbols(folded, tables, self.tables.cumulative)
         coded_words = rans.encode_symbols(symbols, tables, self.tables.cumulative, 1)
@@ -81,9 +86,9 @@ class ContextModel:
 
     def decode(self, data: bytes, coded: Array, reference: Array | None = None) -> Array:
         """The int64 block of a stream; values that were not coded come back as some value near them."""
+        self._check(coded, reference)
         words, raw = rans.split(data)
         near, plan = stencil(self.predictor, coded.shape), self.plan()
-        self._check(reference)
         q = _buffer(np.zeros(coded.shape, np.int64), reference)
         flags = np.ascontiguousarray(coded).reshape(-1)
         kernel.restore(q, flags, near, plan, words, raw, self.tables.lookup, self.tables.cumulative)
@@ -93,10 +98,12 @@ class ContextModel:
         """Zigzagged residuals uint64 [n] and table indices uint16 [n] of the coded values."""
         return describe(self.predictor, self.activity, self.tree, q, coded, reference)[:2]
 
-    def _check(self, reference: Array | None) -> None:
-        """The stencil looks at a reference exactly if there is one."""
-        looks = any(step[5] for channel in self.predictor.steps for step in channel)
-        _require(looks == (reference is not None))
+    def _check(self, coded: Array, reference: Array | None) -> None:
+        """The stencil looks at a reference exactly if there is one; that of a set without values has one step only."""
+        steps = [step for channel in self.predictor.steps for step in channel]
+        looks = any(step[5] for step in steps)
+        fits = looks == (reference is not None) or (len(steps) == 1 and not looks)
+        _fit(fits and (reference is None or reference.shape == coded.shape))
 
     def plan(self) -> kernel.Plan:
         return plan(self.predictor, self.activity, self.tree)
@@ -132,7 +139,11 @@ class ContextModel:
     @classmethod
     def from_bytes(cls, data: bytes) -> ContextModel:
         """Rebuild a model. Raises CorruptError if anything in it is impossible."""
-        return _Parts(record.unpack(data)).model()
+        arrays = record.unpack(data)
+        try:
+            return _Parts(arrays).model()
+        except (IndexError, TypeError, ValueError) as err:
+            raise CorruptError("The context model's arrays do not fit together; the file is damaged.") from err
 
 
 def describe(
@@ -192,7 +203,8 @@ def _terms(of_error: Array, of_step: Array) -> Array:
 
 
 def stencil(predictor: Predictor, shape: tuple[int, ...]) -> kernel.Stencil:
-    """Offsets for blocks of ``shape``."""
+    """Offsets for blocks of ``shape``. Raises CorruptError if they have other channels than the predictor."""
+    _fit(predictor.layout.canonical(shape)[4] == len(predictor.steps))
     return _stencil(predictor.layout, predictor.steps, shape)
 
 
@@ -223,23 +235,24 @@ class _Parts:
     def model(self) -> ContextModel:
         predictor = self._predictor()
         tree = _tree(self.arrays[13:16], len(kernel.FEATURES))
-        tables = Tables.from_levels(self.arrays[16].T)
-        _require(len(tables.levels) == tree.tables)
+        levels = self.arrays[16].T
+        _require(len(levels) == tree.tables <= _MOST_TABLES)
+        tables = Tables.from_levels(levels)
         return ContextModel(predictor, self._activity(predictor.weights.shape[1] - 1), tree, tables)
 
     def _predictor(self) -> Predictor:
         (depth, has_channels, low, high, grain), counts, flat, means, roots = self.arrays[:5]
         _require(1 <= depth <= 4 and has_channels in (0, 1) and -_MOST <= low <= high <= _MOST and 1 <= grain <= 2**24)
-        _require(bool((counts >= 1).all()) and int(counts.sum()) == flat.shape[1] and flat.shape[0] == 6)
-        _require(int(counts.max()) <= MOST_STEPS and (has_channels == 1 or self.channels == 1))
+        _require(int(counts.min()) >= 1 and int(counts.max()) <= MOST_STEPS)
+        _require(flat.shape == (6, int(counts.sum())) and (has_channels == 1 or self.channels == 1))
         steps, at = [], 0
         for channel, count in enumerate(counts):
             steps.append(tuple(_step(flat[:, k], channel, self.channels) for k in range(at, at + count)))
             at += count
-        _require(means.shape == (self.channels,) and bool((np.abs(means) <= _MOST).all()))
+        _require(means.shape == (self.channels,) and _within(means, -_MOST, _MOST))
         classes = _tree(self.arrays[5:8], len(kernel.LOOKS))
         _require(roots.shape == (8, self.channels))
-        _require(bool(((roots >= 0) & (roots < len(classes.feature))).all()))
+        _require(_within(roots, 0, len(classes.feature) - 1))
         weights = self._weights(int(counts.max()), classes.tables, int(grain))
         layout = Layout(int(depth), bool(has_channels))
         return Predictor(
@@ -263,15 +276,15 @@ class _Parts:
             ],
             1,
         )
-        _require(bool((np.abs(full) < 2**31).all()))
+        _require(_within(full, -(2**31) + 1, 2**31 - 1))
         return full.astype(np.int32)
 
     def _activity(self, width: int) -> Activity:
         of_error, of_step, bias = self.arrays[10:13]
         for part in (of_error, of_step):
             _require(part.shape in ((1, width), (self.channels, width)))
-            _require(bool(((part >= 0) & (part <= 255)).all()))
-        _require(bias.shape == (self.channels,) and bool((np.abs(bias) <= 2**30).all()))
+            _require(_within(part, 0, 255))
+        _require(bias.shape == (self.channels,) and _within(bias, -(2**30), 2**30))
         full = (self.channels, width)
         spread = [np.ascontiguousarray(np.broadcast_to(part, full).astype(np.uint8)) for part in (of_error, of_step)]
         return Activity(spread[0], spread[1], bias.astype(np.int32))
@@ -283,11 +296,10 @@ def _tree(arrays: list[Array], features: int) -> Tree:
     n = len(feature)
     _require(feature.shape == threshold.shape == child.shape == (n,) and 1 <= n < 2**15)
     leaf = feature < 0
-    _require(bool(((feature >= -1) & (feature < features)).all()))
-    _require(bool((np.abs(threshold) < 2**15).all()))
+    _require(_within(feature, -1, features - 1) and _within(threshold, -(2**15) + 1, 2**15 - 1))
     # children come after their parent, so every walk ends
-    _require(bool((child[~leaf] > np.flatnonzero(~leaf)).all() and (child[~leaf] + 1 < n).all()))
-    _require(bool((child[leaf] >= 0).all() and (child[leaf] < leaf.sum()).all()))
+    _require(bool((child[~leaf] > np.flatnonzero(~leaf)).all()) and _within(child[~leaf], 0, n - 2))
+    _require(_within(child[leaf], 0, int(leaf.sum()) - 1))
     return Tree(feature.astype(np.int16), threshold.astype(np.int16), child.astype(np.int16))
 
 
@@ -297,6 +309,15 @@ def _step(numbers: Array, channel: int, channels: int) -> Step:
     _require(max(abs(a), abs(b), abs(y), abs(x)) <= 16 and 0 <= channel + c < channels and reference in (0, 1))
     _require(reference == 1 or (a, b, y, x, c) < (0, 0, 0, 0, 0))
     return a, b, y, x, c, reference
+
+
+def _within(numbers: Array, low: int, high: int) -> bool:
+    return bool(((numbers >= low) & (numbers <= high)).all())
+
+
+def _fit(held: bool) -> None:
+    if not held:
+        raise CorruptError("A block does not fit its context model; the archive is damaged.")
 
 
 def _require(held: bool) -> None:

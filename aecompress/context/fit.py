@@ -42,6 +42,7 @@ TRIAL_VALUES = 300_000
 MOST_TABLES = 512
 
 _SETS = 8
+_SIZE_ROWS = 100_000  # rows that activity weights are fitted to
 _CHOSEN = 12  # neighbours a channel chooses
 _STUMP = Tree(np.array([-1], np.int16), np.zeros(1, np.int16), np.zeros(1, np.int16))
 
@@ -380,6 +381,8 @@ def _size_weights(parts: Array, target: Array, width: int) -> Array:
     """Weights [2K + 1] in 1/2^7, the last the bias; iterated so that relative errors count."""
     if not len(target):
         return np.zeros(2 * width + 1)
+    few = slice(None, None, max(1, len(target) // _SIZE_ROWS))
+    parts, target = parts[few], target[few]
     table = np.column_stack([parts, np.full(len(parts), float(1 << kernel.FRACTION))])
     guess = parts.mean(1) + 4.0
     weights = np.zeros(table.shape[1])

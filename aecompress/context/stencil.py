@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aecompress.errors import CorruptError
 from aecompress.spec import Array
 
 #: A step from a value to a neighbour: differences along a, b, y, x and c, and 1 if it lies in the reference.
@@ -26,6 +27,9 @@ MOST_STEPS = 40
 #: Most features of an axis for each to have a stencil of its own: of a table's columns, of other arrays' last axis.
 MOST_CHANNELS = 512
 _MOST_INNER = 64
+
+# Entries of an offset table: several times what the steps of this module can ask for.
+_MOST_OFFSETS = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,10 @@ class Geometry:
 
 
 def geometry(size: tuple[int, int, int, int, int], steps: Sequence[Sequence[Step]]) -> Geometry:
-    """Tables for ``steps[channel]``, each list nearest first; shorter lists are padded with their first step."""
+    """Tables for ``steps[channel]``, each list nearest first; shorter lists are padded with their first step.
+
+    Raises CorruptError for steps that reach so far that their tables would fill the memory.
+    """
     width = max(len(channel) for channel in steps)
     moves = np.array(
         [[*channel, *[channel[0]] * (width - len(channel))] for channel in steps],
@@ -144,6 +151,8 @@ def geometry(size: tuple[int, int, int, int, int], steps: Sequence[Sequence[Step
     behind = np.maximum(-moves[..., :4].min((0, 1)), 0)
     ahead = np.minimum(np.maximum(moves[..., :4].max((0, 1)), 0), inside)
     reach = np.stack([behind, ahead], 1).reshape(-1)
+    if math.prod(int(n) + 1 for n in reach) * len(steps) * width > _MOST_OFFSETS:
+        raise CorruptError("The context model looks too far around; the file is damaged.")
     # border classes: cells behind and ahead along each axis, up to the reach
     rooms = np.array(list(itertools.product(*(range(int(n) + 1) for n in reach))), np.int64)
     known = (moves[:, :, 5] >= 0)[None].repeat(len(rooms), 0)

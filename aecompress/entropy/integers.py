@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import zstandard
@@ -25,13 +26,16 @@ _LOW = struct.Struct("<q")
 #: zstd level for what is kept, and for quick trials.
 THOROUGH, QUICK = 19, 3
 
+_MOST_ROOM = 1 << 60  # the sides other than 0 of an int64 array multiply to less
+_PIECE = 1 << 17  # bytes decompressed at once: a stream that ends early takes no more memory than it holds
+
 
 def encode(values: Array, *, level: int = THOROUGH, axes: tuple[int, ...] | None = None) -> bytes:
     """The smallest of: no delta or a delta along one of ``axes`` (default all), with and without byte planes.
 
     ``values`` is an integer array of up to 8 axes that fits int64; differences wrap around.
     """
-    values = np.ascontiguousarray(values, np.int64)
+    values = np.asarray(values, np.int64, order="C")
     tried: list[int | None] = [None, *(range(values.ndim) if axes is None else axes)]
     return min((candidate for axis in tried for candidate in _layouts(values, axis, level)), key=len)
 
@@ -39,7 +43,7 @@ def encode(values: Array, *, level: int = THOROUGH, axes: tuple[int, ...] | None
 def best_axis(values: Array) -> int | None:
     """The axis along which differences compress best, or None for the values themselves, by a quick trial."""
     tried: list[int | None] = [None, *range(values.ndim)]
-    values = np.ascontiguousarray(values, np.int64)
+    values = np.asarray(values, np.int64, order="C")
     return min(tried, key=lambda axis: min(map(len, _layouts(values, axis, QUICK))))
 
 
@@ -53,9 +57,9 @@ def decode(data: bytes, *, most: int = 1 << 34) -> Array:
         body = data[at + ndim * _AXIS.size + _LOW.size :]
     except struct.error as err:
         raise CorruptError("A stream of integers is cut short; the file is damaged.") from err
-    count = math.prod(shape)
-    if ndim > MAX_AXES or item >= len(_TYPES) or delta > ndim or planes > 1 or count > most:
+    if item >= len(_TYPES) or delta > ndim or planes > 1 or not possible(shape, most):
         raise CorruptError("A stream of integers has an impossible header; the file is damaged.")
+    count = math.prod(shape)
     dtype = np.dtype("<" + _TYPES[item])
     raw = np.frombuffer(inflate(body, count * dtype.itemsize), np.uint8)
     if planes:
@@ -63,6 +67,13 @@ def decode(data: bytes, *, most: int = 1 << 34) -> Array:
     values = raw.view(dtype).astype(np.int64) + np.int64(low)
     values = values.reshape(shape)
     return np.cumsum(values, axis=delta - 1, dtype=np.int64) if delta else values
+
+
+def possible(shape: Sequence[int], most: int) -> bool:
+    """True if there can be an int64 array of this shape, and it holds no more than ``most`` values."""
+    if len(shape) > MAX_AXES or min(shape, default=0) < 0 or math.prod(shape) > most:
+        return False
+    return math.prod(max(n, 1) for n in shape) < _MOST_ROOM
 
 
 def _layouts(values: Array, axis: int | None, level: int) -> list[bytes]:
@@ -92,7 +103,7 @@ def _narrow(values: Array) -> tuple[Array, int, int]:
         if -half <= least and greatest < half:
             return values.astype("<" + _TYPES[item]), item, 0
         if greatest - least < 2 * half:
-            low = least + half
+            low = min(least + half, (1 << 63) - 1)
             return (values - np.int64(low)).astype("<" + _TYPES[item]), item, low
     return values.astype("<i8"), 3, 0
 
@@ -106,10 +117,17 @@ def inflate(body: bytes, size: int) -> bytes:
     """Exactly ``size`` bytes from one zstd frame. Raises CorruptError if it holds fewer or more."""
     try:
         with zstandard.ZstdDecompressor().stream_reader(body) as reader:
-            data = reader.read(size)
+            data = b"".join(_pieces(reader, size))
             more = reader.read(1)
     except zstandard.ZstdError as err:
         raise CorruptError("A zstd stream does not decode; the file is damaged.") from err
     if len(data) != size or more:
         raise CorruptError("A zstd stream holds another number of bytes than announced; the file is damaged.")
-    return bytes(data)
+    return data
+
+
+def _pieces(reader: zstandard.ZstdDecompressionReader, size: int) -> Iterator[bytes]:
+    """The next ``size`` bytes, or as many as there are."""
+    while size and (piece := reader.read(min(size, _PIECE))):
+        yield piece
+        size -= len(piece)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import zstandard
 
+from aecompress.entropy.integers import inflate, possible
 from aecompress.errors import CorruptError
 from aecompress.spec import MAX_AXES, Array
 
@@ -34,22 +35,19 @@ def unpack(data: bytes) -> list[Array]:
         size = zstandard.frame_content_size(data)
         if not 0 <= size <= MOST_BYTES:
             raise CorruptError("A record of the model has an impossible size; the file is damaged.")
-        numbers = _read(zstandard.ZstdDecompressor().decompress(data, max_output_size=MOST_BYTES))
-        return list(_arrays(numbers))
+        return list(_arrays(_read(inflate(data, size)), size))
     except (zstandard.ZstdError, StopIteration, RuntimeError) as err:
         raise CorruptError("A record of the model does not decode; the file is damaged.") from err
 
 
-def _arrays(numbers: Iterator[int]) -> Iterator[Array]:
+def _arrays(numbers: Iterator[int], size: int) -> Iterator[Array]:
+    """The arrays of ``numbers``, which took ``size`` bytes: each at least one."""
     for ndim in numbers:
-        if not 0 <= ndim <= MAX_AXES:
+        shape = [next(numbers) for _ in range(min(ndim, MAX_AXES))]
+        if len(shape) != ndim or not possible(shape, size):
             raise CorruptError("A record of the model has an impossible shape; the file is damaged.")
-        shape = [next(numbers) for _ in range(ndim)]
         count = math.prod(shape)
-        if min(shape, default=0) < 0 or count > MOST_BYTES:
-            raise CorruptError("A record of the model has an impossible shape; the file is damaged.")
-        values = np.fromiter((next(numbers) for _ in range(count)), np.int64, count)
-        yield values.reshape(shape)
+        yield np.fromiter((next(numbers) for _ in range(count)), np.int64, count).reshape(shape)
 
 
 def _write(out: bytearray, numbers: Iterable[int]) -> None:

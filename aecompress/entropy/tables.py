@@ -22,6 +22,9 @@ PRECISION = 16
 #: Entries of the first step of the search for a symbol, by the top bits of its slot.
 LOOKUP_BITS = 8
 
+#: Tables are named by uint16 numbers.
+_MOST_TABLES = 1 << 16
+
 _TOTAL = (1 << PRECISION) - 1  # the escape takes 1
 _ABSENT = -1
 _STEPS = 4  # levels an octave
@@ -65,7 +68,7 @@ class Tables:
     @classmethod
     def from_levels(cls, levels: Array) -> Tables:
         """Rebuild the frequencies from stored levels, integers only. Raises CorruptError for impossible levels."""
-        if levels.ndim != 2 or not 1 <= levels.shape[1] <= ALPHABET or not len(levels):
+        if levels.ndim != 2 or not 1 <= levels.shape[1] <= ALPHABET or not 1 <= len(levels) <= _MOST_TABLES:
             raise CorruptError("The model's frequency tables have an impossible shape; the file is damaged.")
         if levels.min() < _ABSENT or levels.max() > _MOST:
             raise CorruptError("The model's frequency tables hold an impossible level; the file is damaged.")

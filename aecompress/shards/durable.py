@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,8 +36,21 @@ def sync(path: Path) -> None:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that after a crash there is all of it or none."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    sync(temporary)
-    os.replace(temporary, path)
+    if data:
+        _replace(path, data)
+    else:
+        path.write_bytes(b"")  # whole as soon as it is there
     sync(path.parent)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a temporary file beside ``path`` and give it that name; it is gone if either fails."""
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+        sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

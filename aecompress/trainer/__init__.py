@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from aecompress import wavelet
 from aecompress.codec import methods
 from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
@@ -34,6 +35,7 @@ from aecompress.trainer.sampling import block_rows, fill_values, sample
 __all__ = ["adapt", "block_rows", "fit"]
 
 _LATENT_DIM = 32  # of the textbook's network, where nobody asked for another number
+_SMOOTH = 1.5  # bits a value of the context coder below which a wavelet may do better
 _GAIN = 0.99  # an autoencoder must bring the bytes of a bounded set below this share
 
 
@@ -99,17 +101,20 @@ class _Fit:
     def run(self, kind: str) -> Model:
         if kind in ("pca", "vanilla", "textbook"):
             autoencoders.needs_rows(self.source, kind)
-        model = self._bounded(kind) if self.target.bounded else self._unbounded(kind)
+        model = self._with_simple(self._bounded(kind) if self.target.bounded else self._unbounded(kind))
         took = round(time.monotonic() - self.started, 1)
         return replace(model, about={"source": self.source.spec.describe(), "fit_seconds": took, "seed": self.seed})
 
     def adapted(self, model: Model) -> Model:
+        return self._with_simple(self._adapted(model))
+
+    def _adapted(self, model: Model) -> Model:
         blank = replace(self._blank(), kind=model.kind, encoder=model.encoder)
         if self.target.bounded:
             cells = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
             fresh = replace(blank, cells=cells)
             if _alike(model.cells, cells):
-                return replace(model, target=self.target, cells=cells, fills=self.fills, simple=fresh.simple)
+                return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
             if model.encoder is None:
                 return self._with_context(fresh)
             return self._with_joint(self._with_context(fresh), model.encoder)
@@ -121,16 +126,69 @@ class _Fit:
 
     def _bounded(self, kind: str) -> Model:
         cells = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
-        model = self._with_context(replace(self._blank(), cells=cells))
+        model = self._smoothest(self._with_context(replace(self._blank(), cells=cells)))
         if kind == "none" or cells.kind == "bits" or cells.axis is not None or not self.samples:
             return model
         if kind == "auto" and not autoencoders.suits(self.source):
             return model
-        step = float(cells.step) if cells.step is not None else 1.0
-        # a candidate like any other: it stays only if it pays
-        with_network = self._with_joint(model, self._coarse(kind, step))
+        rival = self._rival(model, kind)
         trial = self._trial()
-        return with_network if self._bytes(with_network, trial) < _GAIN * self._bytes(model, trial) else model
+        # a candidate like any other: it stays only if it pays
+        return rival if rival and self._bytes(rival, trial) < _GAIN * self._bytes(model, trial) else model
+
+    def _rival(self, model: Model, kind: str) -> Model | None:
+        """The model with an autoencoder beside its context coder; None where numbers are too wild for one."""
+        step = float(model.cells.step) if model.cells.step is not None else 1.0
+        try:
+            with np.errstate(all="ignore"):
+                return self._with_joint(model, self._coarse(kind, step))
+        except (InputError, ModelError, ArithmeticError, np.linalg.LinAlgError):
+            return None
+
+    def _smoothest(self, model: Model) -> Model:
+        """The model with a wavelet in place of the context coder where that takes fewer bytes: in smooth fields."""
+        cells = model.cells
+        if not self.samples or cells.kind == "bits" or cells.axis is not None or cells.step is None:
+            return model
+        shape = self.samples[0].shape
+        if model.rate > _SMOOTH or not wavelet.suits(shape):
+            return model
+        trial = self._trial()
+        least = self._bytes(model, trial)
+        best: float | None = None
+        layouts: tuple[Layout | None, Layout | None] = (None, None)
+        for path in ((2.0, 3.0, 4.0), (1.0, 0.75)):
+            for step in path:
+                fitted = self._with_wavelet(model, step, trial, layouts)
+                layouts = _layouts(fitted)
+                size = self._bytes(fitted, trial)
+                if size > 1.15 * least:  # not smooth
+                    return model if best is None else self._with_wavelet(model, best, self.samples, layouts)
+                if size > least:
+                    break
+                least, best = size, step
+            if best is not None and best > 2.0:
+                break
+        return model if best is None else self._with_wavelet(model, best, self.samples, layouts)
+
+    def _with_wavelet(
+        self,
+        model: Model,
+        step: float,
+        samples: Sequence[Array],
+        layouts: tuple[Layout | None, Layout | None] = (None, None),
+    ) -> Model:
+        """The model with a wavelet of this step, in cells, and coders fitted to the samples."""
+        model = replace(model, wavelet=wavelet.fit_wavelet(samples[0].shape, step))
+        found = [methods.transform(model, work) for _, work in self._works(model, samples)]
+        wholes = [context.Sample(c, np.ones(c.shape, bool)) for c, _, _, _ in found]
+        rests = [context.Sample(rest, keep) for _, rest, keep, _ in found]
+        coders = [
+            context.fit(parts, self.values, layout) for parts, layout in zip((wholes, rests), layouts, strict=True)
+        ]
+        seen = sum(part.q.size for part in wholes)
+        rate = (context.bits(coders[0], wholes) + context.bits(coders[1], rests)) / max(seen, 1)
+        return replace(model, context=None, coefficients=coders[0], rest=coders[1], rate=rate)
 
     def _coarse(self, kind: str, step: float) -> Any:
         """An autoencoder whose error is a few cells: finer latents would cost more than the correction they save."""
@@ -155,6 +213,8 @@ class _Fit:
         model = autoencoders.with_network(model, encoder, step, self.source, self.samples)
         model = replace(model, lens=autoencoders.lens(model, self.samples))
         if model.lens is None:
+            return model
+        if any(split_wide(work.q)[1] is not None for _, work in self._works(model)):
             return model
         parts = []
         for block, work in self._works(model):
@@ -255,7 +315,7 @@ class _Fit:
     def _blank(self) -> Model:
         spec = ArraySpec(self.source.spec.native, self.source.spec.row_shape)
         cells = Cells("real", np.asarray(1.0), np.asarray(math.inf))
-        return Model(spec, "none", self.target, cells, self.fills, simple=_simple(self.samples))
+        return Model(spec, "none", self.target, cells, self.fills)
 
     def _most(self) -> int:
         size = self.source.spec.row_size
@@ -279,6 +339,13 @@ class _Fit:
         rate = (context.bits(coder, parts) + 8 * apart) / seen if seen else 0.0
         return replace(model, context=coder, rate=rate)
 
+    def _with_simple(self, model: Model) -> Model:
+        """The model with the size that the simple ways make of part of the samples."""
+        parts = [block[: max(1, len(block) // 8)] for block in self.samples]
+        raw = sum(part.nbytes for part in parts)
+        simple = sum(model.simplest(part) for part in parts) / raw if raw else 1.0
+        return replace(model, simple=simple)
+
     def _trial(self) -> list[Array]:
         """Small parts of the samples, to compare candidates on."""
         rows = max(1, context.TRIAL_VALUES // max(self.source.spec.row_size * max(len(self.samples), 1), 1))
@@ -287,9 +354,15 @@ class _Fit:
     def _bytes(self, model: Model, trial: Sequence[Array]) -> float:
         """Bytes of the whole set, model included, from coding the trial blocks."""
         raw = sum(block.nbytes for block in trial)
-        coded = sum(len(model.code(block).payload) for block in trial)
+        coded = sum(model.estimate(block) for block in trial)
         share = self.values * self.source.spec.native.itemsize / max(raw, 1)
         return coded * share + len(model.decoder().to_bytes())
+
+
+def _layouts(model: Model) -> tuple[Layout | None, Layout | None]:
+    """Layouts of a wavelet's coders."""
+    first, second = (None if coder is None else coder.predictor.layout for coder in (model.coefficients, model.rest))
+    return first, second
 
 
 def _alike(first: Cells, second: Cells) -> bool:
@@ -299,10 +372,3 @@ def _alike(first: Cells, second: Cells) -> bool:
     if first.step is None or second.step is None:
         return True
     return first.step.shape == second.step.shape and bool(np.allclose(first.step, second.step, rtol=0.5, atol=0))
-
-
-def _simple(samples: Sequence[Array]) -> float:
-    """Share of the raw bytes that part of the samples takes as bits, delta and zstd."""
-    parts = [block[: max(1, len(block) // 8)] for block in samples]
-    raw = sum(part.nbytes for part in parts)
-    return sum(len(methods.encode_exact(part)["correction"]) for part in parts) / raw if raw else 1.0
