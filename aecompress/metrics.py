@@ -45,11 +45,11 @@ class Distortion:
 
     @property
     def psnr(self) -> float | None:
-        """20 log10((max - min) / rmse) in dB; None when the error or the range is 0."""
+        """20 log10((max - min) / rmse) in dB; None when the error or the range is 0 or too large for float64."""
         span = self.high - self.low
-        if not self.count or self.rmse == 0.0 or not span > 0.0:
+        if not (self.count and 0.0 < self.rmse < math.inf and 0.0 < span < math.inf):
             return None
-        return 20.0 * math.log10(span / self.rmse)
+        return 20.0 * (math.log10(span) - math.log10(self.rmse))
 
 
 def distortion(original: Array, decoded: Array) -> Distortion:

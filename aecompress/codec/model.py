@@ -172,7 +172,7 @@ class Model:
         size = min((frame.size for frame, _ in found), default=values.nbytes)
         expected = min(_SUSPICIOUS * self.rate * values.size / 8 + 512, _RIVAL * self.simple * values.nbytes)
         if not found or size > expected:
-            found += self._simple(values, work)
+            found += self._simple(values, work or methods.prepare(self, values))
         return min(found, key=lambda pair: pair[0].size)
 
     def _prepared(self, values: Array) -> methods.Work | None:

@@ -36,6 +36,7 @@ __all__ = ["adapt", "block_rows", "fit"]
 
 _LATENT_DIM = 32  # of the textbook's network, where nobody asked for another number
 _SMOOTH = 1.5  # bits a value of the context coder below which a wavelet may do better
+_HOPELESS = 0.5  # where the simple ways take less than this share, the context coder stays at home
 _GAIN = 0.99  # an autoencoder must bring the bytes of a bounded set below this share
 
 
@@ -344,6 +345,9 @@ class _Fit:
         parts = [block[: max(1, len(block) // 8)] for block in self.samples]
         raw = sum(part.nbytes for part in parts)
         simple = sum(model.simplest(part) for part in parts) / raw if raw else 1.0
+        spent = model.rate / (8 * self.source.spec.native.itemsize)
+        if model.context is not None and model.joint is None and simple < _HOPELESS * spent:
+            model = replace(model, context=None)
         return replace(model, simple=simple)
 
     def _trial(self) -> list[Array]:

@@ -50,7 +50,8 @@ def row_batches(source: Source, fills: Array) -> Iterator[Array]:
     height = max(1, min(block_rows(source.spec), 4096))
     for block in source.batches(height):
         flat = block.reshape(len(block), -1)
-        rows = flat.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN warns when it is converted
+            rows = flat.astype(np.float64)
         keep = specials.ordinary(flat, fills)
         if not keep.all():
             mean = np.where(keep, rows, 0.0).sum(0) / np.maximum(keep.sum(0), 1)

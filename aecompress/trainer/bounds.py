@@ -41,7 +41,7 @@ def lossless_cells(dtype: np.dtype[np.generic]) -> Cells:
 def _cells(bound: float, samples: list[Array], dtype: np.dtype[np.generic], size: float = 0.0) -> Cells:
     """One bound for all values; ``size`` is the one value of a set whose range, and so its bound, is 0."""
     if dtype.kind != "f":
-        bound = float(min(math.floor(bound), 2**52))
+        bound = float(math.floor(min(bound, 2**52)))
         return Cells("whole", np.asarray(2 * bound + 1), np.asarray(bound))
     if bound == 0 or not math.isfinite(2 * bound):
         return Cells("real", np.asarray(size if bound == 0 and size > 0 else 1.0), np.asarray(0.0))
@@ -62,9 +62,10 @@ def _cells_per(
         return Cells("real" if dtype.kind == "f" else "whole", axis=0, relative=share)
     low, high = axis_ranges(source, axis, fills, progress)
     parts = []
-    for i, (least, greatest) in enumerate(zip(low, high, strict=True)):
+    for i, (least, greatest) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
         lines = [np.take(block, i, axis) for block in samples]
-        parts.append(_cells(share * (greatest - least), lines, dtype, max(abs(least), abs(greatest))))
+        size = max(abs(least), abs(greatest))
+        parts.append(_cells(share * (greatest - least), lines, dtype, size))
     step = np.array([part.step for part in parts], np.float64)
     bound = np.array([part.bound for part in parts], np.float64)
     return Cells(parts[0].kind if parts else "whole", step, bound, axis=axis)

@@ -70,7 +70,8 @@ def axis_ranges(source: Source, axis: int, fills: Array, progress: Progress) -> 
     for block in scan(source, "range", progress):
         lines = np.moveaxis(block, axis, 0).reshape(size, -1)
         counted = specials.counted(lines, fills)
-        exact = lines.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN warns when it is converted
+            exact = lines.astype(np.float64)
         low = np.minimum(low, np.where(counted, exact, math.inf).min(1))
         high = np.maximum(high, np.where(counted, exact, -math.inf).max(1))
     empty = low > high
