@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 #: Quality is met if the error lies between this share of what is allowed and all of it: 0.05 dB.
 _CLOSE = 0.9943
-#: A size is met if the estimate lies this much below it at most.
-_NEAR = 0.98
+#: A size is met if the estimate lies this close below it.
+_NEAR = 0.96
+_ROUGHLY = 0.9
 
 _CHECKS = 6
 
@@ -73,7 +74,7 @@ def lattice_step(
         return sum(pairs, Distortion())
 
     if goal.bytes is not None:
-        about = _for_size(goal.bytes, lambda step: rough(at(step)), spread / 16)
+        about = _for_size(goal.bytes, lambda step: rough(at(step)), spread / 16, _ROUGHLY)
         return _for_size(goal.bytes, lambda step: size(at(step)), about)
     start = (goal.rmse or 0.0) * math.sqrt(12)
     step = _for_error(goal.rmse or 0.0, lambda step: error(at(step), samples).rmse, start)
@@ -161,7 +162,7 @@ def _checked(
     return best
 
 
-def _for_size(most: float, size: Callable[[float], float], start: float) -> float:
+def _for_size(most: float, size: Callable[[float], float], start: float, near: float = _NEAR) -> float:
     """A step for which the set takes at most ``most`` bytes and little less.
 
     Bytes fall about as a power of the step, so the search is a secant in logarithms, kept between known ends.
@@ -169,18 +170,19 @@ def _for_size(most: float, size: Callable[[float], float], start: float) -> floa
     step, low, high = start, 0.0, math.inf
     power, seen = -0.6, (0.0, 0.0)
     best = math.inf
-    for _ in range(12):
+    for _ in range(10):
         found = size(step)
         if found <= most:
             best = high = min(step, high)
-            if found >= _NEAR * most:
+            if found >= near * most:
                 break
         else:
             low = max(low, step)
         if seen[0] and abs(math.log(step / seen[0])) > 1e-6:
             power = min(math.log(found / seen[1]) / math.log(step / seen[0]), -0.05)
         seen = (step, found)
-        guess = step * min(max((0.99 * most / found) ** (1 / power), 2.0**-6), 2.0**6) if most > 0 else 2 * step
+        wanted = max(0.5 * (1 + near) * most / found, 0.0)
+        guess = step * min(max(wanted ** (1 / power), 2.0**-6), 2.0**6) if wanted else 2 * step
         inside = low < guess < high
         step = guess if inside else math.sqrt(low * high) if low and math.isfinite(high) else 2 * max(low, step)
     return best if math.isfinite(best) else step

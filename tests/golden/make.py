@@ -51,6 +51,13 @@ def walk(rows: int, columns: int, seed: int) -> Array:
     return (sequence(rows * columns, seed).reshape(rows, columns) % 7 - 3).cumsum(0).cumsum(1)
 
 
+def field(planes: int, height: int, width: int) -> Array:
+    """float32 [planes, height, width]: smooth hills."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.int64)
+    hills = [(y - 20 - 5 * k) ** 2 * 3 + (x - 50 + 7 * k) ** 2 * 2 + (y * x) // 3 for k in range(planes)]
+    return np.stack(hills).astype(np.float32)
+
+
 def with_specials(values: Array) -> Array:
     """Some NaN, infinities, -0.0, denormals and fill values among float32 ``values``."""
     patterns = np.array(
@@ -90,6 +97,7 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "no-rows": (np.zeros((0, 3), np.float32), "none", Target("rel-error", 1e-3)),
     "plain-f4": (np.tile(mixture(30, 12, 3, 16), (20, 1)), "other", Target("max-error", 0.01)),
     "plain-u2": (np.tile(noise("u2", 30, 12), (20, 1)), "other", Target("max-error", 2)),
+    "wavelet": (field(4, 64, 80), "none", Target("max-error", 40.0)),
     "joint-pca": (mixture(300, 600, 4, 17), "pca", Target("max-error", 0.01)),
     "joint-pca-special": (with_specials(mixture(300, 600, 4, 18)), "pca", Target("max-error", 0.01)),
     "joint-vanilla": (mixture(300, 600, 4, 19), "vanilla", Target("max-error", 0.01)),

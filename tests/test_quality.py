@@ -1,0 +1,105 @@
+"""Targets without a bound: a quality or a size is met by every kind of model, and decodes exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import aecompress
+from aecompress.codec.model import Model
+from aecompress.config import Target
+from aecompress.errors import InputError, ModelError
+from aecompress.spec import Array
+
+PICTURES = np.load(Path(aecompress.__file__).parent / "samples" / "fashion_mnist_2000.npy")[:600]
+
+
+def floats() -> Array:
+    rng = np.random.default_rng(3)
+    basis = rng.normal(size=(5, 40))
+    return (rng.normal(size=(500, 5)) @ basis + 0.05 * rng.normal(size=(500, 40))).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["none", "pca", "vanilla", "auto"])
+@pytest.mark.parametrize("quality", [20.0, 32.0])
+def test_psnr_is_reached_and_hardly_passed(kind: str, quality: float, tmp_path: Path) -> None:
+    values = floats()
+    report = aecompress.pack(values, tmp_path / "a", target=Target("psnr", quality), model=kind, fit_seconds=3)
+    decoded = aecompress.open(tmp_path / "a")[:].astype(np.float64)
+    rmse = float(np.sqrt(np.mean(np.square(values - decoded))))
+    psnr = 20 * np.log10((float(values.max()) - float(values.min())) / rmse)
+    assert report.psnr == pytest.approx(psnr, abs=1e-6)
+    assert quality - 0.1 <= psnr <= quality + 0.4
+    assert report.bound_kept is None
+
+
+@pytest.mark.parametrize("kind", ["none", "pca"])
+def test_rmse_of_pictures(kind: str, tmp_path: Path) -> None:
+    report = aecompress.pack(PICTURES, tmp_path / "a", target=Target("rmse", 12.0), model=kind)
+    decoded = aecompress.open(tmp_path / "a")[:]
+    assert decoded.dtype == np.uint8
+    rmse = float(np.sqrt(np.mean(np.square(PICTURES.astype(float) - decoded))))
+    assert rmse == pytest.approx(report.rmse)
+    assert 11.5 <= rmse <= 12.0 * 1.012
+
+
+@pytest.mark.parametrize("kind", ["none", "pca"])
+def test_ratio_is_reached(kind: str, tmp_path: Path) -> None:
+    report = aecompress.pack(PICTURES, tmp_path / "a", target=Target("ratio", 9.0), model=kind)
+    assert report.ratio is not None
+    assert 9.0 * 0.98 <= report.ratio <= 9.0 * 1.1
+
+
+@pytest.mark.parametrize("kind", ["pca", "vanilla", "textbook"])
+def test_a_number_of_latents(kind: str, tmp_path: Path) -> None:
+    target = Target("latent-dim", 8)
+    report = aecompress.pack(PICTURES, tmp_path / "a", target=target, model=kind, fit_seconds=3)
+    assert set(report.methods) == {"autoencoder"}
+    network = aecompress.open(tmp_path / "a").model.network
+    assert network is not None
+    assert network.latent_dim == 8
+    blank = float(np.sqrt(np.mean(np.square(PICTURES - PICTURES.mean(0)))))
+    assert report.rmse < 0.9 * blank
+
+
+def test_latents_need_an_autoencoder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="autoencoder"):
+        aecompress.pack(PICTURES, tmp_path / "a", target=Target("latent-dim", 8), model="none")
+
+
+def test_special_values_beside_an_autoencoder(tmp_path: Path) -> None:
+    values = floats()
+    values[::7, 3] = np.nan
+    values[5, 5], values[6, 6] = np.inf, -0.0
+    aecompress.pack(values, tmp_path / "a", target=Target("latent-dim", 5), model="pca")
+    decoded = aecompress.open(tmp_path / "a")[:]
+    apart = ~np.isfinite(values) | (values == 0)
+    assert np.array_equal(values[apart].view(np.int32), decoded[apart].view(np.int32))
+    assert float(np.sqrt(np.nanmean(np.square(values[~apart] - decoded[~apart])))) < 0.2
+
+
+def test_a_kept_model_packs_other_rows(tmp_path: Path) -> None:
+    values = floats()
+    model = aecompress.fit(values[:250], Target("psnr", 25.0), kind="pca")
+    (tmp_path / "model").write_bytes(model.to_bytes(encoder=True))
+    report = aecompress.pack(values[250:], tmp_path / "a", model=tmp_path / "model")
+    assert report.psnr is not None
+    assert report.psnr >= 24.9
+    assert aecompress.open(tmp_path / "a")[:].shape == (250, 40)
+
+
+def test_a_decoder_cannot_pack() -> None:
+    values = floats()
+    model = Model.from_bytes(aecompress.fit(values, Target("latent-dim", 4), kind="pca").to_bytes())
+    with pytest.raises(ModelError, match="only decode"):
+        model.compress(values)
+
+
+def test_the_same_bytes_for_any_batch_of_latents() -> None:
+    model = aecompress.fit(PICTURES, Target("latent-dim", 8), kind="vanilla", seconds=3)
+    whole = model.quantize_latents(PICTURES, np.ones(PICTURES.shape, bool))
+    together = model.synthesise(whole, PICTURES.shape)
+    apart = [model.synthesise(whole[i : i + 7], (len(whole[i : i + 7]), 28, 28)) for i in range(0, len(whole), 7)]
+    assert np.array_equal(together, np.concatenate(apart))
