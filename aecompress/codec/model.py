@@ -37,9 +37,6 @@ _CODERS = ("context", "joint", "coefficients", "rest")
 #: A block that costs this many times what blocks cost at the fit is tried in the simple ways too.
 _SUSPICIOUS = 3.0
 
-#: So is a block that costs more than this share of what the simple ways took at the fit.
-_RIVAL = 0.9
-
 
 @dataclass(frozen=True)
 class Coded:
@@ -73,7 +70,8 @@ class Model:
         target: what it was fitted to reach.
         cells: lattices of blocks.
         fills: values of the spec's dtype that come back exactly.
-        rate: bits a value that blocks took at the fit.
+        rate: bits a value that blocks took at the fit; 0 where the simple ways rival the model, so that each block
+            tries them.
         simple: share of the raw bytes that the simple ways took at the fit: what the model is up against.
         context: coder of lattice integers alone, if that is a candidate.
         network: integer synthesis, if there is an autoencoder.
@@ -170,8 +168,7 @@ class Model:
         work = self._prepared(values)
         found = self._learned(values, work)
         size = min((frame.size for frame, _ in found), default=values.nbytes)
-        expected = min(_SUSPICIOUS * self.rate * values.size / 8 + 512, _RIVAL * self.simple * values.nbytes)
-        if not found or size > expected:
+        if not found or size > _SUSPICIOUS * self.rate * values.size / 8 + 512:
             found += self._simple(values, work or methods.prepare(self, values))
         return min(found, key=lambda pair: pair[0].size)
 

@@ -406,9 +406,10 @@ def residuals(
                         phase = p - (whole << FRACTION)
                         sign = (phase >> np.int64(63)) | np.int64(1)
                         activity = plan.bias[c]
-                        for f in range(4, 11):
-                            out[f] = 0
-                        if near.offsets[at] != 0:
+                        if near.offsets[at] == 0:
+                            for f in range(4, 11):
+                                out[f] = 0
+                        else:
                             term = np.uint64(c * (4 * near.width + 2))
                             activity += _activity(q, error, i, near.offsets, at, plan.terms, term)
                             for f in range(3):
@@ -507,9 +508,10 @@ def restore(
                         phase = p - (whole << FRACTION)
                         sign = (phase >> np.int64(63)) | np.int64(1)
                         activity = plan.bias[c]
-                        for f in range(4, 11):
-                            out[f] = 0
-                        if near.offsets[at] != 0:
+                        if near.offsets[at] == 0:
+                            for f in range(4, 11):
+                                out[f] = 0
+                        else:
                             term = np.uint64(c * (4 * near.width + 2))
                             activity += _activity(q, error, i, near.offsets, at, plan.terms, term)
                             for f in range(3):

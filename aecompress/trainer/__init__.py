@@ -37,6 +37,8 @@ __all__ = ["adapt", "block_rows", "fit"]
 _LATENT_DIM = 32  # of the textbook's network, where nobody asked for another number
 _SMOOTH = 1.5  # bits a value of the context coder below which a wavelet may do better
 _HOPELESS = 0.5  # where the simple ways take less than this share, the context coder stays at home
+_RIVAL = 0.9  # where the model takes more than this share of the simple ways, every block tries them
+_SIMPLE_BYTES = 3 << 19  # of the samples go through the simple ways, which are slow
 _GAIN = 0.99  # an autoencoder must bring the bytes of a bounded set below this share
 
 
@@ -107,9 +109,6 @@ class _Fit:
         return replace(model, about={"source": self.source.spec.describe(), "fit_seconds": took, "seed": self.seed})
 
     def adapted(self, model: Model) -> Model:
-        return self._with_simple(self._adapted(model))
-
-    def _adapted(self, model: Model) -> Model:
         blank = replace(self._blank(), kind=model.kind, encoder=model.encoder)
         if self.target.bounded:
             cells = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
@@ -342,13 +341,14 @@ class _Fit:
 
     def _with_simple(self, model: Model) -> Model:
         """The model with the size that the simple ways make of part of the samples."""
-        parts = [block[: max(1, len(block) // 8)] for block in self.samples]
+        rows = _SIMPLE_BYTES // max(len(self.samples) * self.source.spec.row_bytes, 1)
+        parts = [block[: max(1, rows)] for block in self.samples]
         raw = sum(part.nbytes for part in parts)
         simple = sum(model.simplest(part) for part in parts) / raw if raw else 1.0
         spent = model.rate / (8 * self.source.spec.native.itemsize)
         if model.context is not None and model.joint is None and simple < _HOPELESS * spent:
             model = replace(model, context=None)
-        return replace(model, simple=simple)
+        return replace(model, simple=simple, rate=model.rate if spent < _RIVAL * simple else 0.0)
 
     def _trial(self) -> list[Array]:
         """Small parts of the samples, to compare candidates on."""
