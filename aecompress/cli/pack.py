@@ -134,4 +134,4 @@ def _counts(methods: dict[str, int]) -> str:
 def _break_even(report: Report) -> str:
     if report.break_even_rows is None:
         return "none: the model saves nothing here"
-    return f"the model pays from {report.break_even_rows:,} such rows on (against delta and zstd without loss)"
+    return f"the model pays from {report.break_even_rows:,} such rows on (against quantise, delta, zstd)"
