@@ -35,6 +35,15 @@ def test_psnr_is_reached_and_hardly_passed(kind: str, quality: float, tmp_path: 
     assert report.bound_kept is None
 
 
+@pytest.mark.parametrize("kind", ["none", "pca", "vanilla"])
+@pytest.mark.parametrize("scale", [1e-6, 0.02, 1e6])
+def test_quality_does_not_depend_on_the_unit(kind: str, scale: float, tmp_path: Path) -> None:
+    values = floats() * np.float32(scale)
+    report = aecompress.pack(values, tmp_path / "a", target=Target("psnr", 30.0), model=kind, fit_seconds=2)
+    assert report.psnr is not None
+    assert 29.9 <= report.psnr <= 30.4
+
+
 @pytest.mark.parametrize("kind", ["none", "pca"])
 def test_rmse_of_pictures(kind: str, tmp_path: Path) -> None:
     report = aecompress.pack(PICTURES, tmp_path / "a", target=Target("rmse", 12.0), model=kind)

@@ -169,12 +169,17 @@ class Model:
         found = self._learned(values, work)
         size = min((frame.size for frame, _ in found), default=values.nbytes)
         if not found or size > _SUSPICIOUS * self.rate * values.size / 8 + 512:
-            found += self._simple(values, work or methods.prepare(self, values))
+            found += self._simple(values, work)
         return min(found, key=lambda pair: pair[0].size)
 
+    @property
+    def _latents_alone(self) -> bool:
+        """True if there is an autoencoder and no bound: the cells then mean nothing."""
+        return self.network is not None and not self.target.bounded
+
     def _prepared(self, values: Array) -> methods.Work | None:
-        """The block on its lattice, if a candidate needs it."""
-        return methods.prepare(self, values) if self.context or self.joint or self.wavelet else None
+        """The block on its lattice; None if it fits none, or if latents alone are to reach the target."""
+        return None if self._latents_alone else methods.prepare(self, values)
 
     def _learned(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
         """The candidates that the model has: (frame, what it decodes to)."""
@@ -186,7 +191,7 @@ class Model:
         if work is not None and self.wavelet is not None:
             streams, decoded = methods.encode_wavelet(self, work)
             found.append((Frame("wavelet", len(values), streams), decoded))
-        if self.network is not None and not self.target.bounded:
+        if self._latents_alone:
             streams, decoded = methods.encode_autoencoder(self, values)
             found.append((Frame("autoencoder", len(values), streams), decoded))
         return found
@@ -194,7 +199,7 @@ class Model:
     def simplest(self, batch: Array) -> int:
         """Bytes that the candidates without a model make of a batch."""
         values = self._checked(batch)
-        return min(frame.size for frame, _ in self._simple(values, methods.prepare(self, values)))
+        return min(frame.size for frame, _ in self._simple(values, self._prepared(values)))
 
     def _simple(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
         """The candidates that need no model: for blocks unlike those it was fitted to."""

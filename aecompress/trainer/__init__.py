@@ -345,6 +345,8 @@ class _Fit:
         parts = [block[: max(1, rows)] for block in self.samples]
         raw = sum(part.nbytes for part in parts)
         simple = sum(model.simplest(part) for part in parts) / raw if raw else 1.0
+        if raw and not model.rate:  # latents alone
+            model = replace(model, rate=8 * sum(map(model.estimate, parts)) / sum(part.size for part in parts))
         spent = model.rate / (8 * self.source.spec.native.itemsize)
         if model.context is not None and model.joint is None and simple < _HOPELESS * spent:
             model = replace(model, context=None)
