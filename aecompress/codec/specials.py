@@ -14,24 +14,20 @@ from aecompress.errors import CorruptError
 from aecompress.spec import Array
 
 
-def ordinary(values: Array, fills: Array) -> Array:
-    """bool, same shape: True where a value is finite, normal or +0.0, and no fill value."""
-    if values.dtype.kind != "f":
-        return ~np.isin(values, fills) if len(fills) else np.ones(values.shape, bool)
-    tiny = np.finfo(values.dtype).tiny
-    size = np.abs(values)
-    keep = np.isfinite(values) & ((size >= tiny) | ((values == 0) & ~np.signbit(values)))
-    for fill in fills:
-        keep &= values != fill
-    return keep
-
-
 def counted(values: Array, fills: Array) -> Array:
     """bool, same shape: True where a value is finite and no fill value: what ranges are taken over."""
     keep = np.isfinite(values)
     for fill in fills:
         keep &= values != fill
     return keep
+
+
+def ordinary(values: Array, fills: Array) -> Array:
+    """bool, same shape: True where a value counts, and is normal or +0.0."""
+    keep = counted(values, fills)
+    if values.dtype.kind != "f":
+        return keep
+    return keep & ((np.abs(values) >= np.finfo(values.dtype).tiny) | ((values == 0) & ~np.signbit(values)))
 
 
 def within(values: Array, decoded: Array, bound: Array) -> Array:

@@ -11,8 +11,9 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,9 +33,11 @@ from aecompress.trainer import autoencoders, quality
 from aecompress.trainer.bounds import bounded_cells
 from aecompress.trainer.sampling import block_rows, fill_values, sample
 
+if TYPE_CHECKING:
+    from aecompress.autoencoder import Autoencoder
+
 __all__ = ["adapt", "block_rows", "fit"]
 
-_LATENT_DIM = 32  # of the textbook's network, where nobody asked for another number
 _SMOOTH = 1.5  # bits a value of the context coder below which a wavelet may do better
 _HOPELESS = 0.5  # where the simple ways take less than this share, the context coder stays at home
 _RIVAL = 0.9  # where the model takes more than this share of the simple ways, every block tries them
@@ -119,7 +122,7 @@ class _Fit:
                 return self._with_context(fresh)
             return self._with_joint(self._with_context(fresh), model.encoder)
         if model.encoder is None:
-            return self._lattice_for(self._goal())
+            return self._lattice_for(self._goal)
         return self._quantized(blank, model.encoder)
 
     # --- targets with a bound -----------------------------------------------------------------------------------
@@ -190,10 +193,9 @@ class _Fit:
         rate = (context.bits(coders[0], wholes) + context.bits(coders[1], rests)) / max(seen, 1)
         return replace(model, context=None, coefficients=coders[0], rest=coders[1], rate=rate)
 
-    def _coarse(self, kind: str, step: float) -> Any:
+    def _coarse(self, kind: str, step: float) -> Autoencoder:
         """An autoencoder whose error is a few cells: finer latents would cost more than the correction they save."""
-        linear = autoencoders.fit_linear(self.source, self.fills, self._most(), self.seed, self.progress)
-        rows = autoencoders.trial_rows(linear, self.samples, self.fills)
+        linear, rows = self._linear
         spread = float(np.sqrt(np.square(rows - linear.normalizer.centre).mean()))
         choice = None
         for share in (4.0, 8.0, 16.0, 32.0):
@@ -201,23 +203,36 @@ class _Fit:
                 linear, rows, self.source.spec.shape[0], min(share * step, 0.9 * spread)
             )
         choice = choice or autoencoders.Choice(min(8, linear.latent_dim), 4.0 * step, 0.0)
+        return self._trained(kind, choice)
+
+    @cached_property
+    def _linear(self) -> tuple[Autoencoder, Array]:
+        """PCA with as many latents as may be wanted, and rows [n, D] to choose their number on."""
+        size = self.source.spec.row_size
+        most = min(size, self.source.spec.shape[0], autoencoders.MOST_LATENTS if size > 4096 else size)
+        linear = autoencoders.fit_linear(self.source, self.fills, most, self.seed, self.progress)
+        return linear, autoencoders.trial_rows(linear, self.samples, self.fills)
+
+    def _trained(self, kind: str, choice: autoencoders.Choice) -> Autoencoder:
+        """The autoencoder of this kind with the number of latents, and for the step, that were chosen."""
         if kind in ("vanilla", "textbook"):
             return autoencoders.fit_nonlinear(
                 self.source, self.fills, kind, choice, self.seconds, self.seed, self.progress
             )
-        return linear.truncated(choice.latents)
+        return self._linear[0].truncated(choice.latents)
 
-    def _with_joint(self, model: Model, encoder: Any) -> Model:
+    def _with_joint(self, model: Model, encoder: Autoencoder) -> Model:
         """The model with the autoencoder's synthesis as a further context of the correction."""
         step = 4.0 * float(model.cells.step) if model.cells.step is not None else 4.0
         model = autoencoders.with_network(model, encoder, step, self.source, self.samples)
         model = replace(model, lens=autoencoders.lens(model, self.samples))
         if model.lens is None:
             return model
-        if any(split_wide(work.q)[1] is not None for _, work in self._works(model)):
+        works = self._works(model)
+        if any(split_wide(work.q)[1] is not None for _, work in works):
             return model
         parts = []
-        for block, work in self._works(model):
+        for block, work in works:
             latents = model.quantize_latents(block, work.keep)
             parts.append(context.Sample(work.q, work.keep, model.reference(latents, block.shape)))
         return replace(model, joint=context.fit(parts, self.values))
@@ -228,16 +243,19 @@ class _Fit:
         if self.target.kind == "latent-dim":
             return self._with_latents(kind)
         if kind == "none" or (kind == "auto" and not autoencoders.suits(self.source)):
-            return self._lattice_for(self._goal())
+            return self._lattice_for(self._goal)
         if kind != "auto":
             return self._autoencoder(kind)
-        found = [self._lattice_for(self._goal()), self._autoencoder("pca")]
-        trial = self._trial()
-        if self._bytes(found[1], trial) < 2 * self._bytes(found[0], trial):
+        found = [self._lattice_for(self._goal), self._autoencoder("pca")]
+        sizes = [self._size(model) for model in found]
+        if sizes[1] < 2 * sizes[0]:
             found.append(self._autoencoder("vanilla"))
-        return min(found, key=lambda model: self._bytes(model, trial))
+            sizes.append(self._size(found[-1]))
+        return found[int(np.argmin(sizes))]
 
+    @cached_property
     def _goal(self) -> quality.Goal:
+        """What to reach; a psnr takes a pass over the source."""
         return quality.goal(self.target, self.source, self.fills, self.progress)
 
     def _lattice_for(self, goal: quality.Goal) -> Model:
@@ -263,23 +281,17 @@ class _Fit:
         return self._with_context(at(step))
 
     def _autoencoder(self, kind: str) -> Model:
-        goal = self._goal()
-        linear = autoencoders.fit_linear(self.source, self.fills, self._most(), self.seed, self.progress)
-        rows = autoencoders.trial_rows(linear, self.samples, self.fills)
+        goal = self._goal
+        linear, rows = self._linear
         rmse = goal.rmse or quality.linear_rmse(goal, linear, rows, self.source)
         choice = autoencoders.choose_linear(linear, rows, self.source.spec.shape[0], rmse)
         if choice is None:
             return self._lattice_for(goal)
-        if kind == "pca":
-            return self._quantized(self._blank(), linear.truncated(choice.latents), choice.step)
-        encoder = autoencoders.fit_nonlinear(
-            self.source, self.fills, kind, choice, self.seconds, self.seed, self.progress
-        )
-        return self._quantized(self._blank(), encoder, choice.step)
+        return self._quantized(self._blank(), self._trained(kind, choice), choice.step)
 
-    def _quantized(self, blank: Model, encoder: Any, start: float = 0.0) -> Model:
+    def _quantized(self, blank: Model, encoder: Autoencoder, start: float = 0.0) -> Model:
         """The autoencoder with the widest step that reaches the goal; the lattice where it cannot."""
-        goal = self._goal()
+        goal = self._goal
 
         def at(step: float) -> Model:
             return autoencoders.with_network(blank, encoder, step, self.source, self.samples)
@@ -296,7 +308,7 @@ class _Fit:
         autoencoders.needs_rows(self.source, kind)
         if kind == "none":
             raise InputError("A number of latents (--latent-dim) needs an autoencoder; leave --model none out.")
-        many = int(self.target.value or _LATENT_DIM)
+        many = int(self.target.value or 0)
         linear = autoencoders.fit_linear(self.source, self.fills, many, self.seed, self.progress)
         rows = autoencoders.trial_rows(linear, self.samples, self.fills)
         lost = float(np.square(rows - linear.synthesis(linear.analysis(rows))).mean())
@@ -316,10 +328,6 @@ class _Fit:
         spec = ArraySpec(self.source.spec.native, self.source.spec.row_shape)
         cells = Cells("real", np.asarray(1.0), np.asarray(math.inf))
         return Model(spec, "none", self.target, cells, self.fills)
-
-    def _most(self) -> int:
-        size = self.source.spec.row_size
-        return min(size, self.source.spec.shape[0], autoencoders.MOST_LATENTS if size > 4096 else size)
 
     def _works(self, model: Model, samples: Sequence[Array] | None = None) -> list[tuple[Array, methods.Work]]:
         """Sample blocks that fit the model's lattice, prepared for its coders."""

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from aecompress.codec.cells import Cells, step_for
+from aecompress.codec.cells import MOST_WHOLE, Cells, step_for
 from aecompress.config import Progress, Target
 from aecompress.errors import InputError
 from aecompress.sources.base import Source
@@ -41,7 +41,7 @@ def lossless_cells(dtype: np.dtype[np.generic]) -> Cells:
 def _cells(bound: float, samples: list[Array], dtype: np.dtype[np.generic], size: float = 0.0) -> Cells:
     """One bound for all values; ``size`` is the one value of a set whose range, and so its bound, is 0."""
     if dtype.kind != "f":
-        bound = float(math.floor(min(bound, 2**52)))
+        bound = float(math.floor(min(bound, MOST_WHOLE)))
         return Cells("whole", np.asarray(2 * bound + 1), np.asarray(bound))
     if bound == 0 or not math.isfinite(2 * bound):
         return Cells("real", np.asarray(size if bound == 0 and size > 0 else 1.0), np.asarray(0.0))
