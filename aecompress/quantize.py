@@ -5,6 +5,8 @@ A lattice cuts the value axis into cells; every value of a cell comes back as th
 * ``FloatLattice``: any dtype, cells of width ``step``; x_hat = q * step, one correctly rounded product in float64.
 * ``IntegerLattice``: integers, cells of an odd whole width; step 1 is lossless.
 * ``BitLattice``: floats without loss; q is the bit pattern, ordered as the values are.
+* ``FixedLattice``: floats without loss; q is the fixed-point part, and the bits below it travel apart.
+* ``DecimalLattice``: floats that are decimal numbers, without loss; q counts units of the last decimal.
 
 The bound is promised for what comes back in the user's dtype, so ``FloatLattice.quantize`` leaves it to the caller
 to compare ``dequantize(q)`` with the original and to keep aside what does not hold.
@@ -21,6 +23,10 @@ from aecompress.spec import Array
 
 #: Lattice integers stay below this, which leaves the context coder room for its arithmetic.
 LIMIT = 1 << 55
+
+# Bits of the largest fixed-point integer, and the first whole number that float64 cannot tell from its neighbour.
+_FIXED_BITS = 54
+_DECIMALS = 2.0**53
 
 #: Low bits that are kept apart when 64-bit values do not fit the limit.
 WIDE_BITS = 16
@@ -105,6 +111,90 @@ class BitLattice:
     @property
     def _integer(self) -> np.dtype[Any]:
         return np.dtype(f"i{self.dtype.itemsize}")
+
+
+@dataclass(frozen=True)
+class FixedLattice:
+    """Fixed point: q is what a float holds in whole units of 2^exponent, towards 0.
+
+    Floats crowd around 0, so patterns of bits jump where values change sign; fixed point keeps neighbours close. A
+    mantissa of ``precision`` bits reaches below the unit where the value is small. How far follows from q alone, so
+    these bits, the *remainder*, need no context and no length.
+
+    Attributes:
+        dtype: floating.
+        exponent: log2 of the unit.
+        precision: significant bits of the values; one with more does not come back and is for the caller to find.
+    """
+
+    dtype: np.dtype[Any]
+    exponent: int
+    precision: int
+
+    def quantize(self, values: Array) -> Array:
+        """Values that are not finite, or of less than a unit, or beyond 2^54 units, give 0."""
+        mantissa, shift = self._scaled(values)
+        size = np.where(shift >= 0, mantissa >> np.clip(shift, 0, 63), mantissa << np.clip(-shift, 0, 63))
+        fits = shift >= self.precision - _FIXED_BITS
+        return np.where(fits, np.where(np.signbit(values), -size, size), 0)
+
+    def remainders(self, values: Array) -> Array:
+        """uint64: the bits of each value below the unit, ``widths`` of them."""
+        mantissa, shift = self._scaled(values)
+        below = np.clip(shift, 0, 63)
+        return (mantissa & ((np.int64(1) << below) - 1)).astype(np.uint64)
+
+    def widths(self, q: Array) -> Array:
+        """int64: how many bits of a mantissa lie below the unit; none where q is 0."""
+        return np.where(q == 0, 0, np.maximum(self.precision - _bit_length(np.abs(q)), 0))
+
+    def dequantize(self, q: Array) -> Array:
+        """Values without their remainders."""
+        return self.restore(q, np.zeros(q.shape, np.uint64))
+
+    def restore(self, q: Array, remainders: Array) -> Array:
+        """Values of both parts; every step is exact."""
+        below = self.widths(q)
+        size = (np.abs(q) << below) | remainders.astype(np.int64)
+        with np.errstate(over="ignore", under="ignore"):
+            exact = np.ldexp(np.where(q < 0, -size, size).astype(np.float64), self.exponent - below)
+            return np.asarray(exact.astype(self.dtype))
+
+    def _scaled(self, values: Array) -> tuple[Array, Array]:
+        """(int64 mantissas of ``precision`` bits, bits of each below the unit)."""
+        share, exponent = np.frexp(np.abs(np.where(np.isfinite(values), values, 0)).astype(np.float64))
+        mantissa = np.ldexp(share, self.precision).astype(np.int64)
+        return mantissa, self.exponent - (exponent.astype(np.int64) - self.precision)
+
+
+@dataclass(frozen=True)
+class DecimalLattice:
+    """Floats that were decimal numbers: x_hat = q / 10^digits, one correctly rounded quotient in float64.
+
+    Attributes:
+        dtype: floating.
+        digits: decimals behind the point, 0 to 22, for 10^22 is the last power that is a float64.
+    """
+
+    dtype: np.dtype[Any]
+    digits: int
+
+    def quantize(self, values: Array) -> Array:
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = np.rint(values.astype(np.float64) * 10.0**self.digits)
+            fits = np.abs(scaled) < _DECIMALS  # False for NaN
+        return np.where(fits, scaled, 0.0).astype(np.int64)
+
+    def dequantize(self, q: Array) -> Array:
+        with np.errstate(over="ignore"):
+            return np.asarray((q.astype(np.float64) / 10.0**self.digits).astype(self.dtype))
+
+
+def _bit_length(whole: Array) -> Array:
+    """Bits of int64 numbers from 0 below 2^55; a float64 of more than 53 could round up to the next power."""
+    _, exponent = np.frexp((whole >> 16).astype(np.float64))
+    _, short = np.frexp(whole.astype(np.float64))
+    return np.where(whole >> 16 > 0, exponent + 16, short).astype(np.int64)
 
 
 def round_to(exact: Array, dtype: np.dtype[Any]) -> Array:

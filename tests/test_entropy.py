@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from aecompress.entropy import integers, rans, record, tokens
+from aecompress.entropy import bits, integers, rans, record, tokens
 from aecompress.entropy.tables import PRECISION, Tables
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
@@ -32,6 +32,33 @@ shapes = st.lists(st.integers(0, 5), max_size=6).map(tuple)
 arrays = shapes.flatmap(lambda shape: hnp.arrays(np.int64, shape, elements=int64s))
 with_axes = arrays.filter(lambda values: values.ndim > 0)
 EXTREMES = np.array([LEAST, LEAST + 1, -(2**62), -1, 0, 1, 2**62, GREATEST - 1, GREATEST])
+
+
+# --- raw bits -------------------------------------------------------------------------------------------------------
+
+numbers = st.integers(0, 63).flatmap(lambda width: st.tuples(st.integers(0, (1 << width) - 1), st.just(width)))
+
+
+@relaxed
+@given(st.lists(numbers, max_size=50))
+@example([(0, 0)] * 5)
+@example([((1 << 63) - 1, 63)] * 3)
+@example([(0, 63)] * 50)
+def test_raw_bits_come_back(pairs: list[tuple[int, int]]) -> None:
+    values = np.array([value for value, _ in pairs], np.uint64)
+    widths = np.array([width for _, width in pairs], np.int64)
+    data = bits.pack(values, widths)
+    assert np.array_equal(bits.unpack(data, widths), values)
+    assert len(data) <= 1 + 4 * -(-int(widths.sum()) // 32)
+    for end in range(len(data)):
+        with pytest.raises(CorruptError):
+            bits.unpack(data[:end], widths)
+    with pytest.raises(CorruptError):
+        bits.unpack(b"\x02" + data[1:], widths)
+
+
+def test_raw_bits_that_repeat_themselves_are_short() -> None:
+    assert len(bits.pack(np.zeros(10_000, np.uint64), np.full(10_000, 29))) < 100
 
 
 # --- tokens ---------------------------------------------------------------------------------------------------------

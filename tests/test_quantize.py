@@ -12,6 +12,8 @@ from aecompress.quantize import (
     LIMIT,
     WIDE_BITS,
     BitLattice,
+    DecimalLattice,
+    FixedLattice,
     FloatLattice,
     IntegerLattice,
     join_wide,
@@ -166,6 +168,57 @@ def test_any_pattern_is_its_own_integer(dtype: str, unsigned: str, data: st.Data
     some = st.one_of(st.integers(0, 2 * top - 1), st.sampled_from(edges))
     drawn = data.draw(st.lists(some, min_size=1, max_size=50))
     check_patterns(np.array(drawn, unsigned), dtype)
+
+
+# --- fixed point ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@relaxed
+@given(st.data(), st.integers(-40, 20), st.integers(0, 10))
+def test_fixed_point_and_remainder_are_the_value(dtype: str, data: st.DataObject, exponent: int, less: int) -> None:
+    whole = np.finfo(dtype).nmant + 1
+    values = data.draw(hnp.arrays(dtype, st.integers(1, 30)))
+    lattice = FixedLattice(np.dtype(dtype), exponent, whole - less)
+    q, rest = lattice.quantize(values), lattice.remainders(values)
+    widths = lattice.widths(q)
+    decoded = lattice.restore(q, np.where(q == 0, 0, rest))
+    assert decoded.dtype == np.dtype(dtype)
+    assert (np.abs(q) < 1 << 54).all()
+    assert ((widths >= 0) & (widths < whole)).all()
+    held = q != 0
+    assert (rest[held] >> widths[held].astype(np.uint64) == 0).all(), "the reader knows how long each remainder is"
+    # what is cut off is less than one unit in the last of the bits that are kept
+    kept = np.abs(values[held].astype(np.float64))
+    assert (np.abs(decoded[held].astype(np.float64)) <= kept).all()
+    assert (np.abs(decoded[held].astype(np.float64)) >= kept * (1 - 2.0 ** (1 + less - whole))).all()
+    if not less:
+        assert np.array_equal(decoded[held], values[held])
+        inside = np.isfinite(values) & (np.abs(values.astype(np.float64)) >= 2.0**exponent)
+        inside &= np.abs(values.astype(np.float64)) < 2.0 ** (exponent + 54)
+        assert np.array_equal(held, inside)
+
+
+def test_fixed_point_keeps_what_lies_on_both_sides_of_zero_close() -> None:
+    values = np.array([-0.01, 0.01], np.float32)
+    fixed = np.ptp(FixedLattice(values.dtype, -24, 24).quantize(values))
+    assert fixed < np.ptp(BitLattice(values.dtype).quantize(values)) / 1000
+
+
+@pytest.mark.parametrize("digits", [0, 1, 3, 7])
+@relaxed
+@given(st.data())
+def test_decimal_numbers_come_back(digits: int, data: st.DataObject) -> None:
+    whole = data.draw(st.lists(st.integers(-(10**8), 10**8), min_size=1, max_size=30))
+    values = np.array([float(f"{n}e-{digits}") for n in whole])
+    lattice = DecimalLattice(values.dtype, digits)
+    assert lattice.quantize(values).tolist() == whole
+    assert np.array_equal(lattice.dequantize(lattice.quantize(values)), values)
+
+
+def test_no_decimal_for_what_is_no_number_or_too_large() -> None:
+    values = np.array([np.nan, np.inf, -np.inf, 1e30])
+    assert not DecimalLattice(values.dtype, 2).quantize(values).any()
 
 
 # --- wide integers --------------------------------------------------------------------------------------------------

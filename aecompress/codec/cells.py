@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,11 +12,16 @@ import numpy as np
 from aecompress.codec import specials
 from aecompress.entropy import integers
 from aecompress.errors import CorruptError
-from aecompress.quantize import BitLattice, FloatLattice, IntegerLattice, Lattice
+from aecompress.quantize import BitLattice, DecimalLattice, FixedLattice, FloatLattice, IntegerLattice, Lattice
 from aecompress.spec import Array
 
 #: Greatest bound of integers: cells of twice that are odd and whole in float64 and far below the ends of int64.
 MOST_WHOLE = 2.0**52
+
+
+# What the point of lossless floats may be, lowest and highest.
+_POINTS: dict[str, tuple[tuple[int, int], ...]] = {"bits": (), "fixed": ((-1074, 1023), (1, 53)), "decimal": ((0, 22),)}
+_LOSSLESS: dict[str, Callable[..., Lattice]] = {"bits": BitLattice, "fixed": FixedLattice, "decimal": DecimalLattice}
 
 
 @dataclass(frozen=True)
@@ -23,23 +29,31 @@ class Cells:
     """How values of a set are cut into cells.
 
     Attributes:
-        kind: ``real`` (FloatLattice), ``whole`` (IntegerLattice) or ``bits`` (BitLattice).
+        kind: ``real`` (FloatLattice) or ``whole`` (IntegerLattice); floats without loss are ``bits`` (BitLattice),
+            ``fixed`` (FixedLattice) or ``decimal`` (DecimalLattice).
         step: cell width, float64 [] or [n] along ``axis``; None where rows have widths of their own.
         bound: greatest error allowed, float64, shaped as ``step``; infinite where there is none.
         axis: the axis of the source that ``step`` runs along; None for one width.
         relative: for rows with bounds of their own, the bound as a share of each row's range.
+        point: where the point lies: (exponent, precision) if ``fixed``, (digits,) if ``decimal``.
     """
 
-    kind: Literal["real", "whole", "bits"]
+    kind: Literal["real", "whole", "bits", "fixed", "decimal"]
     step: Array | None = None
     bound: Array | None = None
     axis: int | None = None
     relative: float | None = None
+    point: tuple[int, ...] = ()
+
+    @property
+    def lossless(self) -> bool:
+        """True if floats come back bit for bit."""
+        return self.kind in _POINTS
 
     def lattice(self, dtype: np.dtype[Any], shape: tuple[int, ...], steps: Array | None) -> Lattice:
         """The lattice of a block of ``shape``; ``steps`` [rows] as stored with it, if rows have their own."""
-        if self.kind == "bits":
-            return BitLattice(dtype)
+        if self.lossless:
+            return _LOSSLESS[self.kind](dtype, *self.point)
         step = self._spread(self.step if steps is None else steps, len(shape))
         if self.kind == "whole":
             return IntegerLattice(dtype, np.rint(step).astype(np.int64))
@@ -47,7 +61,7 @@ class Cells:
 
     def bounds(self, values: Array, fills: Array) -> tuple[Array, Array | None]:
         """(bound that broadcasts over ``values`` [rows, ...], steps float64 [rows] to store with the block or None)."""
-        if self.kind == "bits":
+        if self.lossless:
             return np.asarray(0.0), None
         if self.relative is None:
             return self._spread(self.bound, values.ndim), None
@@ -58,7 +72,7 @@ class Cells:
     @property
     def most(self) -> float | None:
         """The greatest error allowed anywhere; None if there is no bound or rows have bounds of their own."""
-        if self.kind == "bits":
+        if self.lossless:
             return 0.0
         return None if self.bound is None or not np.isfinite(self.bound).all() else float(self.bound.max(initial=0.0))
 
@@ -72,18 +86,24 @@ class Cells:
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """(JSON, arrays) for the model file."""
         arrays = {"step": self.step, "bound": self.bound}
-        head = {"kind": self.kind, "axis": self.axis, "relative": self.relative}
+        head: dict[str, Any] = {"kind": self.kind, "axis": self.axis, "relative": self.relative}
+        if self.point:
+            head["point"] = list(self.point)
         return head, {name: array for name, array in arrays.items() if array is not None}
 
     @classmethod
     def from_parts(cls, head: dict[str, Any], arrays: dict[str, Array]) -> Cells:
         """Raises CorruptError for widths that no pack would have written."""
         step, bound = arrays.get("step"), arrays.get("bound")
-        cells = cls(head["kind"], step, bound, head["axis"], head["relative"])
-        if cells.kind not in ("real", "whole", "bits") or (step is None) != (cells.kind == "bits" or bound is None):
+        point = tuple(int(n) for n in head.get("point", ()))
+        cells = cls(head["kind"], step, bound, head["axis"], head["relative"], point)
+        if cells.kind not in ("real", "whole", *_POINTS) or (step is None) != (cells.lossless or bound is None):
             raise CorruptError("The model's cells are of an impossible kind; the file is damaged.")
         if step is not None and not (step.dtype == np.float64 and bool((np.isfinite(step) & (step > 0)).all())):
             raise CorruptError("The model's cells have an impossible width; the file is damaged.")
+        ends = _POINTS.get(cells.kind, ())
+        if len(point) != len(ends) or any(not low <= n <= high for n, (low, high) in zip(point, ends, strict=True)):
+            raise CorruptError("The model's cells have their point in an impossible place; the file is damaged.")
         return cells
 
 

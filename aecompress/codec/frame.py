@@ -17,7 +17,9 @@ VERSION = 1
 
 #: Ways to code a block, and the streams they may hold, by their number in the format.
 METHODS = {1: "context", 2: "autoencoder", 3: "joint", 4: "plain", 5: "exact", 6: "wavelet"}
-STREAMS = {1: "latents", 2: "correction", 3: "wide", 4: "steps", 5: "places", 6: "specials", 7: "coefficients"}
+STREAMS = {
+    1: "latents", 2: "correction", 3: "wide", 4: "steps", 5: "places", 6: "specials", 7: "coefficients", 8: "rest",
+}  # fmt: skip
 
 _METHOD_IDS = {name: number for number, name in METHODS.items()}
 _STREAM_IDS = {name: number for number, name in STREAMS.items()}

@@ -20,9 +20,18 @@ import numpy as np
 
 from aecompress.codec import cells, specials
 from aecompress.codec.latents import decode_latents, encode_latents
-from aecompress.entropy import integers
+from aecompress.entropy import bits, integers
 from aecompress.errors import CorruptError
-from aecompress.quantize import BitLattice, FloatLattice, IntegerLattice, Lattice, join_wide, safe_integers, split_wide
+from aecompress.quantize import (
+    BitLattice,
+    FixedLattice,
+    FloatLattice,
+    IntegerLattice,
+    Lattice,
+    join_wide,
+    safe_integers,
+    split_wide,
+)
 from aecompress.spec import Array
 from aecompress.wavelet import CELL, Wavelet, fill_gaps
 
@@ -50,12 +59,17 @@ def prepare(model: Model, values: Array) -> Work | None:
     if isinstance(lattice, IntegerLattice) and not safe_integers(values, lattice.step):
         return None
     q = lattice.quantize(values)
-    decoded = lattice.dequantize(q)
+    rest, decoded = np.zeros(0, np.uint64), lattice.dequantize(q)
+    if isinstance(lattice, FixedLattice):
+        rest = lattice.remainders(values)
+        decoded = lattice.restore(q, rest)
     keep = np.ones(values.shape, bool)
     if not isinstance(lattice, BitLattice):
         keep = specials.ordinary(values, model.fills) & specials.within(values, decoded, bound)
         decoded = np.where(keep, decoded, values)
     streams = {**cells.encode_steps(steps), **specials.encode(values, keep)}
+    if isinstance(lattice, FixedLattice):
+        streams["rest"] = bits.pack(rest[keep], lattice.widths(q[keep]))
     return Work(values, q, keep, streams, decoded)
 
 
@@ -65,11 +79,20 @@ def _lattice(model: Model, streams: Streams, shape: tuple[int, ...]) -> Lattice:
 
 def _finish(lattice: Lattice, q: Array, streams: Streams, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
     """Lattice integers to values, special values put back."""
-    decoded = lattice.dequantize(q)
     keep, apart = specials.decode(streams, shape, dtype)
+    if isinstance(lattice, FixedLattice):
+        decoded = _restore(lattice, np.where(keep, q, 0), streams)
+    else:
+        decoded = lattice.dequantize(q)
     if len(apart):
         decoded[~keep] = apart
     return decoded
+
+
+def _restore(lattice: FixedLattice, q: Array, streams: Streams) -> Array:
+    """Values of fixed-point integers, 0 where there is none, and of the bits below them."""
+    widths = lattice.widths(q)
+    return lattice.restore(q, bits.unpack(streams["rest"], widths.reshape(-1)).reshape(q.shape))
 
 
 def encode_context(model: Model, work: Work) -> Streams:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
 
 #: Version of the model file.
-VERSION = 1
+VERSION = 2
 
 #: Context coders a model may hold.
 _CODERS = ("context", "joint", "coefficients", "rest")
@@ -249,7 +249,7 @@ class Model:
     def _serialise(self, *, encoder: bool, identity: str) -> bytes:
         head, cells = self.cells.to_parts()
         meta: dict[str, Any] = {
-            "version": VERSION,
+            "version": VERSION if self.cells.point else 1,  # releases before know no point
             "identity": identity,
             "spec": {"dtype": self.spec.native.str, "row_shape": list(self.spec.row_shape)},
             "kind": self.kind,

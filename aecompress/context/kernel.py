@@ -16,14 +16,8 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from aecompress.entropy.rans import (
-    advance,
-    first_state,
-    get_bits,
-    symbol_at,
-    symbol_of,
-    word_at,
-)
+from aecompress.entropy.bits import get_bits, word_at
+from aecompress.entropy.rans import advance, first_state, symbol_at, symbol_of
 from aecompress.entropy.tokens import (
     Scalar,
     bit_length,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from aecompress.entropy.bits import get_bits, put_bits, word_at
 from aecompress.entropy.tables import LOOKUP_BITS, PRECISION, Tables
 from aecompress.entropy.tokens import Scalar, raw_width, token_floor, token_of, unzigzag, zigzag
 from aecompress.errors import CorruptError
@@ -69,12 +70,6 @@ def advance(x: Scalar, cumulative: Array, table: Scalar, s: Scalar) -> Scalar:
 
 
 @numba.njit(forceinline=True)
-def word_at(words: Array, at: Scalar) -> Scalar:
-    """A word of the stream, 0 behind its end: damaged streams decode to something and fail their checksum."""
-    return np.uint64(words[at]) if at < words.size else np.uint64(0)
-
-
-@numba.njit(forceinline=True)
 def first_state(words: Array, lane: Scalar) -> Scalar:
     return word_at(words, 2 * lane) | (word_at(words, 2 * lane + 1) << _WORD)
 
@@ -124,38 +119,9 @@ def encode_raw(values: Array, symbols: Array, escape: Scalar) -> Array:
             continue
         token = token_of(values[i])
         if symbols[i] == escape:
-            at = _put(words, at, np.uint64(token), _ESCAPE_BITS)
-        at = _put(words, at, values[i] - token_floor(token), raw_width(token))
+            at = put_bits(words, at, np.uint64(token), _ESCAPE_BITS)
+        at = put_bits(words, at, values[i] - token_floor(token), raw_width(token))
     return words
-
-
-@numba.njit(forceinline=True)
-def _put(words: Array, at: Scalar, value: Scalar, width: Scalar) -> Scalar:
-    """Write ``width`` bits at bit ``at``, least significant first; returns the bit behind them."""
-    done = np.int64(0)
-    while done < width:
-        word, used = at >> 5, at & 31
-        take = min(np.int64(32) - used, width - done)
-        part = (value >> np.uint64(done)) & ((np.uint64(1) << np.uint64(take)) - np.uint64(1))
-        words[word] |= np.uint32(part << np.uint64(used))
-        at += take
-        done += take
-    return at
-
-
-@numba.njit(forceinline=True)
-def get_bits(words: Array, at: Scalar, width: Scalar) -> Scalar:
-    """Read ``width`` bits at bit ``at``, least significant first."""
-    value = np.uint64(0)
-    done = np.int64(0)
-    while done < width:
-        word, used = at >> 5, at & 31
-        take = min(np.int64(32) - used, width - done)
-        part = (word_at(words, word) >> np.uint64(used)) & ((np.uint64(1) << np.uint64(take)) - np.uint64(1))
-        value |= part << np.uint64(done)
-        at += take
-        done += take
-    return value
 
 
 @numba.njit(cache=True, nogil=True)

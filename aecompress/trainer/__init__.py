@@ -30,7 +30,7 @@ from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
 from aecompress.spec import Array, ArraySpec
 from aecompress.trainer import autoencoders, quality
-from aecompress.trainer.bounds import bounded_cells
+from aecompress.trainer.bounds import bounded_cells, lossless_rivals
 from aecompress.trainer.sampling import block_rows, fill_values, sample
 
 if TYPE_CHECKING:
@@ -128,9 +128,9 @@ class _Fit:
     # --- targets with a bound -----------------------------------------------------------------------------------
 
     def _bounded(self, kind: str) -> Model:
-        cells = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
+        cells = self._thriftiest(bounded_cells(self.source, self.target, self.samples, self.fills, self.progress))
         model = self._smoothest(self._with_context(replace(self._blank(), cells=cells)))
-        if kind == "none" or cells.kind == "bits" or cells.axis is not None or not self.samples:
+        if kind == "none" or cells.lossless or cells.axis is not None or not self.samples:
             return model
         if kind == "auto" and not autoencoders.suits(self.source):
             return model
@@ -138,6 +138,15 @@ class _Fit:
         trial = self._trial()
         # a candidate like any other: it stays only if it pays
         return rival if rival and self._bytes(rival, trial) < _GAIN * self._bytes(model, trial) else model
+
+    def _thriftiest(self, cells: Cells) -> Cells:
+        """The cells themselves, or of floats without loss those of the fewest bytes."""
+        if not cells.lossless:
+            return cells
+        trial = self._trial()
+        tried = [cells, *lossless_rivals(trial, self.source.spec.native)]
+        models = [replace(self._blank(), cells=one) for one in tried]
+        return min(models, key=lambda model: self._bytes(self._with_context(model, trial), trial)).cells
 
     def _rival(self, model: Model, kind: str) -> Model | None:
         """The model with an autoencoder beside its context coder; None where numbers are too wild for one."""
@@ -151,7 +160,7 @@ class _Fit:
     def _smoothest(self, model: Model) -> Model:
         """The model with a wavelet in place of the context coder where that takes fewer bytes: in smooth fields."""
         cells = model.cells
-        if not self.samples or cells.kind == "bits" or cells.axis is not None or cells.step is None:
+        if not self.samples or cells.lossless or cells.axis is not None or cells.step is None:
             return model
         shape = self.samples[0].shape
         if model.rate > _SMOOTH or not wavelet.suits(shape):
@@ -381,7 +390,9 @@ def _layouts(model: Model) -> tuple[Layout | None, Layout | None]:
 
 def _alike(first: Cells, second: Cells) -> bool:
     """True if a context coder for the one serves the other."""
-    if (first.kind, first.axis, first.relative) != (second.kind, second.axis, second.relative):
+    if (first.kind, first.axis, first.relative, first.point) != (
+        second.kind, second.axis, second.relative, second.point,
+    ):  # fmt: skip
         return False
     if first.step is None or second.step is None:
         return True

@@ -6,12 +6,18 @@ import math
 
 import numpy as np
 
+from aecompress.codec import specials
 from aecompress.codec.cells import MOST_WHOLE, Cells, step_for
 from aecompress.config import Progress, Target
 from aecompress.errors import InputError
+from aecompress.quantize import DecimalLattice
 from aecompress.sources.base import Source
 from aecompress.spec import Array
 from aecompress.trainer.sampling import axis_ranges, value_range
+
+#: Share of the values that a lattice must hold to be tried, and decimals that floats are tried for.
+_MOST = 0.999
+_MOST_DIGITS = 9
 
 _TINY = float(np.finfo(np.float64).tiny)
 
@@ -36,6 +42,32 @@ def bounded_cells(source: Source, target: Target, samples: list[Array], fills: A
 def lossless_cells(dtype: np.dtype[np.generic]) -> Cells:
     """Cells that keep every value."""
     return Cells("bits") if dtype.kind == "f" else Cells("whole", np.asarray(1.0), np.asarray(0.0))
+
+
+def lossless_rivals(samples: list[Array], dtype: np.dtype[np.generic]) -> list[Cells]:
+    """Further ways to hold floats without loss, each for most values of the samples."""
+    values = np.concatenate([block.reshape(-1) for block in samples]) if samples else np.zeros(0, dtype)
+    values = values[specials.ordinary(values, values[:0])]
+    if not values.any():
+        return []
+    point = _fixed_point(values[values != 0])
+    found = [Cells("fixed", point=point)]
+    for digits in range(_MOST_DIGITS + 1):
+        lattice = DecimalLattice(dtype, digits)
+        if np.mean(lattice.dequantize(lattice.quantize(values)) == values) > _MOST:
+            return [*found, Cells("decimal", point=(digits,))]
+    return found
+
+
+def _fixed_point(values: Array) -> tuple[int, int]:
+    """(exponent, precision) that give most of the values, none of them 0, as many bits as they have."""
+    share, exponent = np.frexp(np.abs(values.astype(np.float64)))
+    digits = np.finfo(values.dtype).nmant + 1
+    mantissa = np.ldexp(share, digits).astype(np.int64)
+    _, unused = np.frexp((mantissa & -mantissa).astype(np.float64))
+    precision = digits - int(np.quantile(unused - 1, 1 - _MOST, method="lower"))
+    top = int(np.quantile(exponent, _MOST, method="lower"))
+    return max(top - precision, -1074), precision
 
 
 def _cells(bound: float, samples: list[Array], dtype: np.dtype[np.generic], size: float = 0.0) -> Cells:
