@@ -144,9 +144,13 @@ class _Fit:
         if not cells.lossless:
             return cells
         trial = self._trial()
-        tried = [cells, *lossless_rivals(trial, self.source.spec.native)]
-        models = [replace(self._blank(), cells=one) for one in tried]
-        return min(models, key=lambda model: self._bytes(self._with_context(model, trial), trial)).cells
+        sizes: dict[Cells, float] = {}
+        layout = None
+        for rival in (cells, *lossless_rivals(trial, self.source.spec.native)):
+            model = self._with_context(replace(self._blank(), cells=rival), trial, layout)
+            layout = model.context.predictor.layout if model.context else None
+            sizes[rival] = self._bytes(model, trial)
+        return min(sizes, key=lambda rival: sizes[rival])
 
     def _rival(self, model: Model, kind: str) -> Model | None:
         """The model with an autoencoder beside its context coder; None where numbers are too wild for one."""
