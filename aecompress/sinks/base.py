@@ -13,13 +13,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from aecompress.errors import DestinationError
 from aecompress.spec import Array, ArraySpec
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 class Sink(Protocol):
@@ -51,23 +48,6 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Finish the file; may be called twice."""
-
-
-class SetWriter(Protocol):
-    """Appends rows of several members, and of the columns beside them, to one container.
-
-    Attributes:
-        aligned: True if every append must bring the same rows of all members and columns, as a table needs it;
-            False if members come one after another, each from its first row to its last.
-    """
-
-    aligned: bool
-
-    def append(self, batches: dict[str, Array], columns: pa.RecordBatch | None = None) -> None:
-        """Append rows [n, *row_shape], in native byte order, to the members named."""
-
-    def close(self) -> None:
-        """Finish the container; may be called twice."""
 
 
 class RowCount:

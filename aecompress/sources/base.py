@@ -4,8 +4,6 @@
     ChunkedSource   from any row onwards    npz members, Parquet files, tables
     StreamSource    once, from the start    standard input, iterators
 
-What holds more than one array, or more than numbers, is a SourceSet: members, and columns that pass through.
-
 A new format is one module with a function that returns one of the three.
 """
 
@@ -13,15 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from aecompress.errors import InputError
 from aecompress.spec import Array, ArraySpec
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _CHUNK_BYTES = 1 << 20
 
@@ -124,51 +119,6 @@ class StreamSource:
             raise InputError(f"{self.name} is a stream and was read already; save it to a file to read it again.")
         chunks, self.chunks = self.chunks, None
         return rebatch(chunks, rows, self.spec)
-
-
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """Columns that travel beside the rows of an array without loss: ids, labels, timestamps, file names.
-
-    Attributes:
-        schema: their Arrow schema; at least one field.
-        rows: their length.
-        batches: ``batches(start, rows)`` gives all rows from ``start`` on, in record batches of about ``rows``.
-    """
-
-    schema: pa.Schema
-    rows: int
-    batches: Callable[[int, int], Iterator[pa.RecordBatch]]
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """One array of a SourceSet.
-
-    Attributes:
-        source: its rows.
-        exact: True if it is kept without loss whatever the target: a coordinate, an index, a mask.
-    """
-
-    source: Source
-    exact: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class SourceSet:
-    """Arrays that live in one container, and what else must come back with them.
-
-    Attributes:
-        name: for people: the path.
-        members: name of the array to the array, in the container's order; at least one.
-        origin: what a sink needs to give the container back (attributes, dimensions, ...); fit for JSON.
-        columns: what passes through beside the members, which then all have ``columns.rows`` rows.
-    """
-
-    name: str
-    members: dict[str, Member]
-    origin: dict[str, Any]
-    columns: Columns | None = None
 
 
 def rebatch(chunks: Iterable[Array], rows: int, spec: ArraySpec) -> Iterator[Array]:
