@@ -59,8 +59,9 @@ def pack(
 ) -> None:
     """Pack SOURCE into an archive.
 
-    SOURCE is a .npy, .npz (FILE::MEMBER) or Parquet file, or - for npy on standard input. Name at most one target;
-    without one it is --rel-error 0.001 for floats and --lossless for integers.
+    SOURCE is a npy, npz, Parquet, Arrow, HDF5, NetCDF, Zarr or safetensors file, FILE::NAME where it holds several
+    arrays, or - for npy on standard input. Name at most one target; without one it is --rel-error 0.001 for floats
+    and --lossless for integers.
     """
     try:
         with ProgressBar() as progress:

@@ -32,7 +32,12 @@ class RowRange(click.ParamType[Range]):
 @click.command()
 @archive_argument
 @click.option(
-    "-o", "dest", metavar="DEST", required=True, help="A .npy, .npz or .parquet file, or - for npy on stdout."
+    "-o",
+    "dest",
+    metavar="DEST",
+    required=True,
+    help="A file whose extension names its format (.npy, .npz, .parquet, .arrow, .h5, .nc, .safetensors), or - for "
+    "npy on stdout.",
 )
 @click.option(
     "--rows", type=RowRange(), default=(None, None), help="Only these rows, as in a slice: 100:200, 100:, :-1."

@@ -18,7 +18,10 @@ from aecompress.spec import ArraySpec
 __all__ = ["FORMATS", "Sink", "open_sink"]
 
 #: Extension to the module here that writes it, imported when needed.
-FORMATS = {".npy": "npy", ".npz": "npz", ".parquet": "parquet", ".pq": "parquet"}
+FORMATS = {
+    ".npy": "npy", ".npz": "npz", ".parquet": "parquet", ".pq": "parquet", ".arrow": "ipc", ".feather": "ipc",
+    ".h5": "hdf5", ".hdf5": "hdf5", ".nc": "netcdf", ".safetensors": "safetensors",
+}  # fmt: skip
 
 
 def open_sink(dest: str | Path, spec: ArraySpec, origin: dict[str, Any], *, force: bool = False) -> Sink:

@@ -28,13 +28,13 @@ class Format:
 
     Attributes:
         extensions: in lower case, with the dot.
-        magic: the bytes every file of this format begins with.
+        magic: the bytes every file of this format begins with; None if there are none.
         members: True if a file holds several arrays, chosen as in ``path::member``.
     """
 
     module: str
     extensions: tuple[str, ...]
-    magic: bytes
+    magic: bytes | None = None
     members: bool = False
 
 
@@ -42,6 +42,11 @@ FORMATS = {
     "npy": Format("npy", (".npy",), b"\x93NUMPY"),
     "npz": Format("npz", (".npz",), b"PK\x03\x04", members=True),
     "parquet": Format("parquet", (".parquet", ".pq"), b"PAR1"),
+    "arrow": Format("ipc", (".arrow", ".arrows", ".feather", ".ipc"), b"ARROW1"),
+    "netcdf": Format("netcdf", (".nc", ".nc4", ".cdf"), b"CDF", members=True),
+    "hdf5": Format("hdf5", (".h5", ".hdf5", ".hdf"), b"\x89HDF\r\n\x1a\n", members=True),
+    "zarr": Format("zarr", (".zarr",), members=True),
+    "safetensors": Format("safetensors", (".safetensors",), members=True),
 }
 
 
@@ -49,9 +54,9 @@ def open_source(source: Any, *, format: str | None = None) -> Source:
     """Open whatever holds rows of arrays.
 
     Args:
-        source: a path (``path::member`` for npz; ``-`` is standard input as npy), a NumPy array or what turns into
-            one, an iterable of arrays (each a batch [n, *row_shape]), a pyarrow Table, RecordBatch, Dataset or
-            RecordBatchReader, or a Source.
+        source: a path (``path::member`` where a file holds several arrays; ``-`` is standard input as npy), a NumPy
+            array or what turns into one, an iterable of arrays (each a batch [n, *row_shape]), a pyarrow Table,
+            RecordBatch, Dataset or RecordBatchReader, or a Source.
         format: name of the file format, where neither the extension nor the first bytes of a path tell it.
 
     Raises:
@@ -109,9 +114,9 @@ def _recognise(path: Path) -> str:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no regular file; pipe it to standard input and give - as the source.")
     with path.open("rb") as file:
-        start = file.read(max(len(known.magic) for known in FORMATS.values()))
+        start = file.read(max(len(known.magic or b"") for known in FORMATS.values()))
     for name, known in FORMATS.items():
-        if start.startswith(known.magic):
+        if known.magic and start.startswith(known.magic):
             return name
     raise InputError(f"{path} is in no known format; the formats are {', '.join(FORMATS)}.")
 

@@ -17,6 +17,7 @@ from typing import IO
 
 from aecompress.errors import InputError
 from aecompress.sources.base import ChunkedSource, SlicedSource, Source
+from aecompress.sources.containers import choose
 from aecompress.sources.npy import check_size, read_header, read_rows
 from aecompress.sources.rowfile import RowFile
 from aecompress.spec import Array
@@ -58,14 +59,7 @@ def _choose(path: Path, member: str) -> zipfile.ZipInfo:
             members = {i.filename.removesuffix(".npy"): i for i in archive.infolist() if i.filename.endswith(".npy")}
     except _ZIP_ERRORS as err:
         raise InputError(f"{path} is not a whole npz file; write it anew with numpy.savez.") from err
-    if not members:
-        raise InputError(f"{path} holds no arrays; a npz file has members in npy format.")
-    names = ", ".join(members)
-    if not member and len(members) > 1:
-        raise InputError(f"{path} holds several arrays ({names}); choose one, as in {path}::{next(iter(members))}.")
-    if member and member.removesuffix(".npy") not in members:
-        raise InputError(f"{path} has no array {member!r}; it holds {names}.")
-    return members[member.removesuffix(".npy") or next(iter(members))]
+    return members[choose(path, list(members), member.removesuffix(".npy"))]
 
 
 @contextmanager

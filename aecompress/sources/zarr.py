@@ -1,0 +1,51 @@
+"""The Zarr format, versions 2 and 3: one array of a store in a folder."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aecompress.errors import InputError
+from aecompress.sources.base import SlicedSource, Source, spec_of
+from aecompress.sources.containers import choose
+from aecompress.spec import Array
+
+
+def open_path(path: Path, member: str = "") -> Source:
+    """A source over the array at ``member``, as in ``group/name``; left out where the store is, or has, only one array.
+
+    Raises:
+        InputError: not a Zarr store, zarr is missing, no such array, or several and none chosen.
+    """
+    arrays = _arrays(path)
+    names = [name for name, array in arrays.items() if array.dtype.kind in "biuf" and array.ndim]
+    chosen = choose(path, names, member.strip("/"))
+    name = f"{path}::{chosen}" if chosen else str(path)
+    array = arrays[chosen]
+    spec = spec_of(array.dtype, array.shape, name)
+    return SlicedSource(name, spec, {"format": "zarr", "member": chosen}, partial(_read, array, name))
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    """All arrays of a store by name; one that is the store itself has the name ""."""
+    try:
+        import zarr
+    except ImportError as err:
+        raise InputError(f"{path} needs zarr to be read; install it by: pip install 'aecompress[formats]'") from err
+    try:
+        store = zarr.open(path, mode="r")
+    except (ValueError, KeyError, OSError) as err:
+        raise InputError(f"{path} is not a Zarr store: {err}") from err
+    if isinstance(store, zarr.Array):
+        return {"": store}
+    return {name: item for name, item in store.members(max_depth=None) if isinstance(item, zarr.Array)}
+
+
+def _read(array: Any, name: str, lo: int, hi: int) -> Array:
+    try:
+        return np.asarray(array[lo:hi])
+    except (ValueError, KeyError, OSError, RuntimeError) as err:
+        raise InputError(f"Cannot read rows {lo} to {hi} of {name}: {err}") from err
