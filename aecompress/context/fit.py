@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numba
@@ -45,6 +46,13 @@ _SETS = 8
 _SIZE_ROWS = 100_000  # rows that activity weights are fitted to
 _CHOSEN = 12  # neighbours a channel chooses
 _STUMP = Tree(np.array([-1], np.int16), np.zeros(1, np.int16), np.zeros(1, np.int16))
+
+
+#: Layouts tried at once.
+_WORKERS = 2
+
+#: What the activity is fitted to: neighbours' errors and differences [n, 2 K], errors [n], channels [n].
+Errors = tuple[Array, Array, Array]
 
 
 @dataclass(frozen=True)
@@ -89,8 +97,10 @@ def fit(samples: Sequence[Sample], total: int, layout: Layout | None = None) -> 
         return _fit_layout(samples, layout, total)
     trials = [s.crop(TRIAL_VALUES // len(samples)) for s in samples]
     trials = [s for s in trials if s.coded.any()] or list(samples)
-    best = min(layouts(samples[0].q.shape), key=lambda layout: _cost(trials, layout, total))
-    return _fit_layout(samples, best, total)
+    tried = layouts(samples[0].q.shape)
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        costs = list(pool.map(lambda layout: _cost(trials, layout, total), tried))
+    return _fit_layout(samples, tried[int(np.argmin(costs))], total)
 
 
 def _empty() -> ContextModel:
@@ -120,10 +130,13 @@ def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
 
 def _fit_layout(samples: Sequence[Sample], layout: Layout, total: int, *, with_classes: bool = True) -> ContextModel:
     predictor = _fit_predictor(samples, layout, total)
+    errors = _collect_errors(samples, predictor)
     if with_classes:
         refined = classes.refine(predictor, *_collect(samples, predictor), total)
-        predictor = min(predictor, refined, key=lambda p: _error_bits(samples, p))
-    activity = _fit_activity(samples, predictor)
+        found = _collect_errors(samples, refined)
+        if _error_bits(found) < _error_bits(errors):
+            predictor, errors = refined, found
+    activity = _fit_activity(predictor, errors)
     tree = _fit_tree(samples, predictor, activity, total)
     model = ContextModel(
         predictor,
@@ -324,14 +337,14 @@ def _least_squares(steps: Array, target: Array, emphasis: Array) -> Array:
 # --- activity -------------------------------------------------------------------------------------------------------
 
 
-def _fit_activity(samples: Sequence[Sample], predictor: Predictor) -> Activity:
+def _fit_activity(predictor: Predictor, errors: Errors) -> Activity:
     """Non-negative least squares of the error's size on the neighbours' errors and differences.
 
     Few channels get weights of their own; many share them and differ by their bias.
     """
     channels = len(predictor.steps)
     width = predictor.weights.shape[1] - 1
-    parts, target, channel = _collect_errors(samples, predictor)
+    parts, target, channel = errors
     of_error = np.zeros((channels, width), np.uint8)
     of_step = np.zeros((channels, width), np.uint8)
     bias = np.zeros(channels, np.int32)
@@ -349,13 +362,14 @@ def _fit_activity(samples: Sequence[Sample], predictor: Predictor) -> Activity:
     return Activity(of_error, of_step, bias)
 
 
-def _error_bits(samples: Sequence[Sample], predictor: Predictor) -> float:
-    """About how many bits an error of this predictor takes, when it really runs on the samples."""
-    error = _collect_errors(samples, predictor)[1] / (1 << kernel.FRACTION)
+def _error_bits(errors: Errors) -> float:
+    """About how many bits an error takes."""
+    error = errors[1] / (1 << kernel.FRACTION)
     return float(np.log2(error + 0.3).mean()) if len(error) else 0.0
 
 
-def _collect_errors(samples: Sequence[Sample], predictor: Predictor) -> tuple[Array, Array, Array]:
+def _collect_errors(samples: Sequence[Sample], predictor: Predictor) -> Errors:
+    """Errors of a predictor that really runs on the samples, with what their size may depend on."""
     rng = np.random.default_rng(1)
     share = min(1.0, FIT_VALUES / sum(s.q.size for s in samples))
     width = predictor.weights.shape[1] - 1
@@ -363,15 +377,8 @@ def _collect_errors(samples: Sequence[Sample], predictor: Predictor) -> tuple[Ar
     for s in samples:
         take = rng.random(s.q.size) < share
         room = int(take.sum())
-        parts, target, channel = (
-            np.empty((room, 2 * width)),
-            np.empty(room),
-            np.empty(room, np.int64),
-        )
-        near, numbers = (
-            stencil(predictor, s.q.shape),
-            plan(predictor, _no_activity(predictor), _STUMP),
-        )
+        parts, target, channel = np.empty((room, 2 * width)), np.empty(room), np.empty(room, np.int64)
+        near, numbers = stencil(predictor, s.q.shape), plan(predictor, _no_activity(predictor), _STUMP)
         n = kernel.errors(s.flat(), s.coded.reshape(-1), take, near, numbers, parts, target, channel)
         found.append((parts[:n], target[:n], channel[:n]))
     return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]

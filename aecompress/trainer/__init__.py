@@ -10,6 +10,7 @@ import math
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +42,7 @@ __all__ = ["adapt", "block_rows", "fit"]
 _SMOOTH = 1.5  # bits a value of the context coder below which a wavelet may do better
 _HOPELESS = 0.5  # where the simple ways take less than this share, the context coder stays at home
 _RIVAL = 0.9  # where the model takes more than this share of the simple ways, every block tries them
-_SIMPLE_BYTES = 3 << 19  # of the samples go through the simple ways, which are slow
+_SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are slow
 _GAIN = 0.99  # an autoencoder must bring the bytes of a bounded set below this share
 
 
@@ -199,9 +200,8 @@ class _Fit:
         found = [methods.transform(model, work) for _, work in self._works(model, samples)]
         wholes = [context.Sample(c, np.ones(c.shape, bool)) for c, _, _, _ in found]
         rests = [context.Sample(rest, keep) for _, rest, keep, _ in found]
-        coders = [
-            context.fit(parts, self.values, layout) for parts, layout in zip((wholes, rests), layouts, strict=True)
-        ]
+        with ThreadPoolExecutor(2) as pool:
+            coders = list(pool.map(context.fit, (wholes, rests), (self.values, self.values), layouts))
         seen = sum(part.q.size for part in wholes)
         rate = (context.bits(coders[0], wholes) + context.bits(coders[1], rests)) / max(seen, 1)
         return replace(model, context=None, coefficients=coders[0], rest=coders[1], rate=rate)
