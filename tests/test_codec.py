@@ -399,3 +399,13 @@ def test_a_model_of_a_newer_format_says_so() -> None:
     at = data.index(b'\\"version\\":1')
     with pytest.raises(VersionError, match="upgrade"):
         Model.from_bytes(data[:at] + data[at : at + 13].replace(b"1", b"9") + data[at + 13 :])
+
+
+def test_tables_are_coded_down_their_columns_where_that_is_smaller() -> None:
+    motifs = np.random.default_rng(3).normal(size=(30, 100)).astype(np.float32)
+    # each column repeats itself after a time of its own, so no two rows are alike
+    rows = np.stack([motifs[c, np.arange(2000) % (41 + c)] for c in range(30)], axis=1)
+    model = aecompress.fit(rows, LOSSLESS, kind="none")
+    coded = model.code(rows)
+    assert coded.method == "columns"
+    assert np.array_equal(model.decompress(coded.payload), rows)

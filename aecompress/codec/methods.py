@@ -6,8 +6,9 @@
 * ``wavelet``      quantised wavelet coefficients, and whole cells of correction where they miss the bound
 * ``plain``        lattice integers by delta, byte planes and zstd
 * ``exact``        the values' bits by delta, byte planes and zstd
+* ``columns``      the same with the row axis last: tables repeat themselves down their columns
 
-All but the last keep special values aside (``specials``).
+All but the last two keep special values aside (``specials``).
 """
 
 from __future__ import annotations
@@ -127,11 +128,16 @@ def encode_exact(values: Array) -> Streams:
 
 
 def decode_exact(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
-    dtype = model.spec.native
-    q = integers.decode(streams["correction"], most=int(np.prod(shape))).reshape(shape)
-    if dtype.kind == "f":
-        return BitLattice(dtype).dequantize(q)
-    return IntegerLattice(dtype, np.asarray(1)).dequantize(q)
+    return _values(model, integers.decode(streams["correction"], most=int(np.prod(shape))).reshape(shape))
+
+
+def encode_columns(values: Array) -> Streams:
+    return {"correction": _smallest(np.moveaxis(_patterns(values), 0, -1))}
+
+
+def decode_columns(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    q = integers.decode(streams["correction"], most=int(np.prod(shape))).reshape(*shape[1:], shape[0])
+    return _values(model, np.ascontiguousarray(np.moveaxis(q, -1, 0)))
 
 
 def _patterns(values: Array) -> Array:
@@ -139,6 +145,13 @@ def _patterns(values: Array) -> Array:
     if values.dtype.kind == "f":
         return BitLattice(values.dtype).quantize(values)
     return IntegerLattice(values.dtype, np.asarray(1)).quantize(values)
+
+
+def _values(model: Model, q: Array) -> Array:
+    """Undo ``_patterns``."""
+    dtype = model.spec.native
+    lattice = BitLattice(dtype) if dtype.kind == "f" else IntegerLattice(dtype, np.asarray(1))
+    return lattice.dequantize(q)
 
 
 def _smallest(q: Array) -> bytes:
@@ -234,4 +247,5 @@ DECODERS: dict[str, Callable[[Model, Streams, tuple[int, ...]], Array]] = {
     "wavelet": decode_wavelet,
     "plain": decode_plain,
     "exact": decode_exact,
+    "columns": decode_columns,
 }

@@ -204,6 +204,8 @@ class Model:
     def _simple(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
         """The candidates that need no model: for blocks unlike those it was fitted to."""
         found = [(Frame("exact", len(values), methods.encode_exact(values)), values)]
+        if self.target.kind == "lossless" and values.ndim > 1:
+            found.append((Frame("columns", len(values), methods.encode_columns(values)), values))
         if work is not None:
             found.append((Frame("plain", len(values), methods.encode_plain(self, work)), work.decoded))
         return found
