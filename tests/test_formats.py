@@ -197,6 +197,15 @@ def test_a_truncated_tensor_is_refused(cut: int, tmp_path: Path) -> None:
         open_source(tmp_path / "t.safetensors")
 
 
+@pytest.mark.parametrize("shape", ["[Infinity]", "[1.5]", "[true]", '"12"', "[-1]", "null"])
+@pytest.mark.parametrize("offsets", ["[0,8]", "[0,Infinity]", "[8,0]", "[0]"])
+def test_a_tensor_of_impossible_size_is_refused(shape: str, offsets: str, tmp_path: Path) -> None:
+    header = f'{{"w":{{"dtype":"F64","shape":{shape},"data_offsets":{offsets}}}}}'.encode()
+    (tmp_path / "b.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 8)
+    with pytest.raises(InputError, match="is not a whole"):
+        open_source(tmp_path / "b.safetensors")
+
+
 # --- writing --------------------------------------------------------------------------------------------------------
 
 

@@ -61,8 +61,7 @@ def _read_header(path: Path) -> tuple[dict[str, tuple[str, tuple[int, ...], int,
 
 
 def _entry(entry: dict[str, Any]) -> tuple[str, tuple[int, ...], int, int]:
-    shape = tuple(int(n) for n in entry["shape"])
-    first, last = (int(n) for n in entry["data_offsets"])
-    if min(shape, default=0) < 0 or not 0 <= first <= last:
-        raise ValueError("a negative size")
-    return str(entry["dtype"]), shape, first, last
+    shape, (first, last) = entry["shape"], entry["data_offsets"]
+    if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in (*shape, first, last)) or first > last:
+        raise ValueError("sizes that are none")
+    return str(entry["dtype"]), tuple(shape), first, last
