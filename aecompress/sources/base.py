@@ -4,6 +4,8 @@
     ChunkedSource   from any row onwards    npz members, Parquet files, tables
     StreamSource    once, from the start    standard input, iterators
 
+What stands beside the array, ids and labels and file names, goes with its rows as Columns.
+
 A new format is one module with a function that returns one of the three.
 """
 
@@ -11,14 +13,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from aecompress.errors import InputError
 from aecompress.spec import Array, ArraySpec
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Columns that travel beside the rows of an array without loss: ids, labels, timestamps, file names.
+
+    Attributes:
+        schema: their Arrow schema; at least one field.
+        batches: ``batches(start, rows)`` gives all rows from ``start`` on, in record batches of about ``rows``.
+    """
+
+    schema: pa.Schema
+    batches: Callable[[int, int], Iterator[pa.RecordBatch]]
 
 
 @runtime_checkable
@@ -41,6 +59,10 @@ class Source(Protocol):
     def origin(self) -> dict[str, Any]:
         """What a sink needs to give the source's own format back; fit for JSON."""
 
+    @property
+    def columns(self) -> Columns | None:
+        """What stands beside the rows and is kept without loss; None if nothing does."""
+
     def batches(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[Array]:
         """Rows start to stop (as in a slice), in order, ``rows`` at a time; the last batch may be shorter.
 
@@ -59,6 +81,7 @@ class SlicedSource:
     spec: ArraySpec
     origin: dict[str, Any]
     read: Callable[[int, int], Array]
+    columns: Columns | None = None
 
     @property
     def replayable(self) -> bool:
@@ -81,6 +104,7 @@ class ChunkedSource:
     spec: ArraySpec
     origin: dict[str, Any]
     chunks: Callable[[int, int], Iterator[Array]]
+    columns: Columns | None = None
 
     @property
     def replayable(self) -> bool:
@@ -107,6 +131,7 @@ class StreamSource:
     spec: ArraySpec
     origin: dict[str, Any]
     chunks: Iterator[Array] | None
+    columns: Columns | None = None
 
     @property
     def replayable(self) -> bool:
