@@ -68,8 +68,8 @@ def pack(
     Args:
         source: a path, ``-`` for standard input, an array, an iterable of batches, an arrow table, or a Source.
         archive: the folder to write.
-        model: a kind to fit (``auto``, ``none``, ``pca``, ``vanilla``, ``textbook``), the path of a model file, or a
-            Model.
+        model: a kind to fit (``auto``, ``none``, ``conv``, ``pca``, ``vanilla``, ``textbook``), the path of a
+            model file, or a Model.
         target: what to reach; by default a relative bound of 1e-3 for floats and no loss for integers.
         force: replace an archive that is there.
         resume: go on with an unfinished pack of the same source and settings; of a stream only before its model is

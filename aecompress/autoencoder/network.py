@@ -114,7 +114,7 @@ class Autoencoder:
         """The same with the latents' deviations and the hidden layers' powers measured on ``rows`` [n, D]."""
         inputs = self.analysis(rows) / self.normalizer.typical_scale
         deviation = np.sqrt(np.square(inputs).mean(axis=0)) * self.normalizer.typical_scale
-        decoder = tuple(_with_powers(path, inputs) for path in self.decoder)
+        decoder = tuple(with_powers(path, inputs) for path in self.decoder)
         return replace(self, decoder=decoder, deviation=deviation)
 
     def truncated(self, latents: int) -> Autoencoder:
@@ -165,7 +165,7 @@ def _chain(path: Path, inputs: Array) -> list[Array]:
     return outputs
 
 
-def _with_powers(path: Path, inputs: Array) -> Path:
+def with_powers(path: Path, inputs: Array) -> Path:
     """The path with the mean square of every hidden layer's outputs noted in the layer that takes them."""
     powers = [np.square(hidden.astype(np.float64)).mean(axis=0) for hidden in _chain(path, inputs)[:-1]]
     return (path[0], *(replace(layer, input_power=power) for layer, power in zip(path[1:], powers, strict=True)))

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,6 +33,21 @@ _EPOCHS = 1000
 
 #: Checks over the whole schedule; so many in a row without a gain of a thousandth end it.
 _CHECKS, _PATIENCE, _GAIN = 50, 15, 1e-3
+
+
+class Lessons(Protocol):
+    """What a learner is taught with and judged by."""
+
+    @property
+    def count(self) -> int:
+        """Rows in a pass."""
+
+    @property
+    def held_out(self) -> Tensor:
+        """float32 [m, ...]: rows that do not teach."""
+
+    def minibatches(self, rng: np.random.Generator) -> Iterator[Tensor]:
+        """The others, some at a time, for ever; nothing if there are none."""
 
 
 class Rows:
@@ -92,7 +108,7 @@ class Rows:
             yield np.concatenate(kept)
 
 
-def train(learner: Learner, rows: Rows, *, seconds: float, seed: int, report: Throttle) -> bool:
+def train(learner: Learner, rows: Lessons, *, seconds: float, seed: int, report: Throttle) -> bool:
     """Bring ``learner`` to the state that is best on the held-out rows; true if that is better than the first.
 
     The state it comes in counts too, so it never gets worse. The learning rate falls along a cosine over ``seconds``;

@@ -1,6 +1,7 @@
 """The ways to code a block, each with its two directions side by side.
 
 * ``context``      lattice integers, coded by the context model
+* ``conv``         the same, and a convolution that tells where in its cell each value was
 * ``autoencoder``  latents alone: what synthesis makes of them is the result
 * ``joint``        latents, and lattice integers coded with the synthesis as a further context
 * ``wavelet``      quantised wavelet coefficients, and whole cells of correction where they miss the bound
@@ -19,10 +20,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aecompress.autoencoder.convolution import FRACTION
 from aecompress.codec import cells, specials
 from aecompress.codec.latents import decode_latents, encode_latents
 from aecompress.entropy import bits, integers
 from aecompress.errors import CorruptError
+from aecompress.metrics import distortion
 from aecompress.quantize import (
     BitLattice,
     FixedLattice,
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
     from aecompress.codec.model import Model
 
 Streams = dict[str, bytes]
+
+# lattice integers below this leave room for the parts of a cell
+_MOST_RESTORED = 1 << 48
 
 
 @dataclass
@@ -67,11 +73,23 @@ def prepare(model: Model, values: Array) -> Work | None:
     keep = np.ones(values.shape, bool)
     if not isinstance(lattice, BitLattice):
         keep = specials.ordinary(values, model.fills) & specials.within(values, decoded, bound)
+        if isinstance(lattice, FloatLattice):
+            q = _thrifty(model, values, q, keep)
+            decoded = lattice.dequantize(q)
         decoded = np.where(keep, decoded, values)
     streams = {**cells.encode_steps(steps), **specials.encode(values, keep)}
     if isinstance(lattice, FixedLattice):
         streams["rest"] = bits.pack(rest[keep], lattice.widths(q[keep]))
     return Work(values, q, keep, streams, decoded)
+
+
+def _thrifty(model: Model, values: Array, q: Array, keep: Array) -> Array:
+    """Lattice integers that trade error for bits as the model wants; only where there is no bound to keep."""
+    coder, step = model.context, model.cells.step
+    if not model.thrift or coder is None or step is None or np.abs(q).max(initial=0) >= _MOST_RESTORED:
+        return q
+    wanted = np.where(keep, values, 0).astype(np.float64) / step
+    return coder.thrifty(wanted, q, keep, model.thrift)
 
 
 def _lattice(model: Model, streams: Streams, shape: tuple[int, ...]) -> Lattice:
@@ -105,12 +123,48 @@ def encode_context(model: Model, work: Work) -> Streams:
 
 
 def decode_context(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    q, _ = _decode_lattice(model, streams, shape)
+    return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
+
+
+def _decode_lattice(model: Model, streams: Streams, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """(lattice integers int64, keep bool) of a block that the context model coded."""
     if model.context is None:
         raise CorruptError("A block needs a context coder that the model does not have; the archive is damaged.")
     keep, _ = specials.decode(streams, shape, model.spec.native)
     q = model.context.decode(streams["correction"], keep)
     low = integers.decode(streams["wide"], most=q.size) if "wide" in streams else None
-    return _finish(_lattice(model, streams, shape), join_wide(q, low), streams, shape, model.spec.native)
+    return join_wide(q, low), keep
+
+
+def restored(model: Model, work: Work) -> Array | None:
+    """What the convolution makes of a block; None where the plain cells are no worse."""
+    if model.conv is None or np.abs(work.q).max(initial=0) >= _MOST_RESTORED:
+        return None
+    estimate = model.conv.estimate(np.where(work.keep, work.q, 0), work.keep)
+    decoded = np.where(work.keep, _parted(model).dequantize(estimate), work.values)
+    return decoded if distortion(work.values, decoded).rmse < distortion(work.values, work.decoded).rmse else None
+
+
+def outcome(model: Model, work: Work) -> Array:
+    """What the values of a block on its lattice come back as."""
+    decoded = restored(model, work)
+    return work.decoded if decoded is None else decoded
+
+
+def decode_conv(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    if model.conv is None:
+        raise CorruptError("A block needs a convolution that the model does not have; the archive is damaged.")
+    q, keep = _decode_lattice(model, streams, shape)
+    estimate = model.conv.estimate(np.where(keep, q, 0), keep)
+    return _finish(_parted(model), estimate, streams, shape, model.spec.native)
+
+
+def _parted(model: Model) -> FloatLattice:
+    """The lattice of the convolution's estimates: 2^-FRACTION of a cell."""
+    if model.cells.step is None or model.cells.axis is not None:
+        raise CorruptError("A block needs a convolution, but its cells differ in width; the archive is damaged.")
+    return FloatLattice(model.spec.native, np.ldexp(model.cells.step, -FRACTION))
 
 
 def encode_plain(model: Model, work: Work) -> Streams:  # noqa: ARG001 - one signature for all methods
@@ -244,6 +298,7 @@ DECODERS: dict[str, Callable[[Model, Streams, tuple[int, ...]], Array]] = {
     "context": decode_context,
     "autoencoder": decode_autoencoder,
     "joint": decode_joint,
+    "conv": decode_conv,
     "wavelet": decode_wavelet,
     "plain": decode_plain,
     "exact": decode_exact,

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from aecompress.autoencoder.convolution import Convolution
 from aecompress.autoencoder.integer import IntegerNetwork
 from aecompress.codec import methods, specials
 from aecompress.codec.cells import Cells
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
 
 #: Version of the model file.
-VERSION = 2
+VERSION = 3
 
 #: Context coders a model may hold.
 _CODERS = ("context", "joint", "coefficients", "rest")
@@ -74,6 +75,7 @@ class Model:
             tries them.
         simple: share of the raw bytes that the simple ways took at the fit: what the model is up against.
         context: coder of lattice integers alone, if that is a candidate.
+        conv: what tells where in its cell a value was, from its neighbours; where there is no bound.
         network: integer synthesis, if there is an autoencoder.
         prior: tables of its latents.
         joint: coder of lattice integers beside latents, if that is a candidate.
@@ -81,6 +83,7 @@ class Model:
         wavelet: the transform of smooth fields, with coders of its ``coefficients`` and of the ``rest``.
         encoder: the analysis side; needed to compress with an autoencoder, never in an archive.
         steps: float64 [K], the latents' quantisation steps; with the encoder.
+        thrift: squared error, in cells, that a bit is worth to the encoder; 0 rounds to the nearest.
         about: what it was fitted on, for people.
         known_as: the identity a stored model came with: another machine's zstd might not write the same bytes again.
     """
@@ -93,6 +96,7 @@ class Model:
     rate: float = 0.0
     simple: float = 1.0
     context: ContextModel | None = None
+    conv: Convolution | None = None
     network: IntegerNetwork | None = None
     prior: Tables | None = None
     joint: ContextModel | None = None
@@ -102,6 +106,7 @@ class Model:
     rest: ContextModel | None = None
     encoder: Autoencoder | None = None
     steps: Array | None = None
+    thrift: float = 0.0
     about: dict[str, Any] = field(default_factory=dict)
     known_as: bytes | None = None
 
@@ -161,6 +166,12 @@ class Model:
         values = self._checked(batch)
         return min((frame.size for frame, _ in self._learned(values, self._prepared(values))), default=values.nbytes)
 
+    def error(self, batch: Array) -> Distortion:
+        """Error of the smallest learned candidate of a batch; nothing is checked."""
+        values = self._checked(batch)
+        found = self._learned(values, self._prepared(values))
+        return distortion(values, min(found, key=lambda pair: pair[0].size)[1]) if found else Distortion()
+
     def _best(self, values: Array) -> tuple[Frame, Array]:
         """The smallest frame of the candidates, and what it decodes to."""
         if not values.size:
@@ -185,7 +196,9 @@ class Model:
         """The candidates that the model has: (frame, what it decodes to)."""
         found: list[tuple[Frame, Array]] = []
         if work is not None and self.context is not None:
-            found.append((Frame("context", len(values), methods.encode_context(self, work)), work.decoded))
+            streams, decoded = methods.encode_context(self, work), methods.restored(self, work)
+            name = "context" if decoded is None else "conv"
+            found.append((Frame(name, len(values), streams), work.decoded if decoded is None else decoded))
         if work is not None and self.joint is not None:
             found.append((Frame("joint", len(values), methods.encode_joint(self, work)), work.decoded))
         if work is not None and self.wavelet is not None:
@@ -242,16 +255,21 @@ class Model:
 
     def decoder(self) -> Model:
         """The same model without its analysis side: what an archive holds."""
-        return replace(self, encoder=None, steps=None)
+        return replace(self, encoder=None, steps=None, thrift=0.0)
 
     def to_bytes(self, *, encoder: bool = False) -> bytes:
         """A safetensors file; with ``encoder`` the analysis side too, for packing with it later."""
         return self._serialise(encoder=encoder, identity=self.identity.hex())
 
+    @property
+    def _version(self) -> int:
+        """The first version of the model file that can hold this model."""
+        return VERSION if self.conv is not None else 2 if self.cells.point else 1
+
     def _serialise(self, *, encoder: bool, identity: str) -> bytes:
         head, cells = self.cells.to_parts()
         meta: dict[str, Any] = {
-            "version": VERSION if self.cells.point else 1,  # releases before know no point
+            "version": self._version,
             "identity": identity,
             "spec": {"dtype": self.spec.native.str, "row_shape": list(self.spec.row_shape)},
             "kind": self.kind,
@@ -265,6 +283,8 @@ class Model:
             tensors["fills"] = self.fills
         parts = {name: getattr(self, name) for name in _CODERS}
         tensors |= {name: _bytes(part.to_bytes()) for name, part in parts.items() if part is not None}
+        if self.conv is not None:
+            tensors |= {f"conv.{name}": _coded(array) for name, array in self.conv.tensors().items()}
         if self.network is not None and self.prior is not None:
             tensors |= {f"network.{name}": _coded(array) for name, array in self.network.tensors().items()}
             tensors["prior"] = _bytes(record.pack([self.prior.levels.T]))
@@ -273,7 +293,7 @@ class Model:
         if self.wavelet is not None:
             tensors["wavelet"] = _bytes(record.pack([self.wavelet.levels, self.wavelet.steps]))
         if encoder:
-            meta["about"] = self.about
+            meta |= {"about": self.about, "thrift": self.thrift}
             if self.encoder is not None and self.steps is not None:
                 tensors |= {f"encoder.{name}": array for name, array in self.encoder.tensors().items()}
                 tensors["steps"] = self.steps
@@ -301,11 +321,15 @@ class Model:
             tensors.get("fills", np.zeros(0, spec.native)),
             float(meta["rate"]),
             float(meta["simple"]),
+            thrift=float(meta.get("thrift", 0.0)),
             about=meta.get("about", {}),
             known_as=_identity(meta["identity"]),
         )
         contexts = {n: ContextModel.from_bytes(tensors[n].tobytes()) for n in _CODERS if n in tensors}
         model = replace(model, **contexts)  # type: ignore[arg-type]
+        if "conv.taps" in tensors:
+            found = {name: _decoded(array) for name, array in _under(tensors, "conv.").items()}
+            model = replace(model, conv=Convolution.from_tensors(found))
         if "prior" in tensors:
             network = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
             (levels,) = record.unpack(tensors["prior"].tobytes())

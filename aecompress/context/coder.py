@@ -98,6 +98,24 @@ class ContextModel:
         """Zigzagged residuals uint64 [n] and table indices uint16 [n] of the coded values."""
         return describe(self.predictor, self.activity, self.tree, q, coded, reference)[:2]
 
+    def thrifty(self, values: Array, q: Array, coded: Array, price: float) -> Array:
+        """int64 [rows, ...] integers near ``values`` that save more bits than they cost in squared error.
+
+        Args:
+            values: float64 [rows, ...], in cells.
+            q: int64, same shape: the nearest integers.
+            coded: bool, same shape.
+            price: squared error, in cells, that a bit is worth.
+        """
+        flags = np.ascontiguousarray(coded).reshape(-1)
+        chosen = q.reshape(-1).copy()
+        folded, tables = np.empty(q.size, np.uint64), np.empty(q.size, np.uint16)
+        none = np.empty((0, len(kernel.FEATURES)), np.int16)
+        near = stencil(self.predictor, q.shape)
+        wanted = np.ascontiguousarray(values, np.float64).reshape(-1)
+        kernel.residuals(chosen, flags, near, self.plan(), folded, tables, none, wanted, price * self.tables.prices)
+        return np.where(coded, chosen.reshape(q.shape), q)
+
     def _check(self, coded: Array, reference: Array | None) -> None:
         """The stencil looks at a reference exactly if there is one; that of a set without values has one step only."""
         steps = [step for channel in self.predictor.steps for step in channel]
@@ -170,6 +188,8 @@ def describe(
         folded,
         tables,
         described,
+        np.empty(0),
+        np.empty((0, 0)),
     )
     return folded[:n], tables[:n], described[:n]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aecompress.entropy.tokens import ALPHABET
+from aecompress.entropy.tokens import ALPHABET, raw_width
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
 
@@ -84,6 +84,16 @@ class Tables:
         cumulative = np.zeros((len(levels), full.shape[1] + 1), np.uint32)
         cumulative[:, 1:] = full.cumsum(1)
         return cls(levels, cumulative, _lookup(cumulative))
+
+    @property
+    def prices(self) -> Array:
+        """float64 [T, 256]: bits of every token, escape and raw bits included."""
+        escaped = np.full((len(self.levels), ALPHABET), PRECISION + 8.0)
+        frequency = np.diff(self.cumulative.astype(np.int64), axis=1)[:, : self.levels.shape[1]]
+        known = PRECISION - np.log2(np.maximum(frequency, 1))
+        escaped[:, : frequency.shape[1]] = np.where(frequency > 0, known, PRECISION + 8.0)
+        widths = np.array([raw_width(token) for token in range(ALPHABET)], np.float64)
+        return escaped + widths
 
     def bits(self, counts: Array) -> float:
         """Bits that tokens with these ``counts`` [T, tokens] cost, escapes included."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from aecompress.config import MODEL_KINDS, Progress, Target, silent
 from aecompress.context import fit as context
 from aecompress.context.stencil import Layout
 from aecompress.errors import InputError, ModelError
+from aecompress.metrics import Distortion
 from aecompress.quantize import split_wide
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
@@ -36,6 +37,7 @@ from aecompress.trainer.sampling import block_rows, fill_values, sample
 
 if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
+    from aecompress.autoencoder.convolution import Convolution
 
 __all__ = ["adapt", "block_rows", "fit"]
 
@@ -44,6 +46,9 @@ _HOPELESS = 0.5  # where the simple ways take less than this share, the context 
 _RIVAL = 0.9  # where the model takes more than this share of the simple ways, every block tries them
 _SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are slow
 _GAIN = 0.99  # an autoencoder must bring the bytes of a bounded set below this share
+_THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
+_TURNS = 2  # fits of a coder whose prices choose the integers, before the last
+_TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # of the time, for a convolution that is tried and for the one that stays
 
 
 def fit(
@@ -60,7 +65,8 @@ def fit(
     Args:
         source: as for ``pack``; a stream is kept in a temporary file meanwhile.
         target: what the model shall reach; by default a relative bound of 1e-3 for floats, no loss for integers.
-        kind: ``none`` (context model alone), ``pca``, ``vanilla``, ``textbook``, or ``auto``: what takes least bytes.
+        kind: ``none`` (context model alone), ``conv`` (with a convolution behind it), ``pca``, ``vanilla``,
+            ``textbook``, or ``auto``: what takes least bytes.
         seconds: time that training a network may take.
         seed: of everything random.
         progress: called as progress(phase, share done, facts).
@@ -108,6 +114,11 @@ class _Fit:
     def run(self, kind: str) -> Model:
         if kind in ("pca", "vanilla", "textbook"):
             autoencoders.needs_rows(self.source, kind)
+        if kind == "conv" and (self.target.bounded or self.target.kind == "latent-dim"):
+            raise InputError(
+                "The model conv moves values within their cells, so it goes with --psnr, --rmse and --ratio, not with "
+                f"{self.target.kind}; use --model auto."
+            )
         model = self._with_simple(self._bounded(kind) if self.target.bounded else self._unbounded(kind))
         took = round(time.monotonic() - self.started, 1)
         return replace(model, about={"source": self.source.spec.describe(), "fit_seconds": took, "seed": self.seed})
@@ -123,7 +134,7 @@ class _Fit:
                 return self._with_context(fresh)
             return self._with_joint(self._with_context(fresh), model.encoder)
         if model.encoder is None:
-            return self._lattice_for(self._goal)
+            return self._retuned(model)
         return self._quantized(blank, model.encoder)
 
     # --- targets with a bound -----------------------------------------------------------------------------------
@@ -255,16 +266,24 @@ class _Fit:
     def _unbounded(self, kind: str) -> Model:
         if self.target.kind == "latent-dim":
             return self._with_latents(kind)
-        if kind == "none" or (kind == "auto" and not autoencoders.suits(self.source)):
+        if kind == "none":
             return self._lattice_for(self._goal)
+        if kind == "conv":
+            return self._restored_for(self._goal)
         if kind != "auto":
             return self._autoencoder(kind)
-        found = [self._lattice_for(self._goal), self._autoencoder("pca")]
-        sizes = [self._size(model) for model in found]
-        if sizes[1] < 2 * sizes[0]:
-            found.append(self._autoencoder("vanilla"))
-            sizes.append(self._size(found[-1]))
-        return found[int(np.argmin(sizes))]
+        found = [self._restored_for(self._goal)]
+        if autoencoders.suits(self.source):
+            found.append(self._autoencoder("pca"))
+            if self._cost(found[1]) < 2 * self._cost(found[0]):
+                found.append(self._autoencoder("vanilla"))
+        return min(found, key=self._cost)
+
+    def _cost(self, model: Model) -> float:
+        """What is still free at the goal: the bytes where an error is asked for, the error where a size is."""
+        if self._goal.bytes is None:
+            return self._size(model)
+        return sum((model.error(block) for block in self._trial()), Distortion()).rmse
 
     @cached_property
     def _goal(self) -> quality.Goal:
@@ -273,11 +292,6 @@ class _Fit:
 
     def _lattice_for(self, goal: quality.Goal) -> Model:
         """The context coder on the widest cells that reach the goal."""
-
-        def at(step: float) -> Model:
-            cells = Cells("real", np.asarray(step), np.asarray(math.inf))
-            return replace(self._blank(), cells=cells)
-
         trial = self._trial()
         layout = None
 
@@ -290,8 +304,70 @@ class _Fit:
         def careful(model: Model) -> float:
             return self._bytes(self._with_context(model, self.samples, layout), self.samples)
 
-        step = quality.lattice_step(goal, at, rough, careful, self.samples, self.source, self.progress)
-        return self._with_context(at(step))
+        step = quality.lattice_step(goal, self._in_cells, rough, careful, self.samples)
+        return self._with_context(self._in_cells(self._checked(goal, step, self._in_cells)))
+
+    def _in_cells(self, step: float) -> Model:
+        return replace(self._blank(), cells=_cells(step))
+
+    def _checked(self, goal: quality.Goal, step: float, at: Callable[[float], Model]) -> float:
+        return quality.checked_step(goal, step, at, self.source, self.progress)
+
+    def _restored_for(self, goal: quality.Goal) -> Model:
+        """Wider cells with a convolution that makes good for it, and an encoder that may trade error for bits."""
+        plain = self._lattice_for(goal)
+        start = float(plain.cells.step or 1.0)
+        trial = self._trial()
+        rivals = [self._restored(goal, start, thrift, trial, _TRIAL_SHARE) for thrift in _THRIFTS]
+        found = [rival for rival in rivals if rival is not None]
+        if not found:
+            return plain
+        first = min(found, key=self._cost)
+        best = self._restored(goal, float(first.cells.step or 1.0), first.thrift, self.samples, _FINAL_SHARE)
+        if best is None:
+            return plain
+        step = self._checked(goal, float(best.cells.step or 1.0), partial(_resized, best))
+        return min((plain, _resized(best, step)), key=self._cost)
+
+    def _restored(
+        self, goal: quality.Goal, step: float, thrift: float, samples: Sequence[Array], share: float
+    ) -> Model | None:
+        """The context coder fitted to ``samples`` and a convolution, in the widest cells that reach the goal with both.
+
+        ``share`` of the time goes to the convolution. None where there is too little to learn from.
+        """
+        model = self._with_context(replace(self._in_cells(step), kind="conv", thrift=thrift), samples)
+        conv = self._convolution(model, share)
+        return None if conv is None else self._approached(goal, replace(model, conv=conv), samples)
+
+    def _approached(self, goal: quality.Goal, model: Model, samples: Sequence[Array]) -> Model:
+        """The model in the widest cells that reach the goal, its context coder fitted to them."""
+        layout = model.context.predictor.layout if model.context else None
+        trial = self._trial()
+        return quality.approached(
+            goal,
+            model,
+            lambda step: self._with_context(_resized(model, step), samples, layout),
+            lambda rival: quality.sample_error(rival, trial),
+            self._size,
+        )
+
+    def _retuned(self, model: Model) -> Model:
+        """A given model for the goal: its convolution and thrift stay, the cells and the context coder are fitted."""
+        if model.conv is None:
+            return self._lattice_for(self._goal)
+        blank = replace(self._blank(), kind="conv", conv=model.conv, thrift=model.thrift)
+        best = self._approached(self._goal, replace(blank, cells=model.cells, context=model.context), self.samples)
+        step = self._checked(self._goal, float(best.cells.step or 1.0), partial(_resized, best))
+        return _resized(best, step)
+
+    def _convolution(self, model: Model, share: float) -> Convolution | None:
+        """A convolution for the model's cells, trained for this share of the time."""
+        from aecompress.autoencoder.conv import Lesson, fit_conv
+
+        step = float(model.cells.step or 1.0)
+        lessons = [Lesson(work.q, work.keep, block / step) for block, work in self._works(model)]
+        return fit_conv(lessons, seconds=share * self.seconds, seed=self.seed, progress=self.progress)
 
     def _autoencoder(self, kind: str) -> Model:
         goal = self._goal
@@ -351,7 +427,16 @@ class _Fit:
     def _with_context(
         self, model: Model, samples: Sequence[Array] | None = None, layout: Layout | None = None
     ) -> Model:
-        """The model with a context coder fitted to the samples, and the rate it reaches there."""
+        """The model with a context coder fitted to the samples, and the rate it reaches there.
+
+        An encoder that trades error for bits asks the coder what they cost, so the two are fitted in turn.
+        """
+        for _ in range(_TURNS if model.thrift and model.context is None else 0):
+            model = self._with_coder(model, samples, layout)
+            layout = model.context.predictor.layout if model.context else None
+        return self._with_coder(model, samples, layout)
+
+    def _with_coder(self, model: Model, samples: Sequence[Array] | None, layout: Layout | None) -> Model:
         works = [work for _, work in self._works(model, samples)]
         parts = [context.Sample(split_wide(work.q)[0], work.keep) for work in works]
         coder = context.fit(parts, self.values, layout)
@@ -384,6 +469,15 @@ class _Fit:
         coded = sum(model.estimate(block) for block in trial)
         share = self.values * self.source.spec.native.itemsize / max(raw, 1)
         return coded * share + len(model.decoder().to_bytes())
+
+
+def _cells(step: float) -> Cells:
+    return Cells("real", np.asarray(step), np.asarray(math.inf))
+
+
+def _resized(model: Model, step: float) -> Model:
+    """The model with cells of another width."""
+    return replace(model, cells=_cells(step))
 
 
 def _layouts(model: Model) -> tuple[Layout | None, Layout | None]:

@@ -31,6 +31,11 @@ _ROUGHLY = 0.9
 
 _CHECKS = 6
 
+# secants of a step, how near they come to the goal, and the power of the step that bytes fall with
+_SECANTS, _CLOSE_ENOUGH, _SIZE_POWER = 6, 0.01, -0.6
+
+Measure = Callable[[Model], float]
+
 # what an archive takes beside model and payload
 _FIXED_BYTES = 2048
 
@@ -60,25 +65,66 @@ def lattice_step(
     rough: Callable[[Model], float],
     size: Callable[[Model], float],
     samples: Sequence[Array],
-    source: Source,
-    progress: Progress,
 ) -> float:
     """The widest cells that reach the goal; ``rough`` gives the bytes of the set quickly, ``size`` with care."""
     spread = _spread(samples)
     if not spread:
         return 1.0
 
-    def error(model: Model, blocks: Sequence[Array]) -> Distortion:
-        works = [(block, methods.prepare(model, block)) for block in blocks]
-        pairs = [distortion(block, work.decoded) for block, work in works if work is not None]
-        return sum(pairs, Distortion())
-
     if goal.bytes is not None:
         about = _for_size(goal.bytes, lambda step: rough(at(step)), spread / 16, _ROUGHLY)
         return _for_size(goal.bytes, lambda step: size(at(step)), about)
     start = (goal.rmse or 0.0) * math.sqrt(12)
-    step = _for_error(goal.rmse or 0.0, lambda step: error(at(step), samples).rmse, start)
-    return _checked(step or start, goal.rmse or 0.0, at, error, source, progress)
+    return _for_error(goal.rmse or 0.0, lambda step: _error(at(step), samples).rmse, start) or start
+
+
+def approached(goal: Goal, model: Model, refit: Callable[[float], Model], error: Measure, size: Measure) -> Model:
+    """A model like this one, of the widest step found to reach the goal on the samples; refitted for each step tried.
+
+    Errors grow about as the step does and bytes fall as a power of it, until two steps enclose the goal; then lines
+    between their logarithms lead to it.
+    """
+    wanted, measure, power = (goal.bytes, size, _SIZE_POWER) if goal.rmse is None else (goal.rmse, error, 1.0)
+    tried: list[tuple[float, float, Model]] = []  # (excess, logarithm of the step, model); the excess grows with both
+    step = float(model.cells.step or 1.0)
+    for _ in range(_SECANTS):
+        found = measure(model)
+        if not (found and wanted):
+            return model
+        tried.append((math.log(found / wanted) / power, math.log(step), model))
+        if -2 * _CLOSE_ENOUGH < tried[-1][0] <= _CLOSE_ENOUGH:
+            break
+        step = math.exp(_next(tried))
+        model = refit(step)
+    reached = [trial for trial in tried if trial[0] <= _CLOSE_ENOUGH]
+    return max(reached, key=lambda trial: trial[1])[2] if reached else min(tried, key=lambda trial: trial[0])[2]
+
+
+def _next(tried: Sequence[tuple[float, float, Model]]) -> float:
+    """Logarithm of the step to try after those (excess, logarithm of the step)."""
+    below = [(e, s) for e, s, _ in tried if e <= 0]
+    above = [(e, s) for e, s, _ in tried if e > 0]
+    if below and above:
+        (e0, s0), (e1, s1) = max(below), min(above)
+        return s0 + (s1 - s0) * min(max(-e0 / (e1 - e0), 0.1), 0.9)
+    excess, at, _ = tried[-1]
+    return at - min(max(excess, -1.0), 1.0)
+
+
+def sample_error(model: Model, blocks: Sequence[Array]) -> float:
+    """Root mean squared error of the blocks that fit the model's lattice."""
+    return _error(model, blocks).rmse
+
+
+def checked_step(goal: Goal, step: float, at: Callable[[float], Model], source: Source, progress: Progress) -> float:
+    """The step adjusted until the whole source has the error asked for; a size needs no check."""
+    return step if goal.rmse is None else _checked(step, goal.rmse, at, _error, source, progress)
+
+
+def _error(model: Model, blocks: Sequence[Array]) -> Distortion:
+    works = [(block, methods.prepare(model, block)) for block in blocks]
+    pairs = [distortion(block, methods.outcome(model, work)) for block, work in works if work is not None]
+    return sum(pairs, Distortion())
 
 
 def latent_step(
