@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from aecompress.archive import Archive as Archive
     from aecompress.codec.model import Model as Model
+    from aecompress.comparer import Comparison as Comparison
+    from aecompress.comparer import compare as compare
     from aecompress.config import Target as Target
     from aecompress.errors import AecompressError as AecompressError
     from aecompress.inspector import info as info
@@ -36,9 +38,11 @@ __version__ = spec.VERSION
 _HOME = {
     "AecompressError": "errors",
     "Archive": "archive",
+    "Comparison": "comparer",
     "Model": "codec.model",
     "Report": "report",
     "Target": "config",
+    "compare": "comparer",
     "fit": "trainer",
     "info": "inspector",
     "load_model": "packer",

@@ -10,12 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from aecompress.comparer import measure_ours
 from aecompress.config import MODEL_KINDS, Target
 from aecompress.errors import AecompressError
+from aecompress.peers import PEERS, load
+from aecompress.peers.trial import measure_peer
 from aecompress.spec import Array
 from benchmarks import data, table
-from benchmarks.measure import measure_ours, measure_peer
-from benchmarks.peers import PEERS
 from benchmarks.plot import plot
 from benchmarks.results import Results, read_reference, reference_peers, summarise
 
@@ -49,7 +50,7 @@ def measure(name: str, x: Array, target: Target, options: argparse.Namespace) ->
     """One cell: ours, and the peers run now or taken from the reference."""
     bound = data.absolute_bound(target, x)
     if options.reference is None:
-        tried = {peer: measure_peer(PEERS[peer], x, bound) for peer in options.peers}
+        tried = {peer: measure_peer(load(peer), x, bound) for peer in options.peers}
         peers = {peer: cell for peer, cell in tried.items() if cell is not None}
     else:
         peers = reference_peers(options.reference, name, target.describe())

@@ -11,11 +11,12 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from aecompress.comparer import measure_ours
 from aecompress.config import MODEL_KINDS
 from aecompress.errors import AecompressError
+from aecompress.peers import load
+from aecompress.peers.trial import Cell, measure_variant, smallest
 from benchmarks import data
-from benchmarks.measure import Cell, measure_ours, measure_variant, smallest
-from benchmarks.peers import PEERS
 
 #: The peers that keep a bound on floating-point fields by themselves.
 FIELD_PEERS = ("sz3", "sperr", "zfp")
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     ours()
     print(line("aecompress", repeated(ours, options.repeat)), flush=True)
     for name in FIELD_PEERS:
-        if found := smallest(PEERS[name], x, bound):
+        if found := smallest(load(name), x, bound):
             print(line(name, repeated(partial(measure_variant, found[0], x, bound), options.repeat)), flush=True)
 
 

@@ -23,15 +23,17 @@ Image = pytest.importorskip("PIL.Image")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the harness is not installed with the package
 
+from aecompress.peers import Peer, installed
+from aecompress.peers.lattice import Lattice, unzigzag, zigzag
+from aecompress.peers.layouts import MAX_PARTS, layouts
+from aecompress.peers.lossless import shuffle, unshuffle
+from aecompress.peers.pictures import Frames
+from aecompress.peers.trial import Trial, measure_peer, measure_variant, same_special_values
 from benchmarks import data, kill, memory, results, run, speed, table
 from benchmarks.command import aecompress, write_synthetic
-from benchmarks.measure import Trial, measure_peer, measure_variant, same_special_values
-from benchmarks.peers import PEERS, Peer
-from benchmarks.peers.lattice import Lattice, unzigzag, zigzag
-from benchmarks.peers.layouts import MAX_PARTS, layouts
-from benchmarks.peers.lossless import shuffle, unshuffle
-from benchmarks.peers.pictures import Frames
 from benchmarks.plot import curves, plot
+
+PEERS = installed()
 
 
 def smooth(shape: tuple[int, ...], dtype: str) -> np.ndarray:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import imagecodecs
 import numpy as np
 
+from aecompress.peers.base import Peer
+from aecompress.peers.layouts import Layout, Shape, layouts
 from aecompress.spec import Array
-from benchmarks.peers.base import Peer
-from benchmarks.peers.layouts import Layout, Shape, layouts
 
 #: An integer survives rounding when its float is off by less than half: these codecs may use that room.
 ROUNDING_ROOM = 0.49
@@ -31,12 +32,14 @@ class FieldPeer(Peer):
     def variants(cls, x: Array, bound: float) -> list[Self]:
         if bound == 0 or x.dtype.kind not in "fiu":
             return []
-        room = bound if x.dtype.kind == "f" else np.floor(bound) + ROUNDING_ROOM
         return [
-            cls(layout, float(room))
+            cls(layout, room(x.dtype, bound))
             for layout in layouts(x.shape, cls.ndims)
             if min(layout.shape[1:]) >= cls.min_extent
         ]
+
+    def at(self, x: Array, bound: float) -> Self:
+        return replace(self, bound=room(x.dtype, bound))
 
     def compress(self, x: Array) -> list[bytes]:
         return [self.encode(part) for part in self.layout.fold(as_floats(x))]
@@ -87,6 +90,11 @@ class Zfp(FieldPeer):
     def decode(self, part: bytes, shape: Shape, dtype: np.dtype) -> Array:
         # The stream has a header; told the shape as well, the decoder reads past it.
         return imagecodecs.zfp_decode(part, numthreads=1).reshape(shape).astype(dtype, copy=False)
+
+
+def room(dtype: np.dtype, bound: float) -> float:
+    """How far the floats may be off for values of ``dtype`` to keep ``bound``."""
+    return bound if dtype.kind == "f" else math.floor(bound) + ROUNDING_ROOM
 
 
 def float_of(dtype: np.dtype) -> np.dtype:

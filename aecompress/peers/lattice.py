@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Self
 
-import imagecodecs
 import numpy as np
 import zstandard
 
+from aecompress.peers.base import Peer
+from aecompress.peers.layouts import Shape, orders
+from aecompress.peers.lossless import shuffle, unshuffle
 from aecompress.spec import Array
-from benchmarks.peers.base import Peer
-from benchmarks.peers.layouts import Shape, orders
-from benchmarks.peers.lossless import shuffle, unshuffle
 
 #: Differences of lattice integers below this stay inside int64, with a bit to spare for the sign.
 MAX_INTEGER = 2**60
@@ -75,6 +74,10 @@ class LatticePeer(Peer):
             return []
         return [cls(lattice, order, axis) for order, axis in product(orders(x.ndim), (None, *range(x.ndim)))]
 
+    def at(self, x: Array, bound: float) -> Self:
+        lattice = Lattice.fitted(x, bound)
+        return self if lattice is None else replace(self, lattice=lattice)
+
     def residuals(self, x: Array) -> Array:
         integers = np.ascontiguousarray(self.lattice.quantize(x).transpose(self.order))
         if self.axis is not None:
@@ -111,20 +114,6 @@ class QuantizeDeltaZstd(LatticePeer):
         data = zstandard.ZstdDecompressor().decompress(parts[0][1:])
         residuals = unshuffle(data, width) if self.shuffled else np.frombuffer(data, width)
         return self.restore(residuals, shape, dtype)
-
-
-class QuantizePcodec(LatticePeer):
-    """pcodec, which looks for a further difference by itself, at its highest level."""
-
-    name = "quantize+pcodec"
-
-    def compress(self, x: Array) -> list[bytes]:
-        residuals = self.residuals(x)
-        return [bytes([residuals.itemsize]) + bytes(imagecodecs.pcodec_encode(residuals.ravel(), 12))]
-
-    def decompress(self, parts: list[bytes], shape: Shape, dtype: np.dtype) -> Array:
-        width = np.dtype(f"u{parts[0][0]}")
-        return self.restore(imagecodecs.pcodec_decode(parts[0][1:], shape, width), shape, dtype)
 
 
 def zigzag(integers: Array) -> Array:

@@ -11,9 +11,9 @@ from typing import ClassVar, Self
 import imagecodecs
 import numpy as np
 
+from aecompress.peers.base import Peer
+from aecompress.peers.layouts import Shape
 from aecompress.spec import Array
-from benchmarks.peers.base import Peer
-from benchmarks.peers.layouts import Shape
 
 #: Pictures smaller than this along an edge are not pictures.
 MIN_EDGE = 8
@@ -139,6 +139,9 @@ class JpegLs(PicturePeer):
 
     name = "jpegls"
     near_lossless = True
+
+    def at(self, x: Array, bound: float) -> Self:  # noqa: ARG002 - the bound is all it needs
+        return replace(self, bound=int(bound))
 
     def encode(self, picture: Array) -> bytes:
         return bytes(imagecodecs.jpegls_encode(picture, self.bound))

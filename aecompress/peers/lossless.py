@@ -1,17 +1,16 @@
-"""General lossless coders on the values as they are: zstd, pcodec."""
+"""zstd on the values as they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Self
 
-import imagecodecs
 import numpy as np
 import zstandard
 
+from aecompress.peers.base import Peer
+from aecompress.peers.layouts import Layout, Shape, layouts
 from aecompress.spec import Array
-from benchmarks.peers.base import Peer
-from benchmarks.peers.layouts import Layout, Shape, layouts
 
 
 @dataclass(frozen=True)
@@ -36,23 +35,6 @@ class Zstd(Peer):
         data = zstandard.ZstdDecompressor().decompress(parts[0])
         values = unshuffle(data, dtype) if self.shuffled else np.frombuffer(data, dtype)
         return self.layout.unfold(values, shape)
-
-
-@dataclass(frozen=True)
-class Pcodec(Peer):
-    name = "pcodec"
-    layout: Layout
-
-    @classmethod
-    def variants(cls, x: Array, bound: float) -> list[Self]:
-        return [cls(layout) for layout in flat(x, bound) if x.dtype.kind != "b"]
-
-    def compress(self, x: Array) -> list[bytes]:
-        return [bytes(imagecodecs.pcodec_encode(self.layout.fold(x.astype(x.dtype.newbyteorder("="))), 12))]
-
-    def decompress(self, parts: list[bytes], shape: Shape, dtype: np.dtype) -> Array:
-        values = imagecodecs.pcodec_decode(parts[0], self.layout.shape, dtype.newbyteorder("="))
-        return self.layout.unfold(values, shape).astype(dtype)
 
 
 def flat(x: Array, bound: float) -> list[Layout]:
