@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from aecompress import peers
+from aecompress.charts import Bar, bars, standalone
 from aecompress.config import Progress, Target, silent
 from aecompress.errors import InputError
 from aecompress.metrics import distortion
@@ -64,6 +65,20 @@ class Comparison:
     def gain(self) -> float | None:
         """Bytes of the best peer over ours."""
         return self.peers[self.best]["bytes"] / self.ours["bytes"] if self.best else None
+
+    def describe(self) -> str:
+        """The target, and what it allows here: ``rel-error 0.001: no value off by more than 0.0123``."""
+        if self.rmse is not None:
+            return f"{self.target.describe()}: a root mean squared error of at most {self.rmse:.6g}"
+        return f"{self.target.describe()}: " + (
+            f"no value off by more than {self.bound:.6g}" if self.bound else "every value as it was"
+        )
+
+    def chart(self) -> str:
+        """The sizes as an SVG file: bars, ours first, then the peers; dashed where one misses the target."""
+        rows = [_bar("aecompress", self.ours, "ours")]
+        rows += [_bar(name, cell, "other") for name, cell in self.peers.items()]
+        return standalone(bars(rows), f"{self.source}, {self.spec.describe()}, {self.describe()}")
 
     def to_json(self) -> dict[str, Any]:
         """A plain object."""
@@ -141,6 +156,12 @@ def measure_ours(
         "model": report.model,
         "bound": allowed,
     }
+
+
+def _bar(name: str, cell: Cell, style: str) -> Bar:
+    kept = bool(cell["bound_kept"])
+    text = f"{cell['bytes']:,} bytes, ratio {cell['ratio'] or 0:.2f}" + ("" if kept else ", misses the target")
+    return Bar(name, cell["bytes"], text, style if kept else "unfit")
 
 
 def _check_target(target: Target) -> None:

@@ -19,7 +19,7 @@ ROOT = Path(aecompress.__file__).parent
 LAYERS = (
     {"errors"},
     {"spec"},
-    {"config", "metrics"},
+    {"config", "metrics", "pictures", "charts"},
     {"normalize", "entropy"},
     {"sources", "sinks", "autoencoder", "wavelet", "quantize", "context", "shards"},
     {"codec", "report", "peers"},
@@ -27,7 +27,6 @@ LAYERS = (
     {"packer", "unpacker", "inspector", "verifier"},
     {"comparer"},
     {"__init__"},
-    {"pictures"},
     {"demo"},
     {"cli"},
     {"__main__"},

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from aecompress.cli.compare import compare
 from aecompress.cli.demo import demo
 from aecompress.cli.failures import failures
 from aecompress.cli.fit import fit
@@ -42,5 +43,5 @@ def cli() -> None:
     """
 
 
-for _verb in (demo, pack, unpack, info, verify, fit):
+for _verb in (demo, pack, unpack, info, verify, fit, compare):
     cli.add_command(_verb)

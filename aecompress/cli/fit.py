@@ -11,9 +11,6 @@ from aecompress.cli import output
 from aecompress.cli.options import fit_options, force_option, source_argument, target_options
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Target
-from aecompress.errors import DestinationError
-from aecompress.shards.durable import write_durably
-from aecompress.sinks.base import storage_errors
 
 
 @click.command()
@@ -28,12 +25,11 @@ def fit(source: str, dest: Path, kind: str, target: Target | None, fit_seconds: 
 
     Sources and targets are those of pack.
     """
-    _check_free(dest, force)
+    output.check_free(dest, force)
     with ProgressBar() as progress:
         model = aecompress.fit(source, target, kind=kind, seconds=fit_seconds, seed=seed, progress=progress)
     data = model.to_bytes(encoder=True)
-    with storage_errors(dest):
-        write_durably(dest, data)
+    output.write_file(dest, data)
     output.print_table(
         [
             ("model", f"{dest}: {model.kind}, {output.size(len(data))}"),
@@ -42,12 +38,3 @@ def fit(source: str, dest: Path, kind: str, target: Target | None, fit_seconds: 
         ]
     )
 
-
-def _check_free(dest: Path, force: bool) -> None:
-    """Before the fit, which may take long."""
-    if dest.is_dir():
-        raise DestinationError(f"{dest} is a folder; give the name of a file.")
-    if dest.exists() and not force:
-        raise DestinationError(f"{dest} exists already; choose another name, or replace it with --force.")
-    if not dest.parent.is_dir():
-        raise DestinationError(f"There is no folder {dest.parent}; make it first.")

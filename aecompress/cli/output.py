@@ -1,12 +1,17 @@
-"""Results on standard output: aligned lines for people, one JSON object for machines."""
+"""Results on standard output: aligned lines for people, one JSON object for machines; and files."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
+
+from aecompress.errors import DestinationError
+from aecompress.shards.durable import write_durably
+from aecompress.sinks.base import storage_errors
 
 
 def print_json(facts: dict[str, Any]) -> None:
@@ -19,6 +24,30 @@ def print_table(lines: Sequence[tuple[str, str]]) -> None:
     width = max(len(label) for label, _ in lines)
     for label, text in lines:
         click.echo(f"{label:<{width}}  {text}")
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """A table whose first and last columns are text and the others numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *numbers, last in rows:
+        cells = [f"{text:>{width}}" for text, width in zip(numbers, widths[1:-1], strict=True)]
+        click.echo("  ".join([f"{first:<{widths[0]}}", *cells, last]).rstrip())
+
+
+def check_free(dest: Path, force: bool) -> None:
+    """Raise DestinationError unless a file can be made at ``dest``; before work that may take long."""
+    if dest.is_dir():
+        raise DestinationError(f"{dest} is a folder; give the name of a file.")
+    if dest.exists() and not force:
+        raise DestinationError(f"{dest} exists already; choose another name, or replace it with --force.")
+    if not dest.parent.is_dir():
+        raise DestinationError(f"There is no folder {dest.parent}; make it first.")
+
+
+def write_file(dest: Path, data: bytes) -> None:
+    """Make ``dest`` appear, whole. Raises DestinationError."""
+    with storage_errors(dest):
+        write_durably(dest, data)
 
 
 def size(count: int) -> str:
