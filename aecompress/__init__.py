@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aecompress.comparer import compare as compare
     from aecompress.config import Target as Target
     from aecompress.errors import AecompressError as AecompressError
+    from aecompress.htmlreport import write_report as write_report
     from aecompress.inspector import info as info
     from aecompress.packer import load_model as load_model
     from aecompress.packer import pack as pack
@@ -49,6 +50,7 @@ _HOME = {
     "pack": "packer",
     "unpack": "unpacker",
     "verify": "verifier",
+    "write_report": "htmlreport",
 }
 
 __all__ = ["__version__", "open", *_HOME]

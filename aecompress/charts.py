@@ -97,9 +97,7 @@ def histogram(edges: Array, counts: Array, *, x: str, y: str, height: int = 240)
     outline = Curve("", np.repeat(edges, 2)[1:-1], np.repeat(counts, 2).astype(np.float64))
     frame = _Frame.around([outline], height, zero=True)
     floor = frame.y(0.0)
-    filled = [
-        f'<path class="ours" d="{d}V{floor:.1f}H{frame.x(float(edges[0])):.1f}Z"/>' for d in frame.paths(outline)
-    ]
+    filled = [f'<path class="ours" d="{d}V{floor:.1f}H{frame.x(float(edges[0])):.1f}Z"/>' for d in frame.paths(outline)]
     return _svg(height, frame.axes(x, y) + filled)
 
 

@@ -1,4 +1,4 @@
-"""Small grey pictures, and the PNG file that shows them; needs nothing but NumPy.
+"""Small pictures, grey or of numbers as colours, and the PNG file that shows them; needs nothing but NumPy.
 
 PNG: https://www.w3.org/TR/png-3/
 """
@@ -14,6 +14,12 @@ import numpy as np
 
 from aecompress.spec import Array
 
+#: Dark blue to yellow, about equally bright steps; and blue over white to red, for what may be of either sign.
+SCALE = np.array([[52, 24, 92], [62, 73, 137], [38, 130, 142], [53, 183, 121], [178, 222, 60], [253, 231, 80]])
+SIGNED = np.array([[33, 92, 165], [132, 178, 217], [246, 246, 246], [239, 158, 118], [178, 40, 46]])
+
+_NOTHING = (150, 150, 150)
+
 
 def grid(lines: Sequence[Array], *, zoom: int = 3, gap: int = 1) -> Array:
     """Pictures [n, y, x] of each line side by side, the lines below each other, on white.
@@ -28,11 +34,26 @@ def grid(lines: Sequence[Array], *, zoom: int = 3, gap: int = 1) -> Array:
 
 def write_png(path: Path, picture: Array) -> None:
     """Write a grey picture, uint8 [height, width]. Raises OSError."""
-    height, width = picture.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)  # 8 bits, grey, not interlaced
-    lines = np.pad(picture, ((0, 0), (1, 0)))  # each line begins with its filter: 0, none
+    path.write_bytes(png(picture))
+
+
+def png(picture: Array) -> bytes:
+    """The PNG file of a picture, uint8: grey [height, width], or red, green and blue [height, width, 3]."""
+    height, width = picture.shape[:2]
+    kind = 2 if picture.ndim == 3 else 0
+    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)  # 8 bits, not interlaced
+    lines = np.pad(picture.reshape(height, -1), ((0, 0), (1, 0)))  # each line begins with its filter: 0, none
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b""))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)
+
+
+def coloured(values: Array, low: float, high: float, colours: Array = SCALE) -> Array:
+    """Numbers [height, width] as uint8 [height, width, 3]: low to high along ``colours`` [n, 3], NaN grey."""
+    at = np.nan_to_num((values.astype(np.float64) - low) / ((high - low) or 1.0), nan=0.0, posinf=1.0, neginf=0.0)
+    place = np.clip(at, 0.0, 1.0) * (len(colours) - 1)
+    found = np.stack([np.interp(place, np.arange(len(colours)), channel) for channel in colours.T], axis=-1)
+    found[np.isnan(values)] = _NOTHING
+    return np.rint(found).astype(np.uint8)
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

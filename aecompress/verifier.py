@@ -38,7 +38,7 @@ def verify(
     """
     opened = Archive(archive)
     opened.check_files()
-    source = None if against is None else _matching(opened, against)
+    source = None if against is None else matching(opened, against)
     batches = None if source is None else source.batches(opened.manifest.block_rows)
     error, blocks, rows = Distortion(), 0, len(opened)
     for block, decoded in opened.decoded(0, rows, workers=workers):
@@ -54,7 +54,8 @@ def verify(
     return found
 
 
-def _matching(archive: Archive, against: Any) -> Source:
+def matching(archive: Archive, against: Any) -> Source:
+    """The source, opened. Raises VerificationError unless it has the rows of the archive."""
     source = open_source(against)
     rows = source.spec.rows
     if not source.spec.same_type(archive.spec) or (rows is not None and rows != len(archive)):

@@ -25,7 +25,7 @@ LAYERS = (
     {"codec", "report", "peers"},
     {"archive", "trainer"},
     {"packer", "unpacker", "inspector", "verifier"},
-    {"comparer"},
+    {"comparer", "htmlreport"},
     {"__init__"},
     {"demo"},
     {"cli"},
@@ -133,5 +133,6 @@ def test_public_names() -> None:
         "pack",
         "unpack",
         "verify",
+        "write_report",
     ]
     assert all(getattr(aecompress, name) is not None for name in aecompress.__all__)

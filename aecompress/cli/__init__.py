@@ -15,6 +15,7 @@ from aecompress.cli.failures import failures
 from aecompress.cli.fit import fit
 from aecompress.cli.info import info
 from aecompress.cli.pack import pack
+from aecompress.cli.report import report
 from aecompress.cli.unpack import unpack
 from aecompress.cli.verify import verify
 from aecompress.spec import VERSION
@@ -43,5 +44,5 @@ def cli() -> None:
     """
 
 
-for _verb in (demo, pack, unpack, info, verify, fit, compare):
+for _verb in (demo, pack, unpack, info, verify, fit, compare, report):
     cli.add_command(_verb)

@@ -13,11 +13,16 @@ from aecompress.cli.options import force_option, json_option, source_argument, t
 from aecompress.cli.progress import ProgressBar
 from aecompress.cli.unpack import Range, RowRange
 from aecompress.config import Target
+from aecompress.sinks.base import check_free
 
 if TYPE_CHECKING:
     from aecompress.comparer import Comparison
 
 _HEAD = ("", "bytes", "ratio", "encode MB/s", "decode MB/s", "greatest error", "psnr dB", "")
+
+_FORMATS = {
+    "bytes": ",", "ratio": ".2f", "enc_MBps": ".1f", "dec_MBps": ".1f", "max_abs_error": ".4g", "psnr": ".2f",
+}  # fmt: skip
 
 
 @click.command()
@@ -35,7 +40,7 @@ def compare(source: str, target: Target | None, rows: Range, dest: Path | None, 
     byte, the model included. It is done in memory, and takes a while.
     """
     if dest is not None:
-        output.check_free(dest, force)
+        check_free(dest, force=force)
     with ProgressBar() as progress:
         found = aecompress.compare(source, target, rows=rows, progress=progress)
     if dest is not None:
@@ -48,7 +53,7 @@ def compare(source: str, target: Target | None, rows: Range, dest: Path | None, 
     output.print_columns([_HEAD, *_rows(found)])
     if found.left_out:
         click.echo()
-        output.print_table([*found.left_out.items()])
+        output.print_table(_left_out(found))
 
 
 def _head(found: Comparison) -> list[tuple[str, str]]:
@@ -58,6 +63,12 @@ def _head(found: Comparison) -> list[tuple[str, str]]:
         ("target", found.describe()),
         ("result", _result(found)),
     ]
+
+
+def _left_out(found: Comparison) -> list[tuple[str, str]]:
+    """Each reason, behind those it holds for."""
+    reasons = dict.fromkeys(found.left_out.values())
+    return [(", ".join(name for name, why in found.left_out.items() if why == reason), reason) for reason in reasons]
 
 
 def _result(found: Comparison) -> str:
@@ -74,8 +85,7 @@ def _rows(found: Comparison) -> list[tuple[str, ...]]:
 
 
 def _figures(cell: dict[str, Any]) -> tuple[str, ...]:
-    formats = {"bytes": ",", "ratio": ".2f", "enc_MBps": ".1f", "dec_MBps": ".1f", "max_abs_error": ".4g", "psnr": ".2f"}
-    return tuple("-" if cell.get(key) is None else format(cell[key], how) for key, how in formats.items())
+    return tuple("-" if cell.get(key) is None else format(cell[key], how) for key, how in _FORMATS.items())
 
 
 def _remark(cell: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from aecompress.cli import output
 from aecompress.cli.options import fit_options, force_option, source_argument, target_options
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Target
+from aecompress.sinks.base import check_free
 
 
 @click.command()
@@ -25,7 +26,7 @@ def fit(source: str, dest: Path, kind: str, target: Target | None, fit_seconds: 
 
     Sources and targets are those of pack.
     """
-    output.check_free(dest, force)
+    check_free(dest, force=force)  # before the fit, which may take long
     with ProgressBar() as progress:
         model = aecompress.fit(source, target, kind=kind, seconds=fit_seconds, seed=seed, progress=progress)
     data = model.to_bytes(encoder=True)
@@ -37,4 +38,3 @@ def fit(source: str, dest: Path, kind: str, target: Target | None, fit_seconds: 
             ("in archives", f"{output.size(len(model.to_bytes()))}, the decoder alone"),
         ]
     )
-

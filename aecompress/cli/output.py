@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from aecompress.errors import DestinationError
 from aecompress.shards.durable import write_durably
 from aecompress.sinks.base import storage_errors
 
@@ -32,16 +31,6 @@ def print_columns(rows: Sequence[Sequence[str]]) -> None:
     for first, *numbers, last in rows:
         cells = [f"{text:>{width}}" for text, width in zip(numbers, widths[1:-1], strict=True)]
         click.echo("  ".join([f"{first:<{widths[0]}}", *cells, last]).rstrip())
-
-
-def check_free(dest: Path, force: bool) -> None:
-    """Raise DestinationError unless a file can be made at ``dest``; before work that may take long."""
-    if dest.is_dir():
-        raise DestinationError(f"{dest} is a folder; give the name of a file.")
-    if dest.exists() and not force:
-        raise DestinationError(f"{dest} exists already; choose another name, or replace it with --force.")
-    if not dest.parent.is_dir():
-        raise DestinationError(f"There is no folder {dest.parent}; make it first.")
 
 
 def write_file(dest: Path, data: bytes) -> None:

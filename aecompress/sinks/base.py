@@ -80,7 +80,7 @@ class StagedSink:
         self._dest, self._force = dest, force
         self._count = RowCount(spec, str(dest))
         with storage_errors(dest):
-            self._check_free()
+            check_free(dest, force=force)
         self._staged = dest.with_name(f".{secrets.token_hex(8)}.partial")
         try:
             with storage_errors(dest):
@@ -96,7 +96,7 @@ class StagedSink:
 
     def commit(self) -> None:
         self._count.check_complete()
-        self._check_free()
+        check_free(self._dest, force=self._force)
         with storage_errors(self._dest):
             self._writer.close()
             with self._staged.open("r+b") as file:
@@ -108,13 +108,15 @@ class StagedSink:
             self._writer.close()
         self._staged.unlink(missing_ok=True)
 
-    def _check_free(self) -> None:
-        if self._dest.is_dir():
-            raise DestinationError(f"{self._dest} is a folder; give the name of a file.")
-        if self._dest.exists() and not self._force:
-            raise DestinationError(f"{self._dest} exists already; choose another name, or replace it with --force.")
-        if not self._dest.parent.is_dir():
-            raise DestinationError(f"There is no folder {self._dest.parent}; make it first.")
+
+def check_free(dest: Path, *, force: bool) -> None:
+    """Raise DestinationError unless a file can be made at ``dest``."""
+    if dest.is_dir():
+        raise DestinationError(f"{dest} is a folder; give the name of a file.")
+    if dest.exists() and not force:
+        raise DestinationError(f"{dest} exists already; choose another name, or replace it with --force.")
+    if not dest.parent.is_dir():
+        raise DestinationError(f"There is no folder {dest.parent}; make it first.")
 
 
 @contextmanager

@@ -1,0 +1,27 @@
+"""aecompress report: a page about an archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import aecompress
+from aecompress.cli.options import archive_argument, force_option
+from aecompress.cli.progress import ProgressBar
+
+
+@click.command()
+@archive_argument
+@click.option("-o", "dest", metavar="PAGE", required=True, type=click.Path(path_type=Path), help="HTML file to write.")
+@click.option("--source", metavar="SOURCE", help="What it was packed from: show errors and originals too.")
+@force_option
+def report(archive: Path, dest: Path, source: str | None, force: bool) -> None:
+    """Write a page about an archive, to be opened in a browser.
+
+    It shows where the bytes go, rates along the rows, the oddest blocks, rows, and what other bounds would take. With
+    --source every value is compared with its original. The page needs no other file and no network.
+    """
+    with ProgressBar() as progress:
+        aecompress.write_report(archive, dest, source=source, force=force, progress=progress)
+    click.echo(f"report written to {dest}")
