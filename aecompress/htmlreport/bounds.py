@@ -15,7 +15,7 @@ from aecompress.spec import Array
 from aecompress.trainer import block_rows, fit
 
 #: Bounds that are tried, in those of the archive; of reconstructions only the looser ones, and at least the first.
-_FACTORS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 _FROM_LOSSLESS = (1e-5, 1e-4, 1e-3, 1e-2)
 _WHOLE_FROM_LOSSLESS = (0.0, 1.0, 2.0, 4.0, 8.0)
 

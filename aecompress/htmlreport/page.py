@@ -27,7 +27,7 @@ h1 { font-size: 30px; line-height: 1.2; letter-spacing: -0.02em; margin: 0 0 6px
 h2 { font-size: 20px; letter-spacing: -0.01em; margin: 56px 0 4px; }
 h3 { font-size: 14px; font-weight: 600; margin: 24px 0 6px; }
 p { margin: 4px 0 14px; color: var(--quiet); max-width: 66ch; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(180px, 1fr)); gap: 12px; margin: 28px 0 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 12px; margin: 28px 0 0; }
 .tile { background: var(--panel); border-radius: 10px; padding: 14px 16px; }
 .tile b { display: block; font-size: 24px; font-weight: 650; letter-spacing: -0.02em; line-height: 1.25; }
 .tile span { color: var(--quiet); font-size: 13px; }
@@ -43,6 +43,7 @@ figure { margin: 0; }
 .gallery img, .map img { width: 100%; display: block; border-radius: 4px; image-rendering: pixelated; }
 .map img { max-width: 420px; }
 figcaption { color: var(--quiet); font-size: 13px; margin: 2px 0 4px; }
+.map { margin-top: 20px; }
 @media print { main { padding: 0; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
 """
 

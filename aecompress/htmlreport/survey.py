@@ -35,7 +35,7 @@ _ERROR_BINS = 101
 _ODDEST = 8
 
 #: Values of the sample that other bounds are tried on; rows longer than the second are not tried.
-SAMPLE_VALUES = 1 << 18
+SAMPLE_VALUES = 1 << 16
 _LONGEST_ROW = 1 << 21
 
 #: Rows longer than this get no map of where errors sit.
