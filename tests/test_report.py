@@ -73,7 +73,7 @@ def packed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """(source, archive) of a smooth set with noise, NaN among the floats."""
     shape, dtype = SETS[request.param]
     rng = np.random.default_rng(3)
-    values = 100 + 60 * np.sin(np.add.outer(np.arange(shape[0]), np.linspace(0, 9, max(np.prod(shape[1:]), 1))) / 7)
+    values = 100 + 60 * np.sin(np.add.outer(np.arange(shape[0]), np.linspace(0, 9, int(np.prod(shape[1:])))) / 7)
     rows = (values.reshape(shape) + rng.normal(size=shape)).astype(dtype)
     if dtype.startswith("f"):
         rows[1:3] = np.nan
