@@ -46,9 +46,6 @@ class Page(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
