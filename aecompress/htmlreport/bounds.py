@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aecompress.codec.model import Model
 from aecompress.config import Progress, Target
 from aecompress.htmlreport.survey import Survey
 from aecompress.metrics import distortion
+from aecompress.sources import open_source
 from aecompress.spec import Array
-from aecompress.trainer import block_rows, fit
+from aecompress.trainer import adapt, block_rows, fit
 
-#: Bounds that are tried, in those of the archive; of reconstructions only the looser ones, and at least the first.
-_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+#: Bounds that are tried, in that of the archive; of reconstructions only the looser ones.
+#: Apart by more than half, so that each has a context coder of its own.
+_FACTORS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _FROM_LOSSLESS = (1e-5, 1e-4, 1e-3, 1e-2)
 _WHOLE_FROM_LOSSLESS = (0.0, 1.0, 2.0, 4.0, 8.0)
 
@@ -38,10 +41,15 @@ def points(found: Survey, progress: Progress) -> list[Point]:
     if sample is None:
         return []
     bounds = sorted(set(_bounds(found, sample)))
-    done = []
+    done: list[Point] = []
+    model = None
     for i, bound in enumerate(bounds):
         progress("other bounds", i / len(bounds), {})
-        done.append(_point(sample, bound))
+        target = Target("max-error", bound)
+        # the tightest bound is fitted from scratch; at the others context coders are, which is a fraction of the work
+        fitted = fit(sample, target, kind="none") if model is None else adapt(model, open_source(sample), target)
+        model = model or fitted
+        done.append(_point(fitted, sample, bound))
     return done
 
 
@@ -68,8 +76,7 @@ def allowed_error(found: Survey) -> float:
     return math.sqrt(3) * float(found.facts["rmse"])
 
 
-def _point(sample: Array, bound: float) -> Point:
-    model = fit(sample, Target("max-error", bound), kind="none")
+def _point(model: Model, sample: Array, bound: float) -> Point:
     height = block_rows(model.spec)
     coded = [model.code(sample[at : at + height]) for at in range(0, len(sample), height)]
     error = sum((block.distortion for block in coded[1:]), coded[0].distortion)
