@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from aecompress.codec.model import Model
 from aecompress.errors import ArchiveError, CorruptError, InputError
+from aecompress.indexing import select
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import Manifest
 from aecompress.shards.reader import ShardReader
@@ -18,7 +20,9 @@ from aecompress.spec import Array, ArraySpec
 
 
 class Archive:
-    """An archive opened for reading: ``len(archive)``, ``archive[3]``, ``archive[a:b]``, ``for batch in archive``.
+    """An archive opened for reading: indexed as a numpy array is, or batch by batch: ``for batch in archive``.
+
+    ``np.asarray(archive)`` decodes everything. Pickled, an archive is its path: the other end opens it again.
 
     Attributes:
         path: its folder.
@@ -47,6 +51,15 @@ class Archive:
         return self.spec.shape
 
     @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array before packing."""
+        return self.spec.raw_bytes
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of what is read: the source's, in this machine's byte order."""
         return self.spec.native
@@ -64,19 +77,29 @@ class Archive:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index: int | slice) -> Array:
-        """One row [*row_shape], or the rows of a slice [n, *row_shape]; only their blocks are decoded."""
-        if isinstance(index, slice):
-            visited = range(len(self))[index]
-            if not visited:
-                return self._rows(0, 0)
-            first, last = sorted((visited[0], visited[-1]))
-            return self._rows(first, last + 1)[:: visited.step]
-        row = int(index)
-        if not -len(self) <= row < len(self):
-            raise IndexError(f"row {row} of an archive of {len(self)} rows")
-        row %= len(self)
-        return np.asarray(self._rows(row, row + 1)[0])
+    def __getitem__(self, index: Any) -> Array:
+        """What numpy gives for the same index of the whole array; only the blocks that hold the rows are decoded.
+
+        Args:
+            index: an integer, a slice, a list, a mask, ``...``, or a tuple of these, rows first.
+
+        Raises:
+            IndexError: it leads out of the array, or is none of these.
+            CorruptError: a block is damaged.
+        """
+        selection = select(index, self.shape)
+        found = [np.zeros((0, *self.spec.row_shape), self.dtype)[selection.cut]]
+        for start, stop in selection.stretches(self.manifest.block_rows):
+            found += [selection.of_block(block.start, rows) for block, rows in self.decoded(start, stop)]
+        return np.asarray(np.concatenate(found)[selection.order])
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ValueError("an archive is decoded into a new array, so copy=False is impossible")
+        return np.asarray(self[:], dtype)
+
+    def __reduce__(self) -> tuple[type[Archive], tuple[Path]]:
+        return Archive, (self.path,)
 
     def __iter__(self) -> Iterator[Array]:
         """Batches [n, *row_shape] in row order, a block each."""
@@ -116,7 +139,3 @@ class Archive:
         if len(rows) != block.rows:
             raise CorruptError(f"The block at row {block.start} holds {len(rows)} rows, not {block.rows}.")
         return rows
-
-    def _rows(self, start: int, stop: int) -> Array:
-        found = list(self.batches(start, stop))
-        return np.concatenate(found) if found else np.zeros((0, *self.spec.row_shape), self.dtype)

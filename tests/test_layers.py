@@ -19,7 +19,7 @@ ROOT = Path(aecompress.__file__).parent
 LAYERS = (
     {"errors"},
     {"spec"},
-    {"config", "metrics", "pictures", "charts"},
+    {"config", "metrics", "indexing", "pictures", "charts"},
     {"normalize", "entropy"},
     {"sources", "sinks", "autoencoder", "wavelet", "quantize", "context", "shards"},
     {"codec", "report", "peers"},
@@ -27,6 +27,7 @@ LAYERS = (
     {"packer", "unpacker", "inspector", "verifier"},
     {"comparer", "htmlreport"},
     {"__init__"},
+    {"integrations"},
     {"demo"},
     {"cli"},
     {"__main__"},
@@ -35,7 +36,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: Packages that are slow to import or belong to one concern, and where they may be used.
 PLACES = {
-    "torch": {"autoencoder", "trainer"},
+    "torch": {"autoencoder", "trainer", "integrations"},
     "numba": {"entropy", "context"},
     "pyarrow": {"sources", "sinks", "shards"},
     "zstandard": {"entropy", "shards", "demo", "peers"},
