@@ -37,6 +37,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 #: Packages that are slow to import or belong to one concern, and where they may be used.
 PLACES = {
     "torch": {"autoencoder", "trainer", "integrations"},
+    "xarray": {"integrations"},
     "numba": {"entropy", "context"},
     "pyarrow": {"sources", "sinks", "shards"},
     "zstandard": {"entropy", "shards", "demo", "peers"},
