@@ -37,8 +37,8 @@ _STRETCH_BYTES = 1 << 20
 
 
 @dataclass
-class _Totals:
-    """What the blocks added up to."""
+class Totals:
+    """What the blocks added up to: their error, their number by method, and the bytes of their payloads."""
 
     error: Distortion = field(default_factory=Distortion)
     methods: dict[str, int] = field(default_factory=dict)
@@ -110,12 +110,12 @@ def pack(
         fitted = _model(writer, opened, goal, given, model, fit_seconds, seed, progress)
         fit_took = time.monotonic() - fitting
         totals = _write_blocks(writer, opened, fitted, workers, progress)
-        facts = _facts(fitted, totals, key)
-        manifest = writer.commit(opened.spec, opened.origin, goal, block_rows(opened.spec), facts)
+        found = facts(fitted, totals, key)
+        manifest = writer.commit(opened.spec, opened.origin, goal, block_rows(opened.spec), found)
     finally:
         writer.abort()
     took = time.monotonic() - started
-    return _report(Path(archive), manifest, fitted, totals, default, took, fit_took)
+    return summary(Path(archive), manifest, fitted, totals, default, took, fit_took)
 
 
 def _given(model: str | Path | Model) -> Model | None:
@@ -176,11 +176,11 @@ def _is_done(archive: Path, key: str) -> bool:
 def _report_again(archive: Path, default: bool, started: float) -> Report:
     """The report of an archive that an earlier run finished."""
     reader = ShardReader(archive)
-    totals = _Totals()
+    totals = Totals()
     for block in reader.blocks(0, reader.manifest.spec.shape[0]):
         totals.add(block)
     model = Model.from_bytes(reader.model() or b"")
-    return _report(archive, reader.manifest, model, totals, default, time.monotonic() - started, 0.0)
+    return summary(archive, reader.manifest, model, totals, default, time.monotonic() - started, 0.0)
 
 
 def _model(
@@ -204,9 +204,9 @@ def _model(
     return fitted
 
 
-def _write_blocks(writer: ShardWriter, source: Source, model: Model, workers: int, progress: Progress) -> _Totals:
+def _write_blocks(writer: ShardWriter, source: Source, model: Model, workers: int, progress: Progress) -> Totals:
     """Code and write what is not yet written, in order."""
-    totals = _Totals()
+    totals = Totals()
     rows = source.spec.shape[0]
     for block in writer.finished():
         totals.add(block)
@@ -242,14 +242,15 @@ def _block(start: int, rows: int, coded: Future[Coded]) -> Block:
     return Block(start, rows, done.payload, done.method, done.distortion)
 
 
-def _facts(model: Model, totals: _Totals, key: str) -> dict[str, Any]:
+def facts(model: Model, totals: Totals, key: str) -> dict[str, Any]:
     """What the manifest keeps of the report: nothing that differs between two runs."""
     return {"model": model.kind, "distortion": stored(totals.error), "methods": totals.methods, "key": key}
 
 
-def _report(
-    archive: Path, manifest: Manifest, model: Model, totals: _Totals, default: bool, took: float, fit_took: float
+def summary(
+    archive: Path, manifest: Manifest, model: Model, totals: Totals, default: bool, took: float, fit_took: float
 ) -> Report:
+    """The report of an archive just written; times in seconds, and ``default`` if nobody named the target."""
     spec = manifest.spec
     packed = archive_bytes(archive)
     model_bytes = manifest.model.bytes if manifest.model else 0

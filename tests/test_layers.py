@@ -38,8 +38,10 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 PLACES = {
     "torch": {"autoencoder", "trainer", "integrations"},
     "xarray": {"integrations"},
+    "ray": {"integrations"},
+    "pyspark": {"integrations"},
     "numba": {"entropy", "context"},
-    "pyarrow": {"sources", "sinks", "shards"},
+    "pyarrow": {"sources", "sinks", "shards", "integrations"},
     "zstandard": {"entropy", "shards", "demo", "peers"},
     "imagecodecs": {"peers"},
     "faiss": {"peers"},

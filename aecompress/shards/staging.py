@@ -51,6 +51,11 @@ class Staging:
             staging._start(key)
         return staging
 
+    def expect(self, key: str) -> None:
+        """Raise DestinationError unless it is ``key`` that is staged here."""
+        if not (self.folder / KEY).exists() or read_sealed(self.folder / KEY).get("key") != key:
+            raise DestinationError(f"{self.archive} is no longer being packed by this job: another one took its place.")
+
     def install(self, manifest: bytes) -> None:
         """Put the staged files and ``manifest`` in place of whatever archive was there."""
         write_durably(self.folder / MANIFEST, manifest)

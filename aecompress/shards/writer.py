@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,17 @@ class ShardWriter:
             writer._load_fragments()
         return writer
 
+    @classmethod
+    def rejoin(cls, archive: Path, key: str) -> ShardWriter:
+        """Go on, in whatever process, with an archive that another one began and still holds open.
+
+        Raises DestinationError if ``key`` is not what is being packed there.
+        """
+        writer = cls(Staging(archive))
+        writer._staging.expect(key)
+        writer._load_model()
+        return writer
+
     @property
     def next_row(self) -> int:
         """The first row that is not yet safe in a finished part."""
@@ -114,6 +126,22 @@ class ShardWriter:
             if part.size >= PART_BYTES:
                 self._finish_part(part)
 
+    def adopt(self, fragments: Iterable[Fragment]) -> None:
+        """Make parts that a FragmentWriter left in the scratch folder those of the archive; no others are.
+
+        Raises:
+            InputError: a row is missing, or there twice; nothing is changed.
+            DestinationError: one is not there, or cannot be moved.
+        """
+        parts = sorted(fragments, key=lambda fragment: fragment.start)
+        _check_follows(parts)
+        with writing(self._staging.archive):
+            for part in parts:
+                adopted = replace(part, path=f"{BLOCK_FOLDER}/{_part_name(len(self.fragments))}")
+                os.replace(self._staging.folder / SCRATCH / part.path, self._staging.folder / adopted.path)
+                self.fragments += (adopted,)
+            sync(self._staging.folder / BLOCK_FOLDER)
+
     def commit(
         self, spec: ArraySpec, origin: dict[str, Any], target: Target, block_rows: int, report: dict[str, Any]
     ) -> Manifest:
@@ -139,6 +167,11 @@ class ShardWriter:
             self._check_staged(manifest, data)
             self._staging.install(data)
         return manifest
+
+    def discard(self) -> None:
+        """Stop, and keep nothing of what is staged."""
+        with writing(self._staging.archive):
+            self._staging.abandon(keep=False)
 
     def abort(self) -> None:
         """Stop: what is finished stays for a resume; if nothing is, the staging folder goes."""
@@ -173,10 +206,7 @@ class ShardWriter:
     def _check_block(self, block: Block) -> None:
         if block.start != self._row or not 1 <= block.rows <= MAX_BLOCK_ROWS:
             raise InputError(f"A block of {block.rows} rows at row {block.start} came where row {self._row} is next.")
-        if len(block.payload) > MAX_PAYLOAD:
-            raise InputError(
-                f"A block of {block.rows} rows takes {len(block.payload)} bytes; make blocks of fewer rows."
-            )
+        check_payload(block)
 
     def _open_part(self) -> PartWriter:
         from aecompress.shards.part import PartWriter  # loads pyarrow, which many commands do without
@@ -185,13 +215,8 @@ class ShardWriter:
 
     def _finish_part(self, part: PartWriter) -> None:
         """Close the part; it is finished once a note of it, with the checksum of what was written, is on the disk."""
-        part.close()
+        fragment = finish(part, self._staging.folder, self.next_row, self._row)
         self._part = None
-        sync(part.path)
-        sync(part.path.parent)
-        entry = FileEntry.of(self._staging.folder, f"{BLOCK_FOLDER}/{part.path.name}")
-        start = self.next_row
-        fragment = Fragment(**asdict(entry), start=start, rows=self._row - start, blocks=part.blocks)
         write_durably(self._note(len(self.fragments)), seal(fragment.to_json()))
         self.fragments += (fragment,)
 
@@ -212,6 +237,32 @@ class ShardWriter:
             path = self._staging.folder / entry.path
             if path.stat().st_size != entry.bytes:
                 raise DestinationError(f"{path} was changed while packing; use --force to start again.")
+
+
+def check_payload(block: Block) -> None:
+    """Raise InputError for a payload that no part can hold."""
+    if len(block.payload) > MAX_PAYLOAD:
+        raise InputError(f"A block of {block.rows} rows takes {len(block.payload)} bytes; make blocks of fewer rows.")
+
+
+def finish(part: PartWriter, root: Path, start: int, stop: int) -> Fragment:
+    """Close a part of rows ``start`` to ``stop``, wait until it is on the disk, and measure it."""
+    part.close()
+    sync(part.path)
+    sync(part.path.parent)
+    entry = FileEntry.of(root, part.path.relative_to(root).as_posix())
+    return Fragment(**asdict(entry), start=start, rows=stop - start, blocks=part.blocks)
+
+
+def _check_follows(parts: list[Fragment]) -> None:
+    """Raise InputError unless the parts, in order, hold every row from 0 on once."""
+    row = 0
+    for part in parts:
+        if part.start > row:
+            raise InputError(f"Rows {row} to {part.start} are missing.")
+        if part.start < row:
+            raise InputError(f"Rows {part.start} to {min(row, part.stop)} came twice.")
+        row = part.stop
 
 
 def _model_name(data: bytes) -> str:

@@ -1,0 +1,276 @@
+"""A pack shared out: whatever order tasks end in, and however often they are tried, every row is packed once."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import aecompress
+from aecompress.archive import Archive
+from aecompress.config import Target
+from aecompress.errors import DestinationError, InputError
+from aecompress.integrations.jobs import PackJob, Share, as_rows, stretches, task_rows
+from aecompress.shards import writer
+from aecompress.shards.manifest import is_archive
+from aecompress.shards.reader import ShardReader
+from aecompress.spec import Array, ArraySpec
+from aecompress.trainer import fit, sampling
+
+HEIGHT = 8
+ROWS = np.cumsum(np.random.default_rng(0).normal(size=(100, 4)), axis=0).astype(np.float32)
+TARGET = Target("max-error", 0.01)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_blocks() -> Iterator[None]:
+    """HEIGHT rows a block."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "BLOCK_VALUES", HEIGHT * 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def model() -> aecompress.Model:
+    return fit(ROWS, TARGET, kind="none")
+
+
+@pytest.fixture(scope="module")
+def local(model: aecompress.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("local") / "a.aec"
+    aecompress.pack(ROWS, path, model=model)
+    return path
+
+
+def task(start: int, stop: int, step: int = 5) -> list[tuple[Array, Array]]:
+    """Rows start to stop, numbered, ``step`` at a time."""
+    ends = [*range(start, stop, step), stop]
+    return [(np.arange(a, b), ROWS[a:b]) for a, b in itertools.pairwise(ends)]
+
+
+def blocks_of(archive: Path) -> list[Any]:
+    return list(ShardReader(archive).blocks(0, len(ROWS)))
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_tasks_in_any_order_make_the_blocks_of_a_local_pack(tmp_path: Path, local: Path, model: Any) -> None:
+    job = pickle.loads(pickle.dumps(PackJob.start(tmp_path / "a", model)))
+    shares = [job.write(task(start, min(start + 24, 100))) for start in (72, 0, 96, 48, 24)]
+    report = job.commit(pickle.loads(pickle.dumps(shares)), rows=100)
+    assert blocks_of(tmp_path / "a") == blocks_of(local)
+    there = aecompress.info(local)
+    assert (report.rows, report.target, report.methods) == (100, TARGET, there["methods"])
+    assert report.rmse == pytest.approx(there["rmse"])
+    assert aecompress.verify(tmp_path / "a", against=ROWS)["bound_kept"]
+    assert sorted(os.listdir(tmp_path / "a")) == ["_manifest.json", "_model", "blocks"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.sets(st.integers(1, 99), max_size=6), again=st.sets(st.integers(0, 6)), step=st.integers(1, 40))
+def test_retries_neither_lose_nor_double_rows(
+    cuts: set[int], again: set[int], step: int, model: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Parts wherever they are cut; some tasks run twice, and either attempt may be the one that counts."""
+    ends = [0, *sorted(cuts), 100]
+    trees = []
+    for twice in (set(), again):
+        path = tmp_path_factory.mktemp("a") / "a"
+        job = PackJob.start(path, model)
+        shares = []
+        for i, (start, stop) in enumerate(itertools.pairwise(ends)):
+            attempts = [job.write(task(start, stop, step)) for _ in range(2 if i in twice else 1)]
+            shares.insert(0, attempts[i % len(attempts)])
+        job.commit(shares, rows=100)
+        assert np.abs(aecompress.open(path)[:] - ROWS).max() <= 0.01
+        trees.append(tree(path))
+    assert trees[0] == trees[1]
+
+
+def test_a_row_missing_or_twice_is_refused(tmp_path: Path, model: Any) -> None:
+    job = PackJob.start(tmp_path / "a", model)
+    first, second, third = (job.write(task(*rows)) for rows in ((0, 40), (40, 70), (70, 100)))
+    for shares, problem in (
+        ([first, third], "Rows 40 to 70 are missing"),
+        ([second, third], "Rows 0 to 40 are missing"),
+        ([first, second, second, third], "Rows 40 to 70 came twice"),
+        ([job.write(task(0, 50)), second, third], "Rows 40 to 50 came twice"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            job.commit(shares)
+    assert not is_archive(tmp_path / "a")
+    with pytest.raises(InputError, match="gave 70 rows, not the 100"):
+        job.commit([first, second], rows=100)
+    assert not is_archive(tmp_path / "a")
+    job.abort()
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_killed_attempt_is_swept(tmp_path: Path, local: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "PART_BYTES", 200)
+    job = PackJob.start(tmp_path / "a", model)
+    child = os.fork()
+    if not child:
+        job.write(deadly(task(0, 100)))
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    left = list(job.scratch.glob("*.parquet"))
+    assert len(left) > 1
+    shares = [job.write(task(48, 100)), job.write(task(0, 48))]
+    job.commit(shares, rows=100)
+    assert blocks_of(tmp_path / "a") == blocks_of(local)
+    parts = [fragment.path for fragment in aecompress.open(tmp_path / "a").manifest.fragments]
+    assert sorted(tree(tmp_path / "a")) == sorted(["_manifest.json", *parts, *model_files(tmp_path / "a")])
+
+
+def deadly(batches: list[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
+    """The batches, and death before the last."""
+    yield from batches[:-1]
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def model_files(archive: Path) -> list[str]:
+    return [f"_model/{path.name}" for path in (archive / "_model").iterdir()]
+
+
+def test_a_failed_attempt_leaves_nothing(tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "PART_BYTES", 200)
+    job = PackJob.start(tmp_path / "a", model)
+    before = sorted(os.listdir(job.scratch))
+
+    def broken() -> Iterator[tuple[Array, Array]]:
+        yield from task(0, 90)
+        raise OSError("the network is down")
+
+    with pytest.raises(OSError, match="network"):
+        job.write(broken())
+    assert sorted(os.listdir(job.scratch)) == before
+
+
+def test_an_archive_is_replaced_only_by_force_and_at_the_end(tmp_path: Path, model: Any) -> None:
+    job = PackJob.start(tmp_path / "a", model)
+    job.commit([job.write(task(0, 100))])
+    with pytest.raises(DestinationError, match="--force"):
+        PackJob.start(tmp_path / "a", model)
+    again = PackJob.start(tmp_path / "a", model, force=True)
+    share = again.write([(np.arange(100), ROWS[::-1])])
+    assert np.abs(aecompress.open(tmp_path / "a")[:] - ROWS).max() <= 0.01
+    again.commit([share])
+    assert np.abs(aecompress.open(tmp_path / "a")[:] - ROWS[::-1]).max() <= 0.01
+    again.abort()
+    assert is_archive(tmp_path / "a")
+
+
+def test_of_two_jobs_the_later_stays(tmp_path: Path, model: Any) -> None:
+    early = PackJob.start(tmp_path / "a", model)
+    share = early.write(task(0, 100))
+    late = PackJob.start(tmp_path / "a", model, force=True)
+    with pytest.raises(DestinationError, match="another one took its place"):
+        early.commit([share])
+    with pytest.raises(DestinationError, match="another one took its place"):
+        early.abort()
+    with pytest.raises(DestinationError, match="not shared by all machines"):
+        early.write(task(0, 100))
+    late.commit([late.write(task(0, 100))])
+    assert len(aecompress.open(tmp_path / "a")) == 100
+
+
+def test_scattered_rows_are_refused(tmp_path: Path, model: Any) -> None:
+    job = PackJob.start(tmp_path / "a", model)
+    with pytest.raises(InputError, match="Row 30 comes after row 19 in one task"):
+        job.write([*task(10, 20), *task(30, 40)])
+    with pytest.raises(InputError, match="Row 2 comes after row 0"):
+        job.write([(np.arange(0, 100, 2), ROWS[::2])])
+    whole = job.write([*task(40, 48), *task(80, 100), *task(0, 24)])
+    assert [(part.start, part.stop) for part in whole.fragments] == [(40, 48), (80, 100), (0, 24)]
+    job.abort()
+
+
+def test_rows_of_a_batch_may_come_in_any_order(tmp_path: Path, local: Path, model: Any) -> None:
+    order = np.random.default_rng(1).permutation(100)
+    job = PackJob.start(tmp_path / "a", model)
+    job.commit([job.write([(order, ROWS[order])])])
+    assert blocks_of(tmp_path / "a") == blocks_of(local)
+
+
+@pytest.mark.parametrize(
+    ("target", "promise"),
+    [
+        (Target("lossless"), Target("lossless")),
+        (Target("rel-error", 1e-3), "max-error"),
+        (Target("rel-error", 1e-3, per=0), Target("rel-error", 1e-3, per=0)),
+        (Target("rel-error", 1e-3, per=1), "--per"),
+        (Target("psnr", 30.0), "before the first is packed"),
+    ],
+)
+def test_what_is_promised_can_be_kept(target: Target, promise: Target | str, tmp_path: Path) -> None:
+    """A bound relative to one set means nothing for another; the archive names the bound it keeps."""
+    fitted = fit(ROWS, target, kind="none")
+    if promise in ("--per", "before the first is packed"):
+        with pytest.raises(InputError, match=str(promise)):
+            PackJob.start(tmp_path / "a", fitted)
+        assert not (tmp_path / "a").exists()
+        return
+    job = PackJob.start(tmp_path / "a", fitted)
+    job.commit([job.write(task(0, 100))])
+    stated = aecompress.open(tmp_path / "a").manifest.target
+    if promise == "max-error":
+        assert stated.kind == "max-error"
+        assert stated.value == pytest.approx(1e-3 * np.ptp(ROWS), rel=1e-5)
+    else:
+        assert stated == promise
+    assert aecompress.verify(tmp_path / "a", against=ROWS)["bound_kept"]
+
+
+def test_no_rows_make_an_empty_archive(tmp_path: Path, model: Any) -> None:
+    job = PackJob.start(tmp_path / "a", model)
+    report = job.commit([job.write([]), Share((), job.write([]).totals)], rows=0)
+    assert report.rows == 0
+    assert aecompress.open(tmp_path / "a")[:].shape == (0, 4)
+
+
+def test_unpack_gives_the_columns_back(tmp_path: Path, model: Any) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    for columns in (("signal",), ("a", "b", "c", "d")):
+        job = PackJob.start(tmp_path / "a", model, force=True)
+        job.commit([job.write(task(0, 100))], columns=columns)
+        back = tmp_path / f"{len(columns)}.parquet"
+        aecompress.unpack(tmp_path / "a", back)
+        assert tuple(pq.read_table(back).column_names) == columns
+
+
+def test_values_of_other_dtypes_must_be_the_same() -> None:
+    spec = ArraySpec(np.dtype("u1"), (2, 2))
+    assert as_rows(np.arange(8, dtype=np.int16).reshape(2, 4), spec).shape == (2, 2, 2)
+    for wrong in (np.full((1, 4), 256, np.int16), np.full((1, 4), -1, np.int16), np.full((1, 4), 0.5)):
+        with pytest.raises(InputError, match="uint8 cannot hold"):
+            as_rows(wrong, spec)
+    with pytest.raises(InputError, match="Rows of shape"):
+        as_rows(np.zeros((2, 3), np.uint8), spec)
+    halves = as_rows(np.array([[np.nan, 0.5]], np.float32), ArraySpec(np.dtype("f2"), (2,)))
+    assert halves.dtype == np.float16
+    assert np.array_equal(halves, [[np.nan, 0.5]], equal_nan=True)
+
+
+def test_tasks_are_of_whole_blocks() -> None:
+    spec = ArraySpec(np.dtype("f4"), (4,))
+    assert task_rows(spec, 1000, 4) == 248
+    assert task_rows(spec, 10, 4) == HEIGHT
+    assert task_rows(spec, 1 << 40, 1) == (128 << 20) // 16
+
+
+def test_stretches_are_of_whole_blocks(local: Path) -> None:
+    archive = Archive(local)
+    assert stretches(archive, 1) == [(0, 100)]
+    assert stretches(archive, 3) == [(0, 40), (40, 80), (80, 100)]
+    assert len(stretches(archive, 1000)) == 13
