@@ -17,6 +17,7 @@ def unpack(
     dest: str | Path,
     *,
     rows: tuple[int | None, int | None] = (None, None),
+    format: str | None = None,
     force: bool = False,
     workers: int = 2,
     progress: Progress = silent,
@@ -25,9 +26,11 @@ def unpack(
 
     Args:
         archive: its folder, or an opened one.
-        dest: a path whose extension names the format, or ``-`` for npy on standard output.
+        dest: a path, or ``-`` for npy on standard output. Its extension names the format; without one it is that of
+            the source, or npy where the source was no file.
         rows: first row and the one behind the last, as in a slice; None for the ends.
-        force: replace a file that is there.
+        format: name of the format, whatever the extension.
+        force: replace what is there.
         workers: blocks decoded at once.
         progress: called as progress(phase, share done, facts).
 
@@ -41,7 +44,7 @@ def unpack(
     opened = archive if isinstance(archive, Archive) else Archive(archive)
     start, stop, _ = slice(*rows).indices(len(opened))
     stop = max(start, stop)
-    sink = open_sink(dest, opened.spec.with_rows(stop - start), opened.manifest.origin, force=force)
+    sink = open_sink(dest, opened.spec.with_rows(stop - start), opened.manifest.origin, format=format, force=force)
     try:
         done = 0
         for batch in opened.batches(start, stop, workers=workers):

@@ -502,7 +502,7 @@ def write_bad_files(folder: Path) -> None:
         ("none.npz", "holds no arrays"),
         ("cut.npz", "cut.npz::a is truncated"),
         ("short.npy::first", "has no members"),
-        ("no-parts", "holds no .parquet files"),
+        ("no-parts", "holds neither Parquet files nor pictures"),
         ("x" * 300, "Cannot read .*: File name too long"),
         ("pipe", "no regular file; pipe it to standard input"),
         ("folder.npy", "Cannot read .*folder.npy: Is a directory"),
@@ -516,8 +516,8 @@ def test_files_that_are_no_source(tmp_path: Path, name: str, message: str) -> No
 
 
 def test_formats_nobody_knows(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Unknown format 'csv'; use one of npy"):
-        open_source(tmp_path / "a", format="csv")
+    with pytest.raises(InputError, match="Unknown format 'gif'; use one of npy"):
+        open_source(tmp_path / "a", format="gif")
     with pytest.raises(InputError, match="Standard input is read as npy, not npz"):
         open_source("-", format="npz")
     with pytest.raises(InputError, match="goes with a path only"):

@@ -9,11 +9,12 @@ import click
 
 import aecompress
 from aecompress.cli import output
-from aecompress.cli.options import force_option, json_option, source_argument, target_options
+from aecompress.cli.options import force_option, format_option, json_option, source_argument, target_options
 from aecompress.cli.progress import ProgressBar
 from aecompress.cli.unpack import Range, RowRange
 from aecompress.config import Target
 from aecompress.sinks.base import check_free
+from aecompress.sources import open_source
 
 if TYPE_CHECKING:
     from aecompress.comparer import Comparison
@@ -27,12 +28,15 @@ _FORMATS = {
 
 @click.command()
 @source_argument
+@format_option
 @target_options
 @click.option("--rows", type=RowRange(), default=(None, None), help="Compare these rows, as in a slice: 0:1000.")
 @click.option("-o", "dest", metavar="CHART", type=click.Path(path_type=Path), help="SVG file of the sizes to write.")
 @force_option
 @json_option
-def compare(source: str, target: Target | None, rows: Range, dest: Path | None, force: bool, as_json: bool) -> None:
+def compare(
+    source: str, format: str | None, target: Target | None, rows: Range, dest: Path | None, force: bool, as_json: bool
+) -> None:
     """Compare with other compressors on SOURCE.
 
     Every peer that is installed (SZ3, SPERR, zfp, pcodec, zstd, JPEG XL, PCA, Faiss and more) codes the same rows at
@@ -42,7 +46,7 @@ def compare(source: str, target: Target | None, rows: Range, dest: Path | None, 
     if dest is not None:
         check_free(dest, force=force)
     with ProgressBar() as progress:
-        found = aecompress.compare(source, target, rows=rows, progress=progress)
+        found = aecompress.compare(open_source(source, format=format), target, rows=rows, progress=progress)
     if dest is not None:
         output.write_file(dest, found.chart().encode())
     if as_json:

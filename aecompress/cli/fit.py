@@ -8,27 +8,40 @@ import click
 
 import aecompress
 from aecompress.cli import output
-from aecompress.cli.options import fit_options, force_option, source_argument, target_options
+from aecompress.cli.options import fit_options, force_option, format_option, source_argument, target_options
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Target
 from aecompress.sinks.base import check_free
+from aecompress.sources import open_source
 
 
 @click.command()
 @source_argument
+@format_option
 @click.option("-o", "dest", metavar="MODEL", required=True, type=click.Path(path_type=Path), help="File to write.")
 @click.option("--model", "kind", type=click.Choice(MODEL_KINDS), default="auto", show_default=True, help="Kind to fit.")
 @target_options
 @fit_options
 @force_option
-def fit(source: str, dest: Path, kind: str, target: Target | None, fit_seconds: float, seed: int, force: bool) -> None:
+def fit(
+    source: str,
+    format: str | None,
+    dest: Path,
+    kind: str,
+    target: Target | None,
+    fit_seconds: float,
+    seed: int,
+    force: bool,
+) -> None:
     """Fit a model to keep, for pack --model PATH.
 
     Sources and targets are those of pack.
     """
     check_free(dest, force=force)  # before the fit, which may take long
     with ProgressBar() as progress:
-        model = aecompress.fit(source, target, kind=kind, seconds=fit_seconds, seed=seed, progress=progress)
+        model = aecompress.fit(
+            open_source(source, format=format), target, kind=kind, seconds=fit_seconds, seed=seed, progress=progress
+        )
     data = model.to_bytes(encoder=True)
     output.write_file(dest, data)
     output.print_table(

@@ -65,6 +65,7 @@ def fit_options(command: Command) -> Command:
 
 archive_argument = click.argument("archive", type=click.Path(path_type=Path))
 source_argument = click.argument("source")
+format_option = click.option("--format", metavar="NAME", help="Format of SOURCE, whatever its name and content say.")
 force_option = click.option("--force", is_flag=True, help="Replace what is at the destination.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 workers_option = click.option(

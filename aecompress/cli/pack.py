@@ -13,6 +13,7 @@ from aecompress.cli.failures import Stopped
 from aecompress.cli.options import (
     fit_options,
     force_option,
+    format_option,
     json_option,
     source_argument,
     target_options,
@@ -21,6 +22,7 @@ from aecompress.cli.options import (
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Target
 from aecompress.shards.manifest import STAGING_FOLDER
+from aecompress.sources import open_source
 from aecompress.spec import ArraySpec
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @source_argument
+@format_option
 @click.option(
     "-o", "archive", metavar="ARCHIVE", required=True, type=click.Path(path_type=Path), help="Folder to write."
 )
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 @json_option
 def pack(
     source: str,
+    format: str | None,
     archive: Path,
     model: str,
     target: Target | None,
@@ -59,14 +63,14 @@ def pack(
 ) -> None:
     """Pack SOURCE into an archive.
 
-    SOURCE is a npy, npz, Parquet, Arrow, HDF5, NetCDF, Zarr or safetensors file, FILE::NAME where it holds several
-    arrays, or - for npy on standard input. Name at most one target; without one it is --rel-error 0.001 for floats
+    SOURCE is a npy, npz, Parquet, Arrow, HDF5, NetCDF, Zarr, safetensors or TIFF file, FILE::NAME where it holds
+    several arrays, a folder or tar of pictures, or - for npy on standard input. Name at most one target; without one it is --rel-error 0.001 for floats
     and --lossless for integers.
     """
     try:
         with ProgressBar() as progress:
             report = aecompress.pack(
-                source,
+                open_source(source, format=format),
                 archive,
                 model=model,
                 target=target,

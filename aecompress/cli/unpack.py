@@ -36,20 +36,22 @@ class RowRange(click.ParamType[Range]):
     "dest",
     metavar="DEST",
     required=True,
-    help="A file whose extension names its format (.npy, .npz, .parquet, .arrow, .h5, .nc, .safetensors), or - for "
-    "npy on stdout.",
+    help="What to write; its extension names the format, and without one it is that of the source; - is npy on stdout.",
 )
+@click.option("--format", metavar="NAME", help="Format to write, whatever the extension.")
 @click.option(
     "--rows", type=RowRange(), default=(None, None), help="Only these rows, as in a slice: 100:200, 100:, :-1."
 )
 @workers_option
 @force_option
-def unpack(archive: Path, dest: str, rows: Range, workers: int, force: bool) -> None:
+def unpack(archive: Path, dest: str, format: str | None, rows: Range, workers: int, force: bool) -> None:
     """Unpack an archive.
 
     Dtype, shape and order of rows are exactly as they came.
     """
     with ProgressBar() as progress:
-        count = aecompress.unpack(archive, dest, rows=rows, force=force, workers=workers, progress=progress)
+        count = aecompress.unpack(
+            archive, dest, rows=rows, format=format, force=force, workers=workers, progress=progress
+        )
     if dest != "-":
         click.echo(f"{count:,} rows written to {dest}")

@@ -1,10 +1,11 @@
-"""Where arrays go: files that appear whole or not at all, and standard output.
+"""Where arrays go: files and folders that appear whole or not at all, and standard output.
 
 A new format is one module with ``open_writer`` and one line in ``FORMATS``.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -15,36 +16,91 @@ from aecompress.sinks.base import Sink, StagedSink, Writer
 from aecompress.sinks.npy import StdoutSink
 from aecompress.spec import ArraySpec
 
-__all__ = ["FORMATS", "Sink", "open_sink"]
+__all__ = ["FORMATS", "Format", "Sink", "open_sink"]
 
-#: Extension to the module here that writes it, imported when needed.
+
+@dataclass(frozen=True)
+class Format:
+    """A format that can be written, and the module here that writes it, imported when needed.
+
+    Attributes:
+        extensions: in lower case, with the dot.
+        folder: True if it is a folder of files; its module says in ``replaces`` which folders may be replaced.
+    """
+
+    module: str
+    extensions: tuple[str, ...]
+    folder: bool = False
+
+
+#: By the names that sources give them.
 FORMATS = {
-    ".npy": "npy", ".npz": "npz", ".parquet": "parquet", ".pq": "parquet", ".arrow": "ipc", ".feather": "ipc",
-    ".h5": "hdf5", ".hdf5": "hdf5", ".nc": "netcdf", ".safetensors": "safetensors",
-}  # fmt: skip
+    "npy": Format("npy", (".npy",)),
+    "npz": Format("npz", (".npz",)),
+    "parquet": Format("parquet", (".parquet", ".pq")),
+    "arrow": Format("ipc", (".arrow", ".feather")),
+    "hdf5": Format("hdf5", (".h5", ".hdf5")),
+    "netcdf": Format("netcdf", (".nc",)),
+    "safetensors": Format("safetensors", (".safetensors",)),
+    "images": Format("images", (), folder=True),
+    "tar": Format("tar", (".tar",)),
+    "tiff": Format("tiff", (".tif", ".tiff")),
+}
+
+#: What becomes of rows that came from no file, or from a format that is not written.
+_DEFAULT = "npy"
 
 
-def open_sink(dest: str | Path, spec: ArraySpec, origin: dict[str, Any], *, force: bool = False) -> Sink:
+def open_sink(
+    dest: str | Path, spec: ArraySpec, origin: dict[str, Any], *, format: str | None = None, force: bool = False
+) -> Sink:
     """Open a destination for all rows of a set.
 
     Args:
-        dest: a path whose extension names the format, or ``-`` for npy on standard output.
+        dest: a path, or ``-`` for npy on standard output. Its extension names the format; without one it is that of
+            the source, or npy where the source was no file.
         spec: dtype (byte order included), row shape and number of rows of what will be written.
         origin: what the source said of itself (Source.origin); gives its own format back where the two agree.
+        format: name of the format, whatever the extension.
         force: replace what is at the destination, at commit.
 
     Raises:
         DestinationError: the destination exists, cannot be written, or is in no known format.
     """
+    if format not in (None, *FORMATS):
+        raise DestinationError(f"The format {format!r} cannot be written; use one of {', '.join(FORMATS)}.")
     if str(dest) == "-":
+        if format not in (None, "npy"):
+            raise DestinationError(f"Standard output gets npy, not {format}; write to a file.")
         return StdoutSink(spec)
     path = Path(dest)
-    module = FORMATS.get(path.suffix.lower())
-    if module is None:
-        raise DestinationError(f"{path} names no known format; end it in one of {', '.join(FORMATS)}.")
-    return StagedSink(path, spec, partial(_open_writer, module, spec, origin), force=force)
+    known = FORMATS[format or _named(path) or _own(path, origin)]
+    module = import_module(f"aecompress.sinks.{known.module}")
+    replaces = module.replaces if known.folder else None
+    return StagedSink(path, spec, partial(_open_writer, module, spec, origin), replaces=replaces, force=force)
 
 
-def _open_writer(module: str, spec: ArraySpec, origin: dict[str, Any], path: Path) -> Writer:
-    writer: Writer = import_module(f"aecompress.sinks.{module}").open_writer(path, spec, origin)
+def _named(path: Path) -> str | None:
+    """The format that an extension names, None if there is no extension."""
+    if not path.suffix:
+        return None
+    for name, known in FORMATS.items():
+        if path.suffix.lower() in known.extensions:
+            return name
+    listed = ", ".join(extension for known in FORMATS.values() for extension in known.extensions)
+    raise DestinationError(f"{path} names no known format; end it in one of {listed}, or choose one with --format.")
+
+
+def _own(path: Path, origin: dict[str, Any]) -> str:
+    """The format of the source."""
+    own = str(origin.get("format", _DEFAULT))
+    if own in ("array", "iterable"):
+        return _DEFAULT
+    if own not in FORMATS:
+        raise DestinationError(f"The source was {own}, which is not written; end {path} in .npy, or another extension.")
+    return own
+
+
+def _open_writer(module: Any, spec: ArraySpec, origin: dict[str, Any], path: Path) -> Writer:
+    writer: Writer = module.open_writer(path, spec, origin)
     return writer

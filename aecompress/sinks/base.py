@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -74,19 +75,30 @@ class RowCount:
 
 
 class StagedSink:
-    """Writes to a hidden file beside the destination and moves it there at commit."""
+    """Writes to a hidden file or folder beside the destination and moves it there at commit.
 
-    def __init__(self, dest: Path, spec: ArraySpec, open_writer: Callable[[Path], Writer], *, force: bool) -> None:
-        self._dest, self._force = dest, force
+    ``replaces`` says of a folder at the destination whether ``force`` may replace it; None where a file is written.
+    """
+
+    def __init__(
+        self,
+        dest: Path,
+        spec: ArraySpec,
+        open_writer: Callable[[Path], Writer],
+        *,
+        replaces: Callable[[Path], bool] | None = None,
+        force: bool,
+    ) -> None:
+        self._dest, self._force, self._replaces = dest, force, replaces
         self._count = RowCount(spec, str(dest))
         with storage_errors(dest):
-            check_free(dest, force=force)
-        self._staged = dest.with_name(f".{secrets.token_hex(8)}.partial")
+            self._check_free()
+        self._staged = hidden(dest)
         try:
             with storage_errors(dest):
                 self._writer = open_writer(self._staged)
         except BaseException:
-            self._staged.unlink(missing_ok=True)
+            remove(self._staged)
             raise
 
     def write(self, batch: Array) -> None:
@@ -96,17 +108,24 @@ class StagedSink:
 
     def commit(self) -> None:
         self._count.check_complete()
-        check_free(self._dest, force=self._force)
+        self._check_free()
         with storage_errors(self._dest):
             self._writer.close()
-            with self._staged.open("r+b") as file:
-                os.fsync(file.fileno())
-            os.replace(self._staged, self._dest)
+            if self._replaces is None:
+                replace_file(self._staged, self._dest)
+            else:
+                replace_folder(self._staged, self._dest)
 
     def abort(self) -> None:
         with suppress(OSError):  # a full disk cannot take the end of the file either
             self._writer.close()
-        self._staged.unlink(missing_ok=True)
+        remove(self._staged)
+
+    def _check_free(self) -> None:
+        if self._replaces is None:
+            check_free(self._dest, force=self._force)
+        else:
+            check_free_folder(self._dest, self._replaces, force=self._force)
 
 
 def check_free(dest: Path, *, force: bool) -> None:
@@ -117,6 +136,49 @@ def check_free(dest: Path, *, force: bool) -> None:
         raise DestinationError(f"{dest} exists already; choose another name, or replace it with --force.")
     if not dest.parent.is_dir():
         raise DestinationError(f"There is no folder {dest.parent}; make it first.")
+
+
+def check_free_folder(dest: Path, replaces: Callable[[Path], bool], *, force: bool) -> None:
+    """Raise DestinationError unless a folder can be made at ``dest``, or ``force`` may replace what is there."""
+    if not dest.is_dir():
+        if dest.exists():
+            raise DestinationError(f"{dest} is a file; give the name of a folder.")
+        check_free(dest, force=force)
+    elif any(dest.iterdir()):
+        if not replaces(dest):
+            raise DestinationError(f"{dest} holds other things, which would be lost; choose another name.")
+        if not force:
+            raise DestinationError(f"{dest} exists already; choose another name, or replace it with --force.")
+
+
+def replace_file(staged: Path, dest: Path) -> None:
+    """Move a file to its place when it is on the disk."""
+    with staged.open("r+b") as file:
+        os.fsync(file.fileno())
+    os.replace(staged, dest)
+
+
+def replace_folder(staged: Path, dest: Path) -> None:
+    """Move a folder to its place when it is on the disk; what was there is removed."""
+    os.sync()  # one wait for all its files
+    former = hidden(dest)
+    if dest.exists():
+        dest.rename(former)
+    staged.rename(dest)
+    remove(former)
+
+
+def hidden(dest: Path) -> Path:
+    """A new name beside ``dest``, for what is not yet or no longer there."""
+    return dest.with_name(f".{secrets.token_hex(8)}.partial")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder that may be there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

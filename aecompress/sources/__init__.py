@@ -5,6 +5,7 @@ A new format is one module with ``open_path`` and one line in ``FORMATS``.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,25 +29,40 @@ class Format:
 
     Attributes:
         extensions: in lower case, with the dot.
-        magic: the bytes every file of this format begins with; None if there are none.
+        magic: the bytes that files of this format begin with, any of these.
         members: True if a file holds several arrays, chosen as in ``path::member``.
     """
 
     module: str
     extensions: tuple[str, ...]
-    magic: bytes | None = None
+    magic: tuple[bytes, ...] = ()
     members: bool = False
 
 
 FORMATS = {
-    "npy": Format("npy", (".npy",), b"\x93NUMPY"),
-    "npz": Format("npz", (".npz",), b"PK\x03\x04", members=True),
-    "parquet": Format("parquet", (".parquet", ".pq"), b"PAR1"),
-    "arrow": Format("ipc", (".arrow", ".arrows", ".feather", ".ipc"), b"ARROW1"),
-    "netcdf": Format("netcdf", (".nc", ".nc4", ".cdf"), b"CDF", members=True),
-    "hdf5": Format("hdf5", (".h5", ".hdf5", ".hdf"), b"\x89HDF\r\n\x1a\n", members=True),
+    "npy": Format("npy", (".npy",), (b"\x93NUMPY",)),
+    "npz": Format("npz", (".npz",), (b"PK\x03\x04",), members=True),
+    "parquet": Format("parquet", (".parquet", ".pq"), (b"PAR1",)),
+    "arrow": Format("ipc", (".arrow", ".arrows", ".feather", ".ipc"), (b"ARROW1",)),
+    "netcdf": Format("netcdf", (".nc", ".nc4", ".cdf"), (b"CDF",), members=True),
+    "hdf5": Format("hdf5", (".h5", ".hdf5", ".hdf"), (b"\x89HDF\r\n\x1a\n",), members=True),
     "zarr": Format("zarr", (".zarr",), members=True),
     "safetensors": Format("safetensors", (".safetensors",), members=True),
+    "images": Format("images", ()),
+    "tar": Format("images", (".tar",)),
+    "tiff": Format("tiff", (".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
+}
+
+_MAGIC_BYTES = max(len(magic) for known in FORMATS.values() for magic in known.magic)
+
+#: What a file in a folder says of the folder.
+_SIGNS = {
+    ".parquet": "parquet",
+    ".png": "images",
+    ".jpg": "images",
+    ".jpeg": "images",
+    ".tif": "images",
+    ".tiff": "images",
 }
 
 
@@ -103,22 +119,33 @@ def _split_member(location: str) -> tuple[Path, str]:
 
 
 def _recognise(path: Path) -> str:
-    """The format by extension, or else by content; a folder is taken for Parquet part files."""
+    """The format by extension, or else by content."""
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"The file {path} is empty.")
     for name, known in FORMATS.items():
         if path.suffix.lower() in known.extensions:
             return name
     if path.is_dir():
-        return "parquet"
+        return _recognise_folder(path)
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no regular file; pipe it to standard input and give - as the source.")
     with path.open("rb") as file:
-        start = file.read(max(len(known.magic or b"") for known in FORMATS.values()))
+        start = file.read(_MAGIC_BYTES)
     for name, known in FORMATS.items():
-        if known.magic and start.startswith(known.magic):
+        if start.startswith(known.magic):
             return name
     raise InputError(f"{path} is in no known format; the formats are {', '.join(FORMATS)}.")
+
+
+def _recognise_folder(path: Path) -> str:
+    """The format of the first file in it that says one; hidden ones say nothing."""
+    for _, inner, names in os.walk(path):
+        inner[:] = sorted(name for name in inner if name[0] != ".")
+        for name in sorted(names):
+            sign = _SIGNS.get(Path(name).suffix.lower())
+            if sign and name[0] != ".":
+                return sign
+    raise InputError(f"The folder {path} holds neither Parquet files nor pictures; give a file, or another folder.")
 
 
 def _open_file(path: Path, member: str, format: str) -> Source:
