@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from aecompress.errors import DestinationError
+from aecompress.errors import DestinationError, InputError
 from aecompress.sinks import FORMATS, Sink, open_sink
 from aecompress.sources import open_source
 from aecompress.spec import ArraySpec
@@ -344,3 +344,39 @@ print(peak() - start)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 45 << 10  # KiB, of a file of 180 MiB
     assert np.load(tmp_path / "out.npy", mmap_mode="r").shape == (60_000, 784)
+
+
+@pytest.mark.parametrize(
+    ("origin", "read_as"),
+    [("npz", "npz"), ("parquet", "parquet"), ("images", "images"), ("tiff", "tiff"), ("array", "npy"), (None, "npy")],
+)
+def test_without_an_extension_the_format_is_the_sources(tmp_path: Path, origin: str | None, read_as: str) -> None:
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    spec = spec_of(array)
+    said = {} if origin is None else {"format": origin}
+    if origin == "parquet":
+        said = open_source(pa.table({"values": pa.FixedShapeTensorArray.from_numpy_ndarray(array)})).origin
+    sink = open_sink(tmp_path / "out", spec, said)
+    fill(sink, array)
+    sink.commit()
+    found = open_source(tmp_path / "out")
+    assert found.origin["format"] == read_as
+    assert same(np.concatenate(list(found.batches(20))), array)
+
+
+def test_a_format_is_forced(tmp_path: Path) -> None:
+    array = np.arange(5.0)
+    sink = open_sink(tmp_path / "out.npy", spec_of(array), {}, format="parquet")
+    fill(sink, array)
+    sink.commit()
+    with pytest.raises(InputError, match="npy format"):
+        open_source(tmp_path / "out.npy")
+    assert same(np.concatenate(list(open_source(tmp_path / "out.npy", format="parquet").batches(9))), array)
+    for dest, format, message in (
+        ("out.npy", "gif", "'gif' cannot be written; use one of npy"),
+        ("-", "parquet", "Standard output gets npy, not parquet"),
+    ):
+        with pytest.raises(DestinationError, match=message):
+            open_sink(dest if dest == "-" else tmp_path / dest, spec_of(array), {}, format=format, force=True)
+    with pytest.raises(DestinationError, match="The source was matlab, which is not written"):
+        open_sink(tmp_path / "new", spec_of(array), {"format": "matlab"})

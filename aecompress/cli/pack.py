@@ -64,8 +64,8 @@ def pack(
     """Pack SOURCE into an archive.
 
     SOURCE is a npy, npz, Parquet, Arrow, HDF5, NetCDF, Zarr, safetensors or TIFF file, FILE::NAME where it holds
-    several arrays, a folder or tar of pictures, or - for npy on standard input. Name at most one target; without one it is --rel-error 0.001 for floats
-    and --lossless for integers.
+    several arrays, a folder or tar of pictures, or - for npy on standard input. Name at most one target; without one
+    it is --rel-error 0.001 for floats and --lossless for integers.
     """
     try:
         with ProgressBar() as progress:
