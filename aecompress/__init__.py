@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from aecompress.comparer import Comparison as Comparison
     from aecompress.comparer import compare as compare
     from aecompress.config import Target as Target
+    from aecompress.denoiser import denoise as denoise
+    from aecompress.denoiser import fit_denoiser as fit_denoiser
     from aecompress.errors import AecompressError as AecompressError
     from aecompress.htmlreport import write_report as write_report
     from aecompress.inspector import info as info
@@ -44,7 +46,9 @@ _HOME = {
     "Report": "report",
     "Target": "config",
     "compare": "comparer",
+    "denoise": "denoiser",
     "fit": "trainer",
+    "fit_denoiser": "denoiser",
     "info": "inspector",
     "load_model": "packer",
     "pack": "packer",

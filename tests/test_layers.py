@@ -22,9 +22,9 @@ LAYERS = (
     {"config", "metrics", "indexing", "pictures", "charts"},
     {"normalize", "entropy"},
     {"sources", "sinks", "autoencoder", "wavelet", "quantize", "context", "shards"},
-    {"codec", "report", "peers"},
+    {"codec", "report", "peers", "restoration"},
     {"archive", "trainer"},
-    {"packer", "unpacker", "inspector", "verifier"},
+    {"packer", "unpacker", "inspector", "verifier", "denoiser"},
     {"comparer", "htmlreport"},
     {"__init__"},
     {"integrations"},
@@ -36,7 +36,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: Packages that are slow to import or belong to one concern, and where they may be used.
 PLACES = {
-    "torch": {"autoencoder", "trainer", "integrations"},
+    "torch": {"autoencoder", "trainer", "restoration", "integrations"},
     "xarray": {"integrations"},
     "ray": {"integrations"},
     "pyspark": {"integrations"},
@@ -47,7 +47,7 @@ PLACES = {
     "PIL": {"sources", "sinks"},
     "tifffile": {"sources", "sinks"},
     "faiss": {"peers"},
-    "safetensors": {"codec"},
+    "safetensors": {"codec", "restoration"},
     "click": {"cli"},
     "tqdm": {"cli"},
 }
@@ -132,7 +132,9 @@ def test_public_names() -> None:
         "Target",
         "__version__",
         "compare",
+        "denoise",
         "fit",
+        "fit_denoiser",
         "info",
         "load_model",
         "open",

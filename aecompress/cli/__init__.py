@@ -11,6 +11,7 @@ import click
 
 from aecompress.cli.compare import compare
 from aecompress.cli.demo import demo
+from aecompress.cli.denoise import denoise
 from aecompress.cli.failures import failures
 from aecompress.cli.fit import fit
 from aecompress.cli.info import info
@@ -44,5 +45,5 @@ def cli() -> None:
     """
 
 
-for _verb in (demo, pack, unpack, info, verify, fit, compare, report):
+for _verb in (demo, pack, unpack, info, verify, fit, compare, report, denoise):
     cli.add_command(_verb)

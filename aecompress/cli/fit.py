@@ -5,39 +5,68 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 import aecompress
 from aecompress.cli import output
-from aecompress.cli.options import fit_options, force_option, format_option, source_argument, target_options
+from aecompress.cli.options import (
+    clean_option,
+    fit_options,
+    force_option,
+    format_option,
+    noise_option,
+    source_argument,
+    target_options,
+)
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Target
 from aecompress.sinks.base import check_free
-from aecompress.sources import open_source
+from aecompress.sources import Source, open_source
+
+TASKS = ("pack", "denoise")
+
+#: The tasks that take an option; those not named here are for pack.
+_TAKEN_BY = {
+    **dict.fromkeys(("source", "format", "dest", "task", "fit_seconds", "seed", "force"), TASKS),
+    **dict.fromkeys(("clean", "noise"), ("denoise",)),
+}
 
 
 @click.command()
 @source_argument
 @format_option
 @click.option("-o", "dest", metavar="MODEL", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--task", type=click.Choice(TASKS), default="pack", show_default=True, help="Verb to fit a model for.")
 @click.option("--model", "kind", type=click.Choice(MODEL_KINDS), default="auto", show_default=True, help="Kind to fit.")
 @target_options
+@clean_option
+@noise_option
 @fit_options
 @force_option
+@click.pass_context
 def fit(
+    ctx: click.Context,
     source: str,
     format: str | None,
     dest: Path,
+    task: str,
     kind: str,
     target: Target | None,
+    clean: str | None,
+    noise: float | None,
     fit_seconds: float,
     seed: int,
     force: bool,
 ) -> None:
-    """Fit a model to keep, for pack --model PATH.
+    """Fit a model to keep, for the --model of another verb.
 
-    Sources and targets are those of pack.
+    Sources and targets are those of pack. With --task denoise SOURCE holds noisy rows.
     """
+    _check_options(ctx, task)
     check_free(dest, force=force)  # before the fit, which may take long
+    if task != "pack":
+        _fit_denoiser(open_source(source, format=format), dest, clean, noise, fit_seconds, seed)
+        return
     with ProgressBar() as progress:
         model = aecompress.fit(
             open_source(source, format=format), target, kind=kind, seconds=fit_seconds, seed=seed, progress=progress
@@ -51,3 +80,25 @@ def fit(
             ("in archives", f"{output.size(len(model.to_bytes()))}, the decoder alone"),
         ]
     )
+
+
+def _check_options(ctx: click.Context, task: str) -> None:
+    """Raise UsageError where an option was given that does not go with the task."""
+    for option in ctx.command.params:
+        name = option.name or ""
+        tasks = _TAKEN_BY.get(name, ("pack",))
+        if task not in tasks and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} does not go with --task {task}.")
+
+
+def _fit_denoiser(
+    source: Source, dest: Path, clean: str | None, noise: float | None, seconds: float, seed: int
+) -> None:
+    with ProgressBar() as progress:
+        model = aecompress.fit_denoiser(source, clean=clean, noise=noise, seconds=seconds, seed=seed, progress=progress)
+    data = model.to_bytes()
+    output.write_file(dest, data)
+    lines = [("model", f"{dest}: denoise, {output.size(len(data))}"), ("fitted to", str(model.about["source"]))]
+    if model.noise is not None:
+        lines.append(("noise", f"{model.noise:.4g} (standard deviation)"))
+    output.print_table(lines)

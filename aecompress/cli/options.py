@@ -51,16 +51,7 @@ def _target(named: dict[TargetKind, Any], per: int | None) -> Target | None:
 
 def fit_options(command: Command) -> Command:
     """Add what a fit takes besides source and target: ``fit_seconds`` and ``seed``."""
-    seconds = click.option(
-        "--fit-seconds",
-        metavar="S",
-        type=click.FloatRange(min=0),
-        default=60.0,
-        show_default=True,
-        help="Time that training a network may take.",
-    )
-    seed = click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-    return seconds(seed(command))
+    return seconds_option(seed_option(command))
 
 
 archive_argument = click.argument("archive", type=click.Path(path_type=Path))
@@ -70,4 +61,17 @@ force_option = click.option("--force", is_flag=True, help="Replace what is at th
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 workers_option = click.option(
     "--workers", metavar="N", type=click.IntRange(min=1), default=2, show_default=True, help="Blocks at once."
+)
+seconds_option = click.option(
+    "--fit-seconds",
+    metavar="S",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Time that training a network may take.",
+)
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+clean_option = click.option("--clean", metavar="PAIRS", help="The first rows without noise, to learn from.")
+noise_option = click.option(
+    "--noise", metavar="S", type=click.FloatRange(min=0), help="Standard deviation of the noise; measured by default."
 )
