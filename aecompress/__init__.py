@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aecompress.inspector import info as info
     from aecompress.packer import load_model as load_model
     from aecompress.packer import pack as pack
+    from aecompress.recipe import Recipe as Recipe
     from aecompress.report import Report as Report
     from aecompress.trainer import fit as fit
     from aecompress.unpacker import unpack as unpack
@@ -43,6 +44,7 @@ _HOME = {
     "Archive": "archive",
     "Comparison": "comparer",
     "Model": "codec.model",
+    "Recipe": "recipe",
     "Report": "report",
     "Target": "config",
     "compare": "comparer",

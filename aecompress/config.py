@@ -12,7 +12,7 @@ import numpy as np
 from aecompress.errors import InputError
 
 TargetKind = Literal["max-error", "rel-error", "psnr", "rmse", "ratio", "lossless", "latent-dim"]
-ModelKind = Literal["auto", "none", "pca", "vanilla", "conv", "textbook"]
+ModelKind = Literal["auto", "none", "conv", "pca", "vanilla", "sparse", "denoising", "vae", "textbook"]
 
 MODEL_KINDS: tuple[str, ...] = get_args(ModelKind)
 

@@ -21,6 +21,7 @@ from aecompress.codec.model import Coded, Model
 from aecompress.config import MODEL_KINDS, Progress, Target, silent
 from aecompress.errors import InputError, ModelError
 from aecompress.metrics import Distortion
+from aecompress.recipe import Recipe
 from aecompress.report import Report, break_even, stored
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import Manifest, is_archive
@@ -55,6 +56,7 @@ def pack(
     archive: str | Path,
     *,
     model: str | Path | Model = "auto",
+    recipe: Recipe | None = None,
     target: Target | None = None,
     force: bool = False,
     resume: bool = False,
@@ -68,8 +70,9 @@ def pack(
     Args:
         source: a path, ``-`` for standard input, an array, an iterable of batches, an arrow table, or a Source.
         archive: the folder to write.
-        model: a kind to fit (``auto``, ``none``, ``conv``, ``pca``, ``vanilla``, ``textbook``), the path of a
-            model file, or a Model.
+        model: a kind to fit (``auto``, ``none``, ``conv``, ``pca``, ``vanilla``, ``sparse``, ``denoising``, ``vae``,
+            ``textbook``), the path of a model file, or a Model.
+        recipe: how to build and teach an autoencoder of that kind; nothing where a model is given.
         target: what to reach; by default a relative bound of 1e-3 for floats and no loss for integers.
         force: replace an archive that is there.
         resume: go on with an unfinished pack of the same source and settings; of a stream only before its model is
@@ -83,7 +86,7 @@ def pack(
         The report; its ``seconds`` begin when the source is opened.
 
     Raises:
-        InputError: the source or the target cannot be used.
+        InputError: the source, the target or the recipe cannot be used.
         ModelError: the model was fitted for another dtype or row shape.
         DestinationError: the archive exists already, or cannot be written.
         VerificationError: a value came back outside the bound (a defect; nothing is left that looks whole).
@@ -96,7 +99,8 @@ def pack(
     given = _given(model)
     if given is not None and default and not isinstance(model, Model):
         goal, default = given.target, False
-    named = str(model) if given is None else given.identity.hex()
+    recipe = _checked(recipe or Recipe(), given, model)
+    named = _name(recipe, model) if given is None else given.identity.hex()
     key = _key(opened, goal, named, seed)
     if resume and not force and _is_done(Path(archive), key):
         return _report_again(Path(archive), default, started)
@@ -107,7 +111,7 @@ def pack(
             opened = spool(opened, writer.scratch())
             key = _key(opened, goal, named, seed)
         fitting = time.monotonic()
-        fitted = _model(writer, opened, goal, given, model, fit_seconds, seed, progress)
+        fitted = _model(writer, opened, goal, given, model, recipe, fit_seconds, seed, progress)
         fit_took = time.monotonic() - fitting
         totals = _write_blocks(writer, opened, fitted, workers, progress)
         found = facts(fitted, totals, key)
@@ -125,6 +129,20 @@ def _given(model: str | Path | Model) -> Model | None:
     if str(model) in MODEL_KINDS:
         return None
     return load_model(model)
+
+
+def _checked(recipe: Recipe, given: Model | None, kind: str | Path | Model) -> Recipe:
+    """The recipe, if there is something to fit that knows its settings. Raises InputError if not."""
+    if given is None:
+        return recipe.checked(str(kind))
+    if recipe.changed:
+        raise InputError("Settings shape a model while it is fitted, and this one is: leave them out, or name a kind.")
+    return recipe
+
+
+def _name(recipe: Recipe, kind: str | Path | Model) -> str:
+    """What tells one fit from another in a key."""
+    return f"{kind} {json.dumps(recipe.changed, sort_keys=True)}" if recipe.changed else str(kind)
 
 
 def load_model(path: str | Path) -> Model:
@@ -189,6 +207,7 @@ def _model(
     target: Target,
     given: Model | None,
     kind: str | Path | Model,
+    recipe: Recipe,
     seconds: float,
     seed: int,
     progress: Progress,
@@ -199,7 +218,7 @@ def _model(
     if given is not None:
         fitted = adapt(given, source, target, progress=progress)
     else:
-        fitted = fit(source, target, kind=str(kind), seconds=seconds, seed=seed, progress=progress)
+        fitted = fit(source, target, kind=str(kind), recipe=recipe, seconds=seconds, seed=seed, progress=progress)
     writer.save_model(fitted.to_bytes())
     return fitted
 

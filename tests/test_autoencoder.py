@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aecompress.autoencoder import IntegerNetwork, fit_dense, fit_pca, fit_textbook, load_autoencoder
-from aecompress.autoencoder.modules import entropy
+from aecompress.autoencoder.learners.base import entropy
 from aecompress.errors import InputError, ModelError
+from aecompress.recipe import Recipe
 
 
 def silent(phase, done, info):
@@ -215,7 +216,16 @@ STEP = 4.0
 @pytest.fixture(scope="module")
 def vanilla():
     rows = curved()
-    return fit_dense(in_batches(rows), 24, 6, hidden=(32, 32), distortion_step=STEP, seconds=3, seed=1, progress=silent)
+    return fit_dense(
+        in_batches(rows),
+        24,
+        6,
+        recipe=Recipe(hidden=(32, 32), epochs=400),
+        distortion_step=STEP,
+        seconds=20,
+        seed=1,
+        progress=silent,
+    )
 
 
 def cost(model, rows):
@@ -261,7 +271,9 @@ def test_training_survives_extreme_values():
 @pytest.fixture(scope="module")
 def textbook():
     rows = np.clip(curved() + 120, 0, 255)
-    return fit_textbook(in_batches(rows), 24, 6, hidden=(32,), seconds=3, seed=1, progress=silent)
+    return fit_textbook(
+        in_batches(rows), 24, 6, recipe=Recipe(hidden=(32,), epochs=400), seconds=20, seed=1, progress=silent
+    )
 
 
 def test_textbook_learns_and_its_exact_synthesis_keeps_it(textbook):
@@ -301,7 +313,7 @@ def test_settings_and_tensors_there_and_back(kind, request):
 
 def test_what_is_no_autoencoder_is_refused():
     model = pca(low_rank(), 3)
-    for name in model.tensors():
+    for name in model.tensors().keys() - {"coarseness", "course"}:  # files of earlier releases lack these
         with pytest.raises(ModelError):
             load_autoencoder(model.settings, {key: value for key, value in model.tensors().items() if key != name})
     with pytest.raises(ModelError):

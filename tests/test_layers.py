@@ -19,7 +19,7 @@ ROOT = Path(aecompress.__file__).parent
 LAYERS = (
     {"errors"},
     {"spec"},
-    {"config", "metrics", "indexing", "pictures", "charts"},
+    {"config", "recipe", "metrics", "indexing", "pictures", "charts"},
     {"normalize", "entropy"},
     {"sources", "sinks", "autoencoder", "wavelet", "quantize", "context", "shards"},
     {"codec", "report", "peers", "restoration"},
@@ -128,6 +128,7 @@ def test_public_names() -> None:
         "Archive",
         "Comparison",
         "Model",
+        "Recipe",
         "Report",
         "Target",
         "__version__",

@@ -1,4 +1,4 @@
-"""Fits of dense autoencoders: ``vanilla``, which starts from PCA, and the ``textbook`` one.
+"""Fits of dense autoencoders: those that start from PCA, and the ``textbook`` one.
 
 torch is loaded when one of them is called, not before.
 """
@@ -6,6 +6,7 @@ torch is loaded when one of them is called, not before.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,14 @@ from aecompress.autoencoder.pca import fit_pca
 from aecompress.autoencoder.progress import Progress, Throttle
 from aecompress.errors import InputError
 from aecompress.normalize import Normalizer, measure
+from aecompress.recipe import Recipe
+
+if TYPE_CHECKING:
+    from aecompress.autoencoder.learners.residual import Residual
+    from aecompress.autoencoder.training import Rows
+
+#: Widths of the synthesis network's hidden layers unless the recipe names some.
+_HIDDEN, _TEXTBOOK_HIDDEN = (128, 128), (128,)
 
 
 def fit_dense(
@@ -21,45 +30,79 @@ def fit_dense(
     row_size: int,
     latent_dim: int,
     *,
-    hidden: tuple[int, ...] = (128, 128),
+    kind: str = "vanilla",
+    recipe: Recipe | None = None,
     distortion_step: float,
     seconds: float,
     seed: int,
     progress: Progress,
 ) -> Autoencoder:
-    """Fit ``vanilla``: PCA, and ReLU layers beside it that learn what PCA cannot see.
+    """Fit PCA and ReLU layers beside it that learn what PCA cannot see.
 
     Trained on rate + lambda * distortion for latents quantised at ``distortion_step``: freeze it with steps near that.
-    Where that does not beat PCA on held-out rows, or there are too few rows to tell, it is PCA that comes back.
+    Where ``vanilla`` does not beat PCA on held-out rows, or has too few rows to tell, it is PCA that comes back.
 
     Args:
         batches: gives a fresh pass over finite float64 arrays [n, row_size] each time it is called.
         row_size: values in a row, D >= 1.
         latent_dim: latents wanted; fewer come back if the rows span fewer dimensions, but always at least one.
-        hidden: widths of the synthesis network's hidden layers.
-        distortion_step: step of all latents, in the data's units; lambda = 6 / (ln 2 step^2) follows from it.
+        kind: ``vanilla``, ``sparse``, ``denoising`` or ``vae``.
+        recipe: how to build and teach it.
+        distortion_step: step of all latents, in the data's units; what a bit is worth follows from it.
         seconds: training time at most.
         seed: of weights, noise and order.
         progress: called as ``progress(phase, done, info)``, a few times a second at most.
+
+    Raises:
+        InputError: there are too few rows, and the kind is not ``vanilla``.
     """
     import torch
 
-    from aecompress.autoencoder.modules import Vanilla
     from aecompress.autoencoder.training import Rows, train
 
+    recipe = recipe or Recipe()
     pca = fit_pca(batches, row_size, latent_dim, seed=seed, progress=progress)
     rows = Rows(batches, pca.normalizer)
     if not rows.enough:
-        return pca
-    unit = pca.normalizer.typical_scale
+        if kind == "vanilla":
+            return pca
+        raise _too_few(kind, rows.count)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        learner = Vanilla(pca.decoder[0][0].weight, pca.deviation / unit, hidden, distortion_step / unit)
-        if not train(learner, rows, seconds=seconds, seed=seed, report=Throttle(progress)):
+        learner = _learner(kind, recipe, pca, rows, distortion_step / pca.normalizer.typical_scale)
+        course = train(learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=Throttle(progress))
+        if kind == "vanilla" and not course.improved:
             return pca
-    encoder, decoder = learner.paths()
-    fitted = replace(pca, kind="vanilla", encoder=encoder, decoder=decoder)
+        with torch.no_grad():
+            encoder, decoder = learner.paths()
+            steps = torch.as_tensor(learner.steps(rows.held_out)).numpy() / learner.step
+    fitted = replace(
+        pca,
+        kind=kind,
+        encoder=encoder,
+        decoder=decoder,
+        coarseness=np.broadcast_to(steps.astype(np.float64), pca.deviation.shape),
+        active=min(recipe.k or 0, pca.latent_dim),
+        course=course.points,
+    )
     return fitted.calibrated(pca.normalizer.inverse(rows.held_out.numpy().astype(np.float64)))
+
+
+def _learner(kind: str, recipe: Recipe, pca: Autoencoder, rows: Rows, step: float) -> Residual:
+    """The member of the family before it learns, for latents of ``step`` in normalised units."""
+    from aecompress.autoencoder.learners.criteria import criterion
+    from aecompress.autoencoder.learners.denoising import Denoising, corruption
+    from aecompress.autoencoder.learners.sparse import Sparse
+    from aecompress.autoencoder.learners.vae import Variational
+    from aecompress.autoencoder.learners.vanilla import Vanilla
+
+    basis, deviation = pca.decoder[0][0].weight, pca.deviation / pca.normalizer.typical_scale
+    parts = (basis, deviation, recipe.hidden or _HIDDEN, step, criterion(recipe.loss, step, pca.normalizer))
+    if kind == "sparse":
+        return Sparse(*parts, sparsity=recipe.sparsity, k=recipe.k)
+    if kind == "denoising":
+        return Denoising(*parts, corruption=corruption(recipe.corruption, recipe.corruption_level, rows.held_out))
+    return Variational(*parts, beta=recipe.beta) if kind == "vae" else Vanilla(*parts)
 
 
 def fit_textbook(
@@ -67,30 +110,35 @@ def fit_textbook(
     row_size: int,
     latent_dim: int = 32,
     *,
-    hidden: tuple[int, ...] = (128,),
+    recipe: Recipe | None = None,
     seconds: float,
     seed: int,
     progress: Progress,
 ) -> Autoencoder:
-    """Fit ``textbook``, D-128-32-128-D with ReLU, a sigmoid output and squared error: for teaching.
+    """Fit ``textbook``, D-128-32-128-D with ReLU and a sigmoid output: for teaching.
 
     It knows no rate and starts from nothing, and shows what ``vanilla`` gains by both. Freeze it with a small step.
     Arguments are those of ``fit_dense``. Raises InputError for too few rows.
     """
     import torch
 
-    from aecompress.autoencoder.modules import Textbook
+    from aecompress.autoencoder.learners.textbook import Textbook
     from aecompress.autoencoder.training import Rows, train
 
+    recipe = recipe or Recipe()
     normalizer = Normalizer.unit_range(measure(batches(), row_size))
     rows = Rows(batches, normalizer)
     if not rows.enough:
-        raise InputError(f"The textbook autoencoder cannot learn from {rows.count} rows; use the pca model.")
+        raise _too_few("textbook", rows.count)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        learner = Textbook(row_size, hidden, latent_dim)
-        train(learner, rows, seconds=seconds, seed=seed, report=Throttle(progress))
+        learner = Textbook(row_size, (recipe.hidden or _TEXTBOOK_HIDDEN)[::-1], latent_dim, recipe.loss)
+        course = train(learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=Throttle(progress))
         with torch.no_grad():
             encoder, decoder = learner.paths(rows.held_out[:512])
-    fitted = Autoencoder("textbook", normalizer, encoder, decoder, np.ones(latent_dim))
+    fitted = Autoencoder("textbook", normalizer, encoder, decoder, np.ones(latent_dim), course=course.points)
     return fitted.calibrated(normalizer.inverse(rows.held_out.numpy().astype(np.float64)))
+
+
+def _too_few(kind: str, rows: int) -> InputError:
+    return InputError(f"The {kind} autoencoder cannot learn from {rows} rows; use the pca model.")

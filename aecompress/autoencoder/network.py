@@ -10,7 +10,7 @@ hold the integer network that ``freeze`` makes of the decoder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,13 @@ class Autoencoder:
     (with one scale per feature: in units of their root mean square).
 
     Attributes:
-        kind: ``pca``, ``vanilla`` or ``textbook``.
+        kind: ``pca``, ``vanilla``, ``sparse``, ``denoising``, ``vae`` or ``textbook``.
         normalizer: of the rows.
         encoder, decoder: paths whose outputs add up; they work in normalised units.
         deviation: float64 [K], root mean square of each latent at the fit.
+        coarseness: float64 [K], steps of the latents relative to one another; empty where all are one.
+        active: latents of a row that may differ from zero, those of the greatest magnitude; 0: all.
+        course: float64 [n, 3] of the training: seconds, loss on what taught since the last, score on what did not.
     """
 
     kind: str
@@ -51,6 +54,9 @@ class Autoencoder:
     encoder: tuple[Path, ...]
     decoder: tuple[Path, ...]
     deviation: Float64s
+    coarseness: Float64s = field(default_factory=lambda: np.zeros(0))
+    active: int = 0
+    course: Float64s = field(default_factory=lambda: np.zeros((0, 3)))
 
     def __post_init__(self) -> None:
         row_size, latent_dim = len(self.normalizer.centre), self.latent_dim
@@ -58,6 +64,8 @@ class Autoencoder:
         ends += [(path[-1].outputs, path[0].inputs) for path in self.decoder]
         if any(end != (row_size, latent_dim) for end in ends) or not (self.encoder and self.decoder):
             raise ModelError("The autoencoder's layers do not fit one another; fit the model again.")
+        if self.coarseness.shape not in ((0,), (latent_dim,)) or not (self.coarseness > 0).all() or self.active < 0:
+            raise ModelError("The autoencoder's steps are no steps; fit the model again.")
 
     @property
     def latent_dim(self) -> int:
@@ -69,7 +77,11 @@ class Autoencoder:
         """What ``load_autoencoder`` needs beside the tensors; plain JSON."""
         paths = {"encoder": self.encoder, "decoder": self.decoder}
         activations = {side: [[layer.activation for layer in path] for path in found] for side, found in paths.items()}
-        return {"kind": self.kind, **activations}
+        return {"kind": self.kind, "active": self.active, **activations}
+
+    def steps(self, step: float) -> Float64s:
+        """Float64 [K]: steps of the latents, ``step`` on the whole."""
+        return np.full(self.latent_dim, step) * (self.coarseness if len(self.coarseness) else 1.0)
 
     def rows(self, values: Array, keep: Array) -> Float64s:
         """Float64 [n, D] of values [n, ...], where ``keep`` (bool, same shape) is false the feature's centre."""
@@ -81,7 +93,7 @@ class Autoencoder:
         with np.errstate(over="ignore"):
             normalised = np.clip(self.normalizer.forward(rows), -_FAR, _FAR)
         latents: Float64s = run(self.encoder, normalised).astype(np.float64) * self.normalizer.typical_scale
-        return latents
+        return _greatest(latents, self.active) if self.active else latents
 
     def synthesis(self, latents: Array) -> Float64s:
         """Rows float64 [n, D] of latents [n, K], in floating point: the yardstick of the exact synthesis."""
@@ -121,12 +133,13 @@ class Autoencoder:
         """The same with its first ``latents`` latents only."""
         encoder = tuple((*path[:-1], path[-1].first_outputs(latents)) for path in self.encoder)
         decoder = tuple((path[0].first_inputs(latents), *path[1:]) for path in self.decoder)
-        return replace(self, encoder=encoder, decoder=decoder, deviation=self.deviation[:latents])
+        found = replace(self, encoder=encoder, decoder=decoder, deviation=self.deviation[:latents])
+        return replace(found, coarseness=self.coarseness[:latents])
 
     def tensors(self) -> dict[str, Array]:
         """Float arrays for a model file; with ``settings`` all there is."""
         found = {f"normalizer.{name}": array for name, array in self.normalizer.tensors().items()}
-        found["deviation"] = self.deviation
+        found |= {"deviation": self.deviation, "coarseness": self.coarseness, "course": self.course}
         for side, paths in (("encoder", self.encoder), ("decoder", self.decoder)):
             for p, path in enumerate(paths):
                 for i, layer in enumerate(path):
@@ -145,7 +158,16 @@ def load_autoencoder(settings: Mapping[str, Any], tensors: Mapping[str, Array]) 
 
     try:
         normalizer = Normalizer.from_tensors({name: tensors[f"normalizer.{name}"] for name in ("centre", "scale")})
-        return Autoencoder(str(settings["kind"]), normalizer, paths("encoder"), paths("decoder"), tensors["deviation"])
+        return Autoencoder(
+            str(settings["kind"]),
+            normalizer,
+            paths("encoder"),
+            paths("decoder"),
+            tensors["deviation"],
+            tensors.get("coarseness", np.zeros(0)),
+            int(settings.get("active", 0)),
+            tensors.get("course", np.zeros((0, 3))),
+        )
     except (KeyError, TypeError, IndexError, ValueError) as err:
         raise ModelError("The file does not hold a whole autoencoder; fit the model again.") from err
 
@@ -154,6 +176,16 @@ def run(paths: tuple[Path, ...], inputs: Array) -> npt.NDArray[Any]:
     """Sum of the paths' outputs [n, out] for inputs [n, in], in the weights' precision."""
     total: npt.NDArray[Any] = sum(_chain(path, inputs)[-1] for path in paths)  # type: ignore[assignment]
     return total
+
+
+def _greatest(latents: Float64s, count: int) -> Float64s:
+    """The ``count`` latents of each row [n, K] that are greatest in magnitude; zero for the others."""
+    if count >= latents.shape[1]:
+        return latents
+    chosen = np.argpartition(-np.abs(latents), count - 1, axis=1)[:, :count]
+    kept = np.zeros_like(latents)
+    np.put_along_axis(kept, chosen, np.take_along_axis(latents, chosen, axis=1), axis=1)
+    return kept
 
 
 def _chain(path: Path, inputs: Array) -> list[Array]:

@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -13,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aecompress.autoencoder.modules import Learner
+from aecompress.autoencoder.learners.base import Learner
 from aecompress.autoencoder.network import Batches
 from aecompress.autoencoder.progress import Throttle
-from aecompress.normalize import Normalizer
+from aecompress.normalize import Float64s, Normalizer
+from aecompress.recipe import Recipe
 from aecompress.spec import Array
 
 #: Every 20th row judges and does not teach; of long sources fewer, so that they hold at most this many values.
@@ -25,8 +27,8 @@ _HELD_OUT, _HELD_OUT_VALUES = 20, 1 << 22
 #: Values in the shuffle buffer (float32), rows of a minibatch.
 _BUFFER_VALUES, _MINIBATCH = 1 << 25, 256
 
-#: Adam's greatest learning rate, the share of the schedule in which it rises, and the norm that gradients are cut to.
-_LEARNING_RATE, _WARM_UP, _CLIP = 2e-3, 0.02, 1.0
+#: Share of the schedule in which the learning rate rises, and the norm that gradients are cut to.
+_WARM_UP, _CLIP = 0.02, 1.0
 
 #: The schedule ends after this many passes even if time is left.
 _EPOCHS = 1000
@@ -108,35 +110,53 @@ class Rows:
             yield np.concatenate(kept)
 
 
-def train(learner: Learner, rows: Lessons, *, seconds: float, seed: int, report: Throttle) -> bool:
-    """Bring ``learner`` to the state that is best on the held-out rows; true if that is better than the first.
+@dataclass(frozen=True)
+class Course:
+    """How a training went.
+
+    Attributes:
+        improved: True if the best state is better than the first.
+        points: float64 [n, 3]: seconds, mean loss of the minibatches since the point before, and score on the rows that
+            do not teach.
+    """
+
+    improved: bool
+    points: Float64s
+
+
+def train(learner: Learner, rows: Lessons, *, recipe: Recipe, seconds: float, seed: int, report: Throttle) -> Course:
+    """Bring ``learner`` to the state that is best on the held-out rows.
 
     The state it comes in counts too, so it never gets worse. The learning rate falls along a cosine over ``seconds``;
     training ends then, or earlier when it no longer pays.
     """
     judge = _Judge(learner, rows.held_out)
-    schedule = _Schedule(seconds, _EPOCHS * math.ceil(rows.count / _MINIBATCH))
-    optimiser = torch.optim.Adam(learner.parameters(), lr=_LEARNING_RATE)
+    schedule = _Schedule(seconds, (recipe.epochs or _EPOCHS) * math.ceil(rows.count / _MINIBATCH))
+    optimiser = torch.optim.Adam(learner.parameters(), lr=recipe.learning_rate)
     for minibatch in rows.minibatches(np.random.default_rng(seed)):
         done = schedule.advance()
-        if done >= judge.due:
-            judge.check(done)
+        if done >= judge.due or done >= 1:
+            judge.check(done, schedule.seconds)
         if done >= 1 or judge.stale > _PATIENCE:
             break
         report("training", done, loss=judge.relative)
-        _step(learner, optimiser, minibatch, _LEARNING_RATE * min(1.0, done / _WARM_UP) * math.cos(math.pi / 2 * done))
+        warmth = min(1.0, done / _WARM_UP) * math.cos(math.pi / 2 * done)
+        judge.hear(_step(learner, optimiser, minibatch, recipe.learning_rate * warmth))
     learner.load_state_dict(judge.state)
     report("training", 1.0, loss=judge.relative)
-    return judge.best < judge.first
+    return Course(judge.best < judge.first, np.array(judge.points))
 
 
-def _step(learner: Learner, optimiser: torch.optim.Optimizer, minibatch: Tensor, rate: float) -> None:
+def _step(learner: Learner, optimiser: torch.optim.Optimizer, minibatch: Tensor, rate: float) -> float:
+    """One step; the loss before it."""
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad()
-    learner.loss(minibatch).backward()  # type: ignore[no-untyped-call]
+    loss = learner.loss(minibatch)
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(learner.parameters(), _CLIP)
     optimiser.step()
+    return loss.item()
 
 
 class _Judge:
@@ -147,13 +167,16 @@ class _Judge:
         state: what had the best score.
         due: share of the schedule at which the next check is due.
         stale: checks since the score was last a thousandth better than before.
+        points: what ``Course`` tells of them.
     """
 
     def __init__(self, learner: Learner, unseen: Tensor) -> None:
         self._learner, self._unseen = learner, unseen
         self.best = self._mark = math.inf
         self.stale = 0
-        self.check(0.0)
+        self.points: list[tuple[float, float, float]] = []
+        self._heard: list[float] = []
+        self.check(0.0, 0.0)
         self.first = self.best
 
     @property
@@ -161,9 +184,16 @@ class _Judge:
         """The best score over the first."""
         return self.best / self.first if self.first else 1.0
 
-    def check(self, done: float) -> None:
+    def hear(self, loss: float) -> None:
+        """Take down the loss of a minibatch."""
+        self._heard.append(loss)
+
+    def check(self, done: float, seconds: float) -> None:
+        """Judge the present state, ``seconds`` after the start."""
         with torch.no_grad():
             score = self._learner.score(self._unseen)
+        self.points.append((seconds, float(np.mean(self._heard)) if self._heard else score, score))
+        self._heard = []
         if score < self.best:
             self.best, self.state = score, copy.deepcopy(self._learner.state_dict())
         self.due, self.stale = done + 1 / _CHECKS, self.stale + 1 if self.best >= self._mark * (1 - _GAIN) else 0
@@ -186,4 +216,9 @@ class _Schedule:
     def advance(self) -> float:
         self._start = self._start or time.monotonic()
         self._step += 1
-        return min(1.0, max((time.monotonic() - self._start) / self._seconds, self._step / self._steps))
+        return min(1.0, max(self.seconds / self._seconds if self._seconds else 1.0, self._step / self._steps))
+
+    @property
+    def seconds(self) -> float:
+        """Since the first step."""
+        return time.monotonic() - self._start

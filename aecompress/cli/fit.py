@@ -20,6 +20,7 @@ from aecompress.cli.options import (
 )
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Target
+from aecompress.recipe import Recipe
 from aecompress.sinks.base import check_free
 from aecompress.sources import Source, open_source
 
@@ -52,6 +53,7 @@ def fit(
     task: str,
     kind: str,
     target: Target | None,
+    recipe: Recipe | None,
     clean: str | None,
     noise: float | None,
     fit_seconds: float,
@@ -69,7 +71,13 @@ def fit(
         return
     with ProgressBar() as progress:
         model = aecompress.fit(
-            open_source(source, format=format), target, kind=kind, seconds=fit_seconds, seed=seed, progress=progress
+            open_source(source, format=format),
+            target,
+            kind=kind,
+            recipe=recipe,
+            seconds=fit_seconds,
+            seed=seed,
+            progress=progress,
         )
     data = model.to_bytes(encoder=True)
     output.write_file(dest, data)

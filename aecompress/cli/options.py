@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from aecompress.config import Target, TargetKind
+from aecompress.recipe import Recipe, load_recipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -49,9 +50,25 @@ def _target(named: dict[TargetKind, Any], per: int | None) -> Target | None:
     return Target(*next(iter(named.items())), per) if named else None
 
 
+class _RecipeFile(click.ParamType[Recipe]):
+    """The path of a TOML file of settings, read to a Recipe."""
+
+    name = "recipe"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Recipe:  # noqa: ARG002
+        return value if isinstance(value, Recipe) else load_recipe(value)
+
+
 def fit_options(command: Command) -> Command:
-    """Add what a fit takes besides source and target: ``fit_seconds`` and ``seed``."""
-    return seconds_option(seed_option(command))
+    """Add what a fit takes besides source and target: ``recipe``, ``fit_seconds`` and ``seed``."""
+    settings = click.option(
+        "--model-config",
+        "recipe",
+        metavar="FILE",
+        type=_RecipeFile(),
+        help="TOML file of settings of the model: latents, hidden, loss and more.",
+    )
+    return settings(seconds_option(seed_option(command)))
 
 
 archive_argument = click.argument("archive", type=click.Path(path_type=Path))

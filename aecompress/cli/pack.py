@@ -21,6 +21,7 @@ from aecompress.cli.options import (
 )
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Target
+from aecompress.recipe import Recipe
 from aecompress.shards.manifest import STAGING_FOLDER
 from aecompress.sources import open_source
 from aecompress.spec import ArraySpec
@@ -54,6 +55,7 @@ def pack(
     archive: Path,
     model: str,
     target: Target | None,
+    recipe: Recipe | None,
     fit_seconds: float,
     seed: int,
     workers: int,
@@ -73,6 +75,7 @@ def pack(
                 open_source(source, format=format),
                 archive,
                 model=model,
+                recipe=recipe,
                 target=target,
                 force=force,
                 resume=resume,

@@ -28,6 +28,7 @@ from aecompress.context.stencil import Layout
 from aecompress.errors import InputError, ModelError
 from aecompress.metrics import Distortion
 from aecompress.quantize import split_wide
+from aecompress.recipe import KNOWN, Recipe
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
 from aecompress.spec import Array, ArraySpec
@@ -56,6 +57,7 @@ def fit(
     target: Target | None = None,
     *,
     kind: str = "auto",
+    recipe: Recipe | None = None,
     seconds: float = 60.0,
     seed: int = 0,
     progress: Progress = silent,
@@ -66,22 +68,24 @@ def fit(
         source: as for ``pack``; a stream is kept in a temporary file meanwhile.
         target: what the model shall reach; by default a relative bound of 1e-3 for floats, no loss for integers.
         kind: ``none`` (context model alone), ``conv`` (with a convolution behind it), ``pca``, ``vanilla``,
-            ``textbook``, or ``auto``: what takes least bytes.
+            ``sparse``, ``denoising``, ``vae``, ``textbook``, or ``auto``: what takes least bytes.
+        recipe: how to build and teach an autoencoder of that kind.
         seconds: time that training a network may take.
         seed: of everything random.
         progress: called as progress(phase, share done, facts).
 
     Raises:
-        InputError: the source cannot be read, or the target does not suit it.
+        InputError: the source cannot be read, or the target or the recipe does not suit it.
     """
     if kind not in MODEL_KINDS:
         raise InputError(f"There is no model kind {kind!r}; use one of {', '.join(MODEL_KINDS)}.")
+    recipe = (recipe or Recipe()).checked(kind)
     opened = open_source(source)
     target = target or Target.default(opened.spec.dtype)
     if opened.replayable:
-        return _Fit(opened, target, seconds, seed, progress).run(kind)
+        return _Fit(opened, target, recipe, seconds, seed, progress).run(kind)
     with tempfile.TemporaryDirectory() as folder:
-        return _Fit(spool(opened, Path(folder)), target, seconds, seed, progress).run(kind)
+        return _Fit(spool(opened, Path(folder)), target, recipe, seconds, seed, progress).run(kind)
 
 
 def adapt(model: Model, source: Source, target: Target, *, progress: Progress = silent) -> Model:
@@ -97,22 +101,25 @@ def adapt(model: Model, source: Source, target: Target, *, progress: Progress = 
             f"The model was fitted for rows of shape {model.spec.row_shape} and dtype {model.spec.native}, the source "
             f"has {source.spec.row_shape} and {source.spec.native}: fit a model for this source."
         )
-    return _Fit(source, target, 0.0, 0, progress).adapted(model)
+    return _Fit(source, target, Recipe(), 0.0, 0, progress).adapted(model)
 
 
 class _Fit:
     """One fit: the source, what was asked of it, and what was seen of it."""
 
-    def __init__(self, source: Source, target: Target, seconds: float, seed: int, progress: Progress) -> None:
-        self.source, self.target = source, target
+    def __init__(
+        self, source: Source, target: Target, recipe: Recipe, seconds: float, seed: int, progress: Progress
+    ) -> None:
+        self.source, self.target, self.recipe = source, target, recipe
         self.seconds, self.seed, self.progress = seconds, seed, progress
         self.started = time.monotonic()
         self.samples = sample(source, progress)
         self.fills = fill_values(self.samples, source.spec.native)
         self.values = math.prod(source.spec.shape)
+        self.tried: dict[str, int] = {}
 
     def run(self, kind: str) -> Model:
-        if kind in ("pca", "vanilla", "textbook"):
+        if kind in KNOWN:
             autoencoders.needs_rows(self.source, kind)
         if kind == "conv" and (self.target.bounded or self.target.kind == "latent-dim"):
             raise InputError(
@@ -120,8 +127,25 @@ class _Fit:
                 f"{self.target.kind}; use --model auto."
             )
         model = self._with_simple(self._bounded(kind) if self.target.bounded else self._unbounded(kind))
-        took = round(time.monotonic() - self.started, 1)
-        return replace(model, about={"source": self.source.spec.describe(), "fit_seconds": took, "seed": self.seed})
+        return replace(model, about=self._about(model))
+
+    def _about(self, model: Model) -> dict[str, Any]:
+        """What a model file says of its fit, for people."""
+        about: dict[str, Any] = {
+            "source": self.source.spec.describe(),
+            "fit_seconds": round(time.monotonic() - self.started, 1),
+            "seed": self.seed,
+        }
+        if self.recipe.changed:
+            about["settings"] = self.recipe.changed
+        if self.tried:
+            about["tried"] = self.tried
+        if model.encoder is not None and len(model.encoder.course):
+            names = ("seconds", "loss", "held_out")
+            about["training"] = {
+                n: [float(f"{v:.6g}") for v in c] for n, c in zip(names, model.encoder.course.T, strict=True)
+            }
+        return about
 
     def adapted(self, model: Model) -> Model:
         blank = replace(self._blank(), kind=model.kind, encoder=model.encoder)
@@ -239,11 +263,19 @@ class _Fit:
 
     def _trained(self, kind: str, choice: autoencoders.Choice) -> Autoencoder:
         """The autoencoder of this kind with the number of latents, and for the step, that were chosen."""
-        if kind in ("vanilla", "textbook"):
-            return autoencoders.fit_nonlinear(
-                self.source, self.fills, kind, choice, self.seconds, self.seed, self.progress
-            )
-        return self._linear[0].truncated(choice.latents)
+        wanted = replace(choice, latents=self.recipe.latents or choice.latents)
+        if kind in ("pca", "auto"):
+            return self._linear[0].truncated(wanted.latents)
+        return autoencoders.fit_nonlinear(
+            self.source,
+            self.fills,
+            kind,
+            wanted,
+            recipe=self.recipe,
+            seconds=self.seconds,
+            seed=self.seed,
+            progress=self.progress,
+        )
 
     def _with_joint(self, model: Model, encoder: Autoencoder) -> Model:
         """The model with the autoencoder's synthesis as a further context of the correction."""
@@ -277,6 +309,7 @@ class _Fit:
             found.append(self._autoencoder("pca"))
             if self._cost(found[1]) < 2 * self._cost(found[0]):
                 found.append(self._autoencoder("vanilla"))
+        self.tried = {model.kind: round(self._size(model)) for model in found}
         return min(found, key=self._cost)
 
     def _cost(self, model: Model) -> float:
@@ -387,6 +420,11 @@ class _Fit:
 
         start = start or float(encoder.deviation.max()) / 16
         step = quality.latent_step(goal, at, self._size, self.samples, self.source, start, self.progress)
+        if step is None and self.recipe.latents:
+            raise InputError(
+                f"{encoder.latent_dim} latents cannot reach {self.target.describe()} here, however fine their steps: "
+                "set more latents, or leave their number to the target."
+            )
         return self._lattice_for(goal) if step is None else at(step)
 
     def _size(self, model: Model) -> float:
@@ -398,6 +436,8 @@ class _Fit:
         if kind == "none":
             raise InputError("A number of latents (--latent-dim) needs an autoencoder; leave --model none out.")
         many = int(self.target.value or 0)
+        if self.recipe.latents not in (None, many):
+            raise InputError(f"The target asks for {many} latents, the settings for {self.recipe.latents}: name one.")
         linear = autoencoders.fit_linear(self.source, self.fills, many, self.seed, self.progress)
         rows = autoencoders.trial_rows(linear, self.samples, self.fills)
         lost = float(np.square(rows - linear.synthesis(linear.analysis(rows))).mean())
@@ -405,10 +445,8 @@ class _Fit:
         step = math.sqrt(12 * max(0.05 * lost * rows.shape[1] / linear.latent_dim, least)) or 1.0
         if kind == "pca":
             return autoencoders.with_network(self._blank(), linear, step, self.source, self.samples)
-        chosen = autoencoders.Choice(linear.latent_dim, step, 0.0)
-        encoder = autoencoders.fit_nonlinear(
-            self.source, self.fills, kind, chosen, self.seconds, self.seed, self.progress
-        )
+        member = "vanilla" if kind == "auto" else kind
+        encoder = self._trained(member, autoencoders.Choice(linear.latent_dim, step, 0.0))
         return autoencoders.with_network(self._blank(), encoder, step, self.source, self.samples)
 
     # --- shared -------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from aecompress.codec.model import Model, Reference
 from aecompress.config import Progress
 from aecompress.entropy.tables import Tables
 from aecompress.errors import InputError
+from aecompress.recipe import Recipe
 from aecompress.sources.base import Source
 from aecompress.spec import Array
 from aecompress.trainer.sampling import block_rows
@@ -67,9 +68,17 @@ def fit_linear(source: Source, fills: Array, latents: int, seed: int, progress: 
 
 
 def fit_nonlinear(
-    source: Source, fills: Array, kind: str, choice: Choice, seconds: float, seed: int, progress: Progress
+    source: Source,
+    fills: Array,
+    kind: str,
+    choice: Choice,
+    *,
+    recipe: Recipe,
+    seconds: float,
+    seed: int,
+    progress: Progress,
 ) -> Autoencoder:
-    """``vanilla`` or ``textbook``, trained for the latents and the step that were chosen for PCA."""
+    """A member of the family that is trained, for the latents and the step that were chosen for PCA."""
     from aecompress.autoencoder import fit_dense, fit_textbook
 
     def batches() -> Iterator[Array]:
@@ -77,13 +86,15 @@ def fit_nonlinear(
 
     size = source.spec.row_size
     if kind == "textbook":
-        return fit_textbook(batches, size, choice.latents, seconds=seconds, seed=seed, progress=progress)
-    width = _hidden(source.spec.shape[0], size)
+        return fit_textbook(batches, size, choice.latents, recipe=recipe, seconds=seconds, seed=seed, progress=progress)
+    if recipe.hidden is None:
+        recipe = replace(recipe, hidden=(_hidden(source.spec.shape[0], size),) * 2)
     return fit_dense(
         batches,
         size,
         choice.latents,
-        hidden=(width, width),
+        kind=kind,
+        recipe=recipe,
         distortion_step=choice.step,
         seconds=seconds,
         seed=seed,
@@ -153,7 +164,7 @@ def _entropy(q: Array) -> float:
 
 def with_network(model: Model, encoder: Autoencoder, step: float, source: Source, samples: list[Array]) -> Model:
     """The model with this autoencoder, its latents quantised with one step, and their prior."""
-    steps = np.full(encoder.latent_dim, step)
+    steps = encoder.steps(step)
     rows, size = max(source.spec.shape[0], 1), source.spec.row_size
     network = encoder.freeze(steps, weight_noise=float(np.clip(size / rows, 0.0015, 0.03)))
     model = replace(model, kind=encoder.kind, network=network, encoder=encoder, steps=steps)

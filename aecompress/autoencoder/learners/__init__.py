@@ -1,0 +1,1 @@
+"""The family while it learns (torch): what each member minimises, and its layers afterwards."""
