@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aecompress.packer import pack as pack
     from aecompress.recipe import Recipe as Recipe
     from aecompress.report import Report as Report
+    from aecompress.sampler import sample as sample
     from aecompress.trainer import fit as fit
     from aecompress.unpacker import unpack as unpack
     from aecompress.verifier import verify as verify
@@ -54,6 +55,7 @@ _HOME = {
     "info": "inspector",
     "load_model": "packer",
     "pack": "packer",
+    "sample": "sampler",
     "unpack": "unpacker",
     "verify": "verifier",
     "write_report": "htmlreport",

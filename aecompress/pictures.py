@@ -5,6 +5,7 @@ PNG: https://www.w3.org/TR/png-3/
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Sequence
@@ -12,11 +13,15 @@ from pathlib import Path
 
 import numpy as np
 
+from aecompress.errors import InputError
 from aecompress.spec import Array
 
 #: Dark blue to yellow, about equally bright steps; and blue over white to red, for what may be of either sign.
 SCALE = np.array([[52, 24, 92], [62, 73, 137], [38, 130, 142], [53, 183, 121], [178, 222, 60], [253, 231, 80]])
 SIGNED = np.array([[33, 92, 165], [132, 178, 217], [246, 246, 246], [239, 158, 118], [178, 40, 46]])
+
+# pixels of the longer edge of a sheet, about
+_SHEET_EDGE = 640
 
 _NOTHING = (150, 150, 150)
 
@@ -30,6 +35,39 @@ def grid(lines: Sequence[Array], *, zoom: int = 3, gap: int = 1) -> Array:
     margin = ((0, 0), (gap, gap), (gap, gap))
     rows = [np.hstack(list(np.pad(np.clip(line, 0, 255), margin, constant_values=255))) for line in lines]
     return np.vstack(rows).astype(np.uint8).repeat(zoom, 0).repeat(zoom, 1)
+
+
+def sheet(rows: Array) -> Array:
+    """Rows that are pictures on one sheet, as near a square as their number allows.
+
+    Args:
+        rows: [n, y, x], or [n, y, x, 3] for colours, of any dtype; other than uint8 they are stretched to 0 ... 255.
+
+    Returns:
+        uint8 [height, width] or [height, width, 3]. Raises InputError if the rows are no pictures.
+    """
+    colour = rows.ndim == 4 and rows.shape[-1] == 3
+    if not (rows.ndim == 3 or colour) or min(rows.shape[1:3]) < 2:
+        raise InputError(
+            f"Rows of shape {rows.shape[1:]} are no pictures; write them as numbers, to a .npy file for instance."
+        )
+    shown = rows if rows.dtype == np.uint8 else _stretched(rows)
+    across = math.ceil(math.sqrt(len(shown)))
+    missing = -len(shown) % across
+    ends = [(0, missing), (1, 1), (1, 1), (0, 0)][: rows.ndim]
+    framed = np.pad(shown, ends, constant_values=255)
+    height, width = framed.shape[1:3]
+    laid = framed.reshape(-1, across, *framed.shape[1:]).swapaxes(1, 2)
+    whole: Array = laid.reshape(len(laid) * height, across * width, *framed.shape[3:])
+    zoom = max(1, _SHEET_EDGE // max(whole.shape[:2]))
+    return whole.repeat(zoom, 0).repeat(zoom, 1)
+
+
+def _stretched(values: Array) -> Array:
+    """Numbers as uint8: the least 0, the greatest 255."""
+    exact = np.nan_to_num(values.astype(np.float64), posinf=0.0, neginf=0.0)
+    low, high = float(exact.min()), float(exact.max())
+    return np.rint((exact - low) * (255 / ((high - low) or 1.0))).astype(np.uint8)
 
 
 def write_png(path: Path, picture: Array) -> None:

@@ -18,7 +18,6 @@ from aecompress.autoencoder.freezing import FloatLayer, freeze
 from aecompress.autoencoder.network import with_powers
 from aecompress.autoencoder.progress import Progress, Throttle
 from aecompress.normalize import Float64s
-from aecompress.recipe import Recipe
 from aecompress.spec import Array
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def fit_conv(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         learner = Restorer(linear, deviation, hidden)
-        train(learner, seen, recipe=Recipe(), seconds=seconds, seed=seed, report=Throttle(progress))
+        train(learner, seen, seconds=seconds, seed=seed, report=Throttle(progress))
     return _frozen(learner.paths(), seen.inputs[: _LINEAR // 4], taps, typical)
 
 

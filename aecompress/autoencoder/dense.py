@@ -81,7 +81,7 @@ def fit_dense(
         kind=kind,
         encoder=encoder,
         decoder=decoder,
-        coarseness=np.broadcast_to(steps.astype(np.float64), pca.deviation.shape),
+        coarseness=np.broadcast_to(steps.astype(np.float64), pca.deviation.shape).copy(),
         active=min(recipe.k or 0, pca.latent_dim),
         course=course.points,
     )

@@ -124,12 +124,15 @@ class Course:
     points: Float64s
 
 
-def train(learner: Learner, rows: Lessons, *, recipe: Recipe, seconds: float, seed: int, report: Throttle) -> Course:
+def train(
+    learner: Learner, rows: Lessons, *, recipe: Recipe | None = None, seconds: float, seed: int, report: Throttle
+) -> Course:
     """Bring ``learner`` to the state that is best on the held-out rows.
 
     The state it comes in counts too, so it never gets worse. The learning rate falls along a cosine over ``seconds``;
     training ends then, or earlier when it no longer pays.
     """
+    recipe = recipe or Recipe()
     judge = _Judge(learner, rows.held_out)
     schedule = _Schedule(seconds, (recipe.epochs or _EPOCHS) * math.ceil(rows.count / _MINIBATCH))
     optimiser = torch.optim.Adam(learner.parameters(), lr=recipe.learning_rate)

@@ -17,6 +17,7 @@ from aecompress.cli.fit import fit
 from aecompress.cli.info import info
 from aecompress.cli.pack import pack
 from aecompress.cli.report import report
+from aecompress.cli.sample import sample
 from aecompress.cli.unpack import unpack
 from aecompress.cli.verify import verify
 from aecompress.spec import VERSION
@@ -45,5 +46,5 @@ def cli() -> None:
     """
 
 
-for _verb in (demo, pack, unpack, info, verify, fit, compare, report, denoise):
+for _verb in (demo, pack, unpack, info, verify, fit, compare, report, denoise, sample):
     cli.add_command(_verb)

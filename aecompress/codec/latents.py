@@ -6,9 +6,12 @@ import numpy as np
 
 from aecompress.entropy import rans
 from aecompress.entropy.tables import Tables
-from aecompress.entropy.tokens import ALPHABET
+from aecompress.entropy.tokens import ALPHABET, raw_width, token_floor
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
+
+# of a token: bits that follow, and the least integer
+_PARTS = (raw_width, token_floor)
 
 
 def fit_prior(latents: Array) -> Tables:
@@ -29,6 +32,21 @@ def decode_latents(prior: Tables | None, data: bytes, rows: int) -> Array:
     """int32 [rows, K]: undo ``encode_latents``."""
     values = rans.decode(data, _contexts(prior, rows), _known(prior))
     return np.clip(values, -(2**31) + 1, 2**31 - 1).astype(np.int32).reshape(rows, -1)
+
+
+def draw_latents(prior: Tables | None, rows: int, rng: np.random.Generator) -> Array:
+    """int32 [rows, K] as likely as ``prior`` says."""
+    columns = [_drawn(table, rows, rng) for table in np.diff(_known(prior).cumulative.astype(np.int64), axis=1)]
+    return np.stack(columns, axis=1)
+
+
+def _drawn(frequency: Array, count: int, rng: np.random.Generator) -> Array:
+    """int32 [count] of a table's tokens, the escape left out, with raw bits at random."""
+    chances = frequency[:-1] / frequency[:-1].sum()
+    drawn = rng.choice(len(chances), count, p=chances)
+    widths, floors = (np.array([part(token) for token in range(len(chances))], np.int64) for part in _PARTS)
+    folded = floors[drawn] + (rng.random(count) * (np.int64(1) << widths[drawn])).astype(np.int64)
+    return np.clip((folded >> 1) ^ -(folded & 1), -(2**31) + 1, 2**31 - 1).astype(np.int32)
 
 
 def _contexts(prior: Tables | None, rows: int) -> Array:

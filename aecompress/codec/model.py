@@ -17,6 +17,7 @@ from aecompress.autoencoder.integer import IntegerNetwork
 from aecompress.codec import methods, specials
 from aecompress.codec.cells import Cells
 from aecompress.codec.frame import Frame
+from aecompress.codec.latents import draw_latents
 from aecompress.config import Target
 from aecompress.context.coder import ContextModel
 from aecompress.entropy import integers, record
@@ -237,6 +238,10 @@ class Model:
         if self.network is None:
             raise CorruptError("A block holds latents, but the model has no network for them; the archive is damaged.")
         return self.network.values(self.network.synthesis(latents), self.spec.native).reshape(shape)
+
+    def sample(self, rows: int, rng: np.random.Generator) -> Array:
+        """Rows [rows, *row_shape] of latents drawn from the prior."""
+        return self.synthesise(draw_latents(self.prior, rows, rng), (rows, *self.spec.row_shape))
 
     def reference(self, latents: Array, shape: tuple[int, ...]) -> Array:
         """The synthesis in lattice units, int64, integers only."""

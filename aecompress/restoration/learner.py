@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aecompress.autoencoder.freezing import FloatLayer
-from aecompress.autoencoder.modules import Learner
+from aecompress.autoencoder.learners.base import Learner
 from aecompress.normalize import Float64s
 from aecompress.spec import Array
 

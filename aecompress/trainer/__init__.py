@@ -157,6 +157,8 @@ class _Fit:
             if model.encoder is None:
                 return self._with_context(fresh)
             return self._with_joint(self._with_context(fresh), model.encoder)
+        if self.target.kind == "latent-dim":
+            return self._with_same_latents(blank, model)
         if model.encoder is None:
             return self._retuned(model)
         return self._quantized(blank, model.encoder)
@@ -448,6 +450,15 @@ class _Fit:
         member = "vanilla" if kind == "auto" else kind
         encoder = self._trained(member, autoencoders.Choice(linear.latent_dim, step, 0.0))
         return autoencoders.with_network(self._blank(), encoder, step, self.source, self.samples)
+
+    def _with_same_latents(self, blank: Model, model: Model) -> Model:
+        """A given model with as many latents as ``--latent-dim`` asks for: its steps stay, the prior is fitted."""
+        encoder, many = model.encoder, int(self.target.value or 0)
+        if encoder is None or model.steps is None or encoder.latent_dim != many:
+            has = "no latents" if encoder is None else f"{encoder.latent_dim} latents"
+            raise ModelError(f"The model has {has}, not the {many} of the target: fit a model with that many.")
+        step = float((model.steps / encoder.steps(1.0)).mean())
+        return autoencoders.with_network(blank, encoder, step, self.source, self.samples)
 
     # --- shared -------------------------------------------------------------------------------------------------
 
