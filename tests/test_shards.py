@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -56,17 +57,25 @@ def put(
     key: str = KEY,
     force: bool = False,
     resume: bool = False,
+    columns: bool = False,
 ) -> Manifest:
     """Write an archive as a packer does, going on where an earlier run stopped."""
     shard = ShardWriter.create(archive, key=key, force=force, resume=resume)
     if model is not None and shard.model is None:
         shard.save_model(model)
+    if columns:
+        shard.keep_columns(beside(0, 1)[0].schema)
     for block in blocks:
         if block.start >= shard.next_row:
-            shard.write(block)
+            shard.write(block, beside(block.start, block.stop) if columns else ())
     rows = blocks[-1].stop if blocks else 0
     spec = ArraySpec(np.dtype(">f4"), (2, 3), rows)
     return shard.commit(spec, {"name": "x"}, Target("rel-error", 1e-3, per=1), 4, REPORT)
+
+
+def beside(start: int, stop: int) -> list[pa.RecordBatch]:
+    """What stands beside some rows."""
+    return [pa.record_batch({"id": range(row, row + 1), "name": [f"row {row}"]}) for row in range(start, stop)]
 
 
 def get(archive: Path) -> tuple[list[Block], bytes | None]:
@@ -402,8 +411,9 @@ def before_the_kill(archive: Path, scene: str) -> None:
     if scene == "restart":
         shard = ShardWriter.create(archive, key=KEY, force=False, resume=False)
         shard.save_model(MODEL)
+        shard.keep_columns(beside(0, 1)[0].schema)
         for block in NEW[:3]:
-            shard.write(block)
+            shard.write(block, beside(block.start, block.stop))
         shard.abort()
 
 
@@ -417,7 +427,7 @@ def kill_at_every_operation(folder: Path, scene: str) -> None:
         child = os.fork()
         if not child:
             die_after(count)
-            put(archive, NEW, force=scene != "fresh")
+            put(archive, NEW, force=scene != "fresh", columns=scene == "restart")
             os._exit(0)
         if os.waitpid(child, 0)[1] == 0:
             os.rename(archive, folder / "end")
@@ -444,7 +454,7 @@ def test_a_kill_at_any_moment_is_found_out_and_resumed(tmp_path: Path, scene: st
         if complete and scene == "fresh":
             with pytest.raises(DestinationError, match="complete archive already"):
                 put(archive, NEW, resume=True)
-        put(archive, NEW, force=complete or scene == "replace", resume=True)
+        put(archive, NEW, force=complete or scene == "replace", resume=True, columns=scene == "restart")
         assert tree(archive) == whole, archive.name
 
 
@@ -629,6 +639,8 @@ HOSTILE: list[tuple[str, Any]] = [
     *(("fragments.0.rows", value) for value in (0, -10, 9, 11, 2**63, None)),
     *(("fragments.0.blocks", value) for value in (0, 11, None)),
     *(("fragments", value) for value in ([], None, {}, [1], [None])),
+    *(("columns", value) for value in ("x", ["id"], [1], {})),
+    *(("fragments.0.table", value) for value in ("x", [], {"path": "rows/p", "bytes": 1, "sha256": "0" * 64})),
     *(("extra", value) for value in ("x", [1], [{"path": "../x", "bytes": 1, "sha256": "0" * 64}])),
 ]
 

@@ -17,6 +17,7 @@ from aecompress.spec import MAX_AXES, VERSION, ArraySpec
 MANIFEST = "_manifest.json"
 MODEL_FOLDER = "_model"
 BLOCK_FOLDER = "blocks"
+ROWS_FOLDER = "rows"
 STAGING_FOLDER = "_staging"
 
 #: Row counts of single blocks are int32 in the block table.
@@ -73,23 +74,46 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Fragment(FileEntry):
-    """A part: the Parquet file of the ``blocks`` blocks that hold rows ``start`` to ``start + rows``."""
+    """A part: the Parquet file of the ``blocks`` blocks that hold rows ``start`` to ``start + rows``.
+
+    Attributes:
+        table: the file with what stands beside the same rows, if the archive keeps columns.
+    """
 
     start: int
     rows: int
     blocks: int
+    table: FileEntry | None = None
 
     @property
     def stop(self) -> int:
         """The row after its last."""
         return self.start + self.rows
 
+    @property
+    def files(self) -> tuple[FileEntry, ...]:
+        """Its files."""
+        return (self,) if self.table is None else (self, self.table)
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        if self.table is None:
+            del data["table"]
+        return data
+
     @classmethod
     def from_json(cls, data: object, folder: str = BLOCK_FOLDER) -> Fragment:
         entry = FileEntry.from_json(data, folder)
         fields = Fields(data, "fragment")
         rows = fields.integer("rows", low=1)
-        return cls(**asdict(entry), start=fields.integer("start"), rows=rows, blocks=fields.integer("blocks", 1, rows))
+        table = FileEntry.from_json(fields.mapping("table"), ROWS_FOLDER) if fields.has("table") else None
+        return cls(
+            **asdict(entry),
+            start=fields.integer("start"),
+            rows=rows,
+            blocks=fields.integer("blocks", 1, rows),
+            table=table,
+        )
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,7 @@ class Manifest:
         model: the file of the model, if there is one.
         fragments: the parts, in row order, without gaps.
         report: what packing measured, as JSON; opaque here.
+        columns: names of what stands beside the array, in ``rows/``; empty if nothing does.
         extra: further files, checked with the others and otherwise left alone.
         created_by: name and version of the writer.
     """
@@ -115,6 +140,7 @@ class Manifest:
     model: FileEntry | None
     fragments: tuple[Fragment, ...]
     report: dict[str, Any]
+    columns: tuple[str, ...] = ()
     extra: tuple[FileEntry, ...] = ()
     created_by: str = f"aecompress {VERSION}"
 
@@ -122,7 +148,7 @@ class Manifest:
     def files(self) -> tuple[FileEntry, ...]:
         """Every file the archive needs, the manifest aside."""
         model = () if self.model is None else (self.model,)
-        return (*model, *self.fragments, *self.extra)
+        return (*model, *(file for fragment in self.fragments for file in fragment.files), *self.extra)
 
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {
@@ -135,6 +161,8 @@ class Manifest:
             "fragments": [fragment.to_json() for fragment in self.fragments],
             "report": self.report,
         }
+        if self.columns:
+            data["columns"] = list(self.columns)
         if self.extra:
             data["extra"] = [entry.to_json() for entry in self.extra]
         return data
@@ -146,6 +174,7 @@ class Manifest:
         spec = _read_spec(fields)
         fragments = tuple(Fragment.from_json(entry) for entry in fields.sequence("fragments"))
         _check_rows(spec, fragments)
+        columns = _read_columns(fields, fragments)
         return cls(
             spec=spec,
             origin=fields.mapping("origin"),
@@ -154,6 +183,7 @@ class Manifest:
             model=FileEntry.from_json(data["model"], MODEL_FOLDER) if fields.has("model") else None,
             fragments=fragments,
             report=fields.mapping("report"),
+            columns=columns,
             extra=tuple(FileEntry.from_json(entry) for entry in fields.sequence("extra"))
             if fields.has("extra")
             else (),
@@ -217,6 +247,15 @@ def _read_target(fields: Fields) -> Target:
         return Target.from_json(data)
     except (InputError, OverflowError) as err:
         raise CorruptError(f"The target in the manifest is damaged: {err}") from err
+
+
+def _read_columns(fields: Fields, fragments: tuple[Fragment, ...]) -> tuple[str, ...]:
+    names = fields.sequence("columns") if fields.has("columns") else []
+    if not all(isinstance(name, str) for name in names):
+        raise CorruptError("The columns in the manifest are no list of names; it is damaged.")
+    if any((fragment.table is None) == bool(names) for fragment in fragments):
+        raise CorruptError("The manifest names columns without their files, or files without columns; it is damaged.")
+    return tuple(names)
 
 
 def _check_rows(spec: ArraySpec, fragments: tuple[Fragment, ...]) -> None:

@@ -99,7 +99,7 @@ def read_part(path: Path, fragment: Fragment, start: int, stop: int) -> Iterator
 
     Raises CorruptError if the file is not the part that ``fragment`` describes.
     """
-    with _parsing(path), pa.OSFile(str(path), "rb") as file:
+    with parsing(path), pa.OSFile(str(path), "rb") as file:
         part = pq.ParquetFile(file, page_checksum_verification=True)
         _check_layout(part, fragment)
         ranges = _read_ranges(part, fragment)
@@ -135,7 +135,8 @@ def _from_row(row: dict[str, Any]) -> Block:
 
 
 @contextmanager
-def _parsing(path: Path) -> Iterator[None]:
+def parsing(path: Path) -> Iterator[None]:
+    """Turn what is no Parquet into a CorruptError."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError) as err:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aecompress.errors import ArchiveError, InputError
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import FileEntry, read_manifest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class ShardReader:
@@ -55,6 +59,18 @@ class ShardReader:
             if fragment.start < stop and fragment.stop > start:
                 self._check(fragment)
                 yield from read_part(self.archive / fragment.path, fragment, start, stop)
+
+    def columns(self, names: list[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """What stands beside rows ``start`` to ``stop``, in order, in small record batches of the columns ``names``.
+
+        Raises CorruptError if a file is missing or damaged.
+        """
+        from aecompress.shards.table import read_table
+
+        for fragment in self.manifest.fragments:
+            if fragment.table is not None and fragment.start < stop and fragment.stop > start:
+                self._check(fragment.table)
+                yield from read_table(self.archive / fragment.table.path, fragment, names, start, stop)
 
     def check_files(self) -> None:
         """Raise CorruptError unless every file of the manifest is there, with the size and the bytes it had."""

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from aecompress.errors import ArchiveError, DestinationError
 from aecompress.shards.durable import sync, write_durably
-from aecompress.shards.manifest import BLOCK_FOLDER, MANIFEST, MODEL_FOLDER, STAGING_FOLDER, is_archive
+from aecompress.shards.manifest import BLOCK_FOLDER, MANIFEST, MODEL_FOLDER, ROWS_FOLDER, STAGING_FOLDER, is_archive
 from aecompress.shards.sealed import read_sealed, seal
 
 #: The folders an archive owns, in the order they are moved. Blocks come last: without them in staging, all are moved.
-FOLDERS = (MODEL_FOLDER, "rows", BLOCK_FOLDER)
+FOLDERS = (MODEL_FOLDER, ROWS_FOLDER, BLOCK_FOLDER)
 
 KEY = "key.json"
 DISCARDED = "discarded"

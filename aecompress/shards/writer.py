@@ -18,6 +18,7 @@ from aecompress.shards.manifest import (
     MANIFEST,
     MAX_BLOCK_ROWS,
     MODEL_FOLDER,
+    ROWS_FOLDER,
     FileEntry,
     Fragment,
     Manifest,
@@ -27,9 +28,13 @@ from aecompress.shards.staging import SCRATCH, Staging
 from aecompress.spec import ArraySpec
 
 if TYPE_CHECKING:
-    from aecompress.shards.part import PartWriter
+    import pyarrow as pa
 
-#: A part is closed once its blocks reach this many bytes: what an interrupted run packs again at most.
+    from aecompress.shards.part import PartWriter
+    from aecompress.shards.table import TableWriter
+
+#: A part is closed once its blocks, and what stands beside them, reach this many bytes: what an interrupted run packs
+#: again at most.
 PART_BYTES = 32 << 20
 
 #: The longest payload: well below the 2 GiB of a Parquet page.
@@ -49,6 +54,8 @@ class ShardWriter:
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         self._part: PartWriter | None = None
+        self._columns: pa.Schema | None = None
+        self._table: TableWriter | None = None
         self._row = 0
         self.model: bytes | None = None
         self.fragments: tuple[Fragment, ...] = ()
@@ -104,6 +111,16 @@ class ShardWriter:
             self._staging.keep(MODEL_FOLDER, {name})
         self.model = data
 
+    def keep_columns(self, columns: pa.Schema) -> None:
+        """From now on every block comes with these columns of its rows; said before the first block, in each run.
+
+        Raises InputError if a table of rows cannot hold them.
+        """
+        from aecompress.shards.table import stored_schema
+
+        stored_schema(columns)
+        self._columns = columns
+
     def scratch(self) -> Path:
         """A folder for temporary files; gone when the archive is complete, when it is resumed, and after abort."""
         folder = self._staging.folder / SCRATCH
@@ -111,19 +128,28 @@ class ShardWriter:
             folder.mkdir(exist_ok=True)
         return folder
 
-    def write(self, block: Block) -> None:
+    def write(self, block: Block, columns: Iterable[pa.RecordBatch] = ()) -> None:
         """Add the block that follows the last one; the first starts at ``next_row``.
 
+        Args:
+            block: a block.
+            columns: what stands beside its rows, in record batches of any length; see :meth:`keep_columns`.
+
         Raises:
-            InputError: the block is out of order or too large.
+            InputError: the block is out of order or too large, or its columns are not those of its rows.
             DestinationError: it cannot be written.
         """
         self._check_block(block)
         with writing(self._staging.archive):
             self._part = part = self._part or self._open_part()
             part.write(block)
+            size = part.size
+            if self._columns is not None:
+                self._table = table = self._table or self._open_table(self._columns)
+                table.write(block, columns)
+                size += table.size
             self._row = block.stop
-            if part.size >= PART_BYTES:
+            if size >= PART_BYTES:
                 self._finish_part(part)
 
     def adopt(self, fragments: Iterable[Fragment]) -> None:
@@ -137,10 +163,12 @@ class ShardWriter:
         _check_follows(parts)
         with writing(self._staging.archive):
             for part in parts:
-                adopted = replace(part, path=f"{BLOCK_FOLDER}/{_part_name(len(self.fragments))}")
-                os.replace(self._staging.folder / SCRATCH / part.path, self._staging.folder / adopted.path)
-                self.fragments += (adopted,)
-            sync(self._staging.folder / BLOCK_FOLDER)
+                name = _part_name(len(self.fragments))
+                table = None if part.table is None else self._move(part.table, f"{ROWS_FOLDER}/{name}")
+                entry = self._move(part, f"{BLOCK_FOLDER}/{name}")
+                self.fragments += (replace(part, path=entry.path, table=table),)
+            for folder in (ROWS_FOLDER, BLOCK_FOLDER):
+                sync(self._staging.folder / folder)
 
     def commit(
         self, spec: ArraySpec, origin: dict[str, Any], target: Target, block_rows: int, report: dict[str, Any]
@@ -162,7 +190,8 @@ class ShardWriter:
                 self._finish_part(self._part)
             if self.next_row != spec.rows:
                 raise InputError(f"The source gave {self.next_row} rows, not the {spec.rows} it announced.")
-            manifest = Manifest(spec, origin, target, block_rows, self._model_entry(), self.fragments, report)
+            columns = tuple(self._columns.names) if self._columns is not None else ()
+            manifest = Manifest(spec, origin, target, block_rows, self._model_entry(), self.fragments, report, columns)
             data = seal(manifest.to_json())
             self._check_staged(manifest, data)
             self._staging.install(data)
@@ -176,9 +205,10 @@ class ShardWriter:
     def abort(self) -> None:
         """Stop: what is finished stays for a resume; if nothing is, the staging folder goes."""
         with writing(self._staging.archive):
-            if self._part is not None:
-                self._part.abort()
-                self._part = None
+            for part in (self._part, self._table):
+                if part is not None:
+                    part.abort()
+            self._part = self._table = None
             self._staging.abandon(keep=self.model is not None or bool(self.fragments))
 
     def _load_model(self) -> None:
@@ -192,13 +222,15 @@ class ShardWriter:
         while (fragment := self._read_note(len(self.fragments))) is not None:
             self.fragments += (fragment,)
         self._row = self.next_row
-        self._staging.keep(BLOCK_FOLDER, {_part_name(i) for i in range(len(self.fragments))})
+        for folder in (BLOCK_FOLDER, ROWS_FOLDER):
+            self._staging.keep(folder, {_part_name(i) for i in range(len(self.fragments))})
 
     def _read_note(self, index: int) -> Fragment | None:
         """The finished part of this number; None if it is not there or not whole."""
         try:
             fragment = Fragment.from_json(read_sealed(self._note(index)))
-            fragment.check(self._staging.folder)
+            for file in fragment.files:
+                file.check(self._staging.folder)
         except ArchiveError:
             return None
         return fragment
@@ -208,15 +240,25 @@ class ShardWriter:
             raise InputError(f"A block of {block.rows} rows at row {block.start} came where row {self._row} is next.")
         check_payload(block)
 
+    def _move(self, entry: FileEntry, path: str) -> FileEntry:
+        """Put a file of the scratch folder where ``path`` says."""
+        os.replace(self._staging.folder / SCRATCH / entry.path, self._staging.folder / path)
+        return FileEntry(path, entry.bytes, entry.sha256)
+
     def _open_part(self) -> PartWriter:
         from aecompress.shards.part import PartWriter  # loads pyarrow, which many commands do without
 
         return PartWriter(self._staging.folder / BLOCK_FOLDER / _part_name(len(self.fragments)))
 
+    def _open_table(self, columns: pa.Schema) -> TableWriter:
+        from aecompress.shards.table import TableWriter
+
+        return TableWriter(self._staging.folder / ROWS_FOLDER / _part_name(len(self.fragments)), columns)
+
     def _finish_part(self, part: PartWriter) -> None:
         """Close the part; it is finished once a note of it, with the checksum of what was written, is on the disk."""
-        fragment = finish(part, self._staging.folder, self.next_row, self._row)
-        self._part = None
+        fragment = finish(part, self._staging.folder, self.next_row, self._row, self._table)
+        self._part = self._table = None
         write_durably(self._note(len(self.fragments)), seal(fragment.to_json()))
         self.fragments += (fragment,)
 
@@ -245,13 +287,18 @@ def check_payload(block: Block) -> None:
         raise InputError(f"A block of {block.rows} rows takes {len(block.payload)} bytes; make blocks of fewer rows.")
 
 
-def finish(part: PartWriter, root: Path, start: int, stop: int) -> Fragment:
-    """Close a part of rows ``start`` to ``stop``, wait until it is on the disk, and measure it."""
+def finish(part: PartWriter, root: Path, start: int, stop: int, table: TableWriter | None = None) -> Fragment:
+    """Close a part of rows ``start`` to ``stop``, and its table, wait until they are on the disk, and measure them."""
+    beside = None if table is None else _finish_file(table, root)
+    entry = _finish_file(part, root)
+    return Fragment(**asdict(entry), start=start, rows=stop - start, blocks=part.blocks, table=beside)
+
+
+def _finish_file(part: PartWriter | TableWriter, root: Path) -> FileEntry:
     part.close()
     sync(part.path)
     sync(part.path.parent)
-    entry = FileEntry.of(root, part.path.relative_to(root).as_posix())
-    return Fragment(**asdict(entry), start=start, rows=stop - start, blocks=part.blocks)
+    return FileEntry.of(root, part.path.relative_to(root).as_posix())
 
 
 def _check_follows(parts: list[Fragment]) -> None:

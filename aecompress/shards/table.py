@@ -1,0 +1,215 @@
+"""The table of rows: what stands beside the arrays, one Parquet row a row, for whatever reads Parquet.
+
+    record batches of any length ─► pieces ─► row groups ─► rows/part-00000.parquet
+
+A part has the rows of the block part of its name. Pieces and row groups are cut by rows and content alone, so the same
+columns give the same bytes however their source cuts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aecompress.errors import CorruptError, InputError
+from aecompress.shards.block import Block
+from aecompress.shards.manifest import Fragment
+from aecompress.shards.part import parsing
+
+#: Columns that every table has: the row, and the first row of its block.
+ROW, BLOCK = "_row", "_block"
+
+#: Latents of the rows, where they are kept.
+LATENTS = "_latents"
+
+#: Rows that are looked at together; the pieces of a block begin at its first row.
+PIECE_ROWS = 4096
+
+#: A row group is closed once it has this many rows or bytes (in memory).
+GROUP_ROWS = 1 << 16
+GROUP_BYTES = 8 << 20
+
+_NUMBERS = (pa.field(ROW, pa.int64(), nullable=False), pa.field(BLOCK, pa.int64(), nullable=False))
+
+
+class Cursor:
+    """Record batches taken a number of rows at a time, however they are cut."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = iter(batches)
+        self._left: pa.RecordBatch | None = None
+
+    def take(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """The next rows, in one record batch or more; fewer only where there are no more."""
+        while rows > 0:
+            batch = next(self._batches, None) if self._left is None else self._left
+            if batch is None:
+                return
+            yield batch.slice(0, rows)
+            self._left = batch.slice(rows) if batch.num_rows > rows else None
+            rows -= batch.num_rows
+
+    def whole(self, rows: int) -> pa.RecordBatch | None:
+        """The next rows as one record batch, all columns in one piece; None where there are no more."""
+        found = list(self.take(rows))
+        return joined(found) if found else None
+
+
+def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Record batches of one schema, one or more, as one that refers to nothing but its own values."""
+    return pa.concat_batches([*batches, batches[0].slice(0, 0)])  # of a single batch Arrow would make no copy
+
+
+class TableWriter:
+    """Writes one part of the table.
+
+    Attributes:
+        path: the file.
+        size: bytes of the columns so far, in memory.
+    """
+
+    def __init__(self, path: Path, columns: pa.Schema) -> None:
+        self.path = path
+        self.size = 0
+        self._columns = columns
+        self._schema, leaves = stored_schema(columns)
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            self._schema,
+            compression="zstd",
+            compression_level=6,
+            use_dictionary=[leaf for leaf in leaves if leaf != ROW],
+            column_encoding={ROW: "DELTA_BINARY_PACKED"},
+            write_page_index=True,
+            write_page_checksum=True,
+        )
+        self._pieces: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def write(self, block: Block, columns: Iterable[pa.RecordBatch]) -> None:
+        """Add the columns of the rows of a block. Raises InputError if they are of another number or type."""
+        cursor = Cursor(columns)
+        for start in range(block.start, block.stop, PIECE_ROWS):
+            rows = min(PIECE_ROWS, block.stop - start)
+            piece = cursor.whole(rows)
+            if piece is None or piece.num_rows != rows:
+                raise InputError(f"The columns end before row {block.stop}; the source may have changed.")
+            self._add(self._stored(piece, start, block.start))
+        if cursor.whole(1) is not None:
+            raise InputError(f"Columns of more rows than a block came before row {block.stop}.")
+
+    def close(self) -> None:
+        self._end_group()
+        self._writer.close()
+        self._sink.close()
+
+    def abort(self) -> None:
+        """Close and delete the file, whatever its state."""
+        for handle in (self._writer, self._sink):
+            with suppress(OSError, pa.ArrowException):
+                handle.close()
+        self.path.unlink(missing_ok=True)
+
+    def _stored(self, piece: pa.RecordBatch, row: int, block: int) -> pa.RecordBatch:
+        """A piece as the file holds it, behind the numbers of its rows."""
+        if not piece.schema.equals(self._columns):
+            raise InputError(f"The columns change their types before row {row + len(piece)}; mend the source.")
+        numbers = [np.arange(row, row + len(piece)), np.full(len(piece), block)]
+        with storing():
+            columns = [
+                column if column.type == field.type else column.cast(field.type)
+                for column, field in zip(piece.columns, list(self._schema)[len(_NUMBERS) :], strict=True)
+            ]
+            return pa.RecordBatch.from_arrays([*map(pa.array, numbers), *columns], schema=self._schema)
+
+    def _add(self, piece: pa.RecordBatch) -> None:
+        size = pa.ipc.get_record_batch_size(piece)  # unlike nbytes, the same for the same values
+        self._pieces.append(piece)
+        self._rows, self._bytes, self.size = self._rows + len(piece), self._bytes + size, self.size + size
+        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
+            self._end_group()
+
+    def _end_group(self) -> None:
+        if self._pieces:
+            table = pa.Table.from_batches(self._pieces, self._schema).combine_chunks()
+            with storing():
+                self._writer.write_table(table, row_group_size=len(table))
+        self._pieces, self._rows, self._bytes = [], 0, 0
+
+
+def stored_schema(columns: pa.Schema) -> tuple[pa.Schema, list[str]]:
+    """What Parquet makes of these columns behind the numbers of rows, and the paths of its leaves.
+
+    Dictionaries become their values, and times a unit that Parquet has; values stay the same.
+
+    Raises:
+        InputError: a name is taken or there twice, or Parquet has no type for a column.
+    """
+    for name in columns.names:
+        if name in (ROW, BLOCK):
+            raise InputError(f"A column beside the array is named {name}, which archives use; rename it.")
+        if columns.names.count(name) > 1:
+            raise InputError(f"Two columns beside the array are named {name!r}; rename one.")
+    try:
+        return _as_parquet(pa.schema([*_NUMBERS, *(field.with_type(_plain(field.type)) for field in columns)]))
+    except (pa.ArrowException, OSError) as err:
+        wrong = next((field for field in columns if not _storable(field)), None)
+        shown = "The columns" if wrong is None else f"The column {wrong.name!r} of type {wrong.type}"
+        raise InputError(f"{shown} cannot be kept in Parquet ({err}); convert it or leave it out.") from err
+
+
+def read_table(path: Path, fragment: Fragment, names: list[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    """The columns ``names`` of the rows of a part that are among ``start`` to ``stop``, in order, in small batches.
+
+    Raises CorruptError if the file is not the table of ``fragment``.
+    """
+    with parsing(path), pa.OSFile(str(path), "rb") as file:
+        part = pq.ParquetFile(file, page_checksum_verification=True)
+        if part.metadata.num_rows != fragment.rows or not {ROW, BLOCK, *names} <= set(part.schema_arrow.names):
+            raise CorruptError(f"{path} does not hold the rows of the manifest; it is damaged.")
+        first = fragment.start
+        for group in range(part.num_row_groups):
+            last = first + part.metadata.row_group(group).num_rows
+            if first < stop and last > start:
+                batches = part.iter_batches(PIECE_ROWS, row_groups=[group], columns=names, use_threads=False)
+                cursor = Cursor(batch.select(names) for batch in batches)
+                for _ in cursor.take(start - first):
+                    pass
+                yield from cursor.take(min(last, stop) - max(first, start))
+            first = last
+
+
+@contextmanager
+def storing() -> Iterator[None]:
+    """Turn what Parquet cannot hold into an InputError."""
+    try:
+        yield
+    except pa.ArrowException as err:
+        raise InputError(f"The columns beside the array cannot be kept in Parquet: {err}") from err
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type without views, whose buffers do not tell the values of one piece from those of another."""
+    return {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind, kind)
+
+
+def _as_parquet(schema: pa.Schema) -> tuple[pa.Schema, list[str]]:
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    file = pq.ParquetFile(pa.BufferReader(sink.getvalue()))
+    leaves = [file.schema.column(index).path for index in range(len(file.schema))]
+    return file.schema_arrow.remove_metadata(), leaves
+
+
+def _storable(field: pa.Field) -> bool:
+    try:
+        _as_parquet(pa.schema([field]))
+    except (pa.ArrowException, OSError):
+        return False
+    return True
