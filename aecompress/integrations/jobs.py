@@ -38,7 +38,7 @@ from aecompress.sources.columns import arrow_origin
 from aecompress.spec import VERSION, Array, ArraySpec
 from aecompress.trainer import block_rows
 
-_TASK_BYTES = 128 << 20  # of raw rows that a task packs at most
+_TASK_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,10 @@ class PackJob:
         return _loaded(self._model)
 
 
-def task_rows(spec: ArraySpec, rows: int, tasks: int) -> int:
-    """Rows of a task, a multiple of a block, so that ``rows`` make ``tasks`` tasks or more, none of them large."""
-    height, most = block_rows(spec), _TASK_BYTES // max(spec.row_bytes, 1)
-    return max(1, min(rows // max(tasks, 1), most) // height) * height
+def task_rows(spec: ArraySpec) -> int:
+    """Rows of a task: whole blocks, of about 32 MiB before packing: seconds of work, if one is lost."""
+    height = block_rows(spec)
+    return max(1, _TASK_BYTES // max(spec.row_bytes, 1) // height) * height
 
 
 def stretches(archive: Archive, tasks: int) -> list[tuple[int, int]]:

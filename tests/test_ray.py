@@ -1,0 +1,165 @@
+"""Ray on two nodes of this machine: what it packs is what a local pack makes, whoever dies meanwhile."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from killing import writers
+
+import aecompress
+from aecompress.config import Target
+from aecompress.errors import DestinationError, InputError
+from aecompress.integrations import jobs
+from aecompress.shards.reader import ShardReader
+from aecompress.trainer import fit, sampling
+
+# Before Ray is imported: only this machine's loopback is used, and nothing is reported to anybody.
+os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+
+ray = pytest.importorskip("ray", reason="needs Ray: pip install 'aecompress[ray]'")
+pytest.importorskip("ray.data", reason="needs Ray Data: pip install 'aecompress[ray]'")
+
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from aecompress.integrations import ray as adapter  # noqa: E402
+
+pytestmark = [
+    pytest.mark.xdist_group("engines"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # Ray's own, of its own settings
+    pytest.mark.filterwarnings("ignore:unclosed file .*ray:ResourceWarning"),  # its log files
+]
+
+WIDTH, HEIGHT = 64, 512
+ROWS = np.cumsum(np.random.default_rng(0).normal(size=(20_000, WIDTH)), axis=1).astype(np.float32)
+TARGET = Target("max-error", 0.01)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_tasks() -> Iterator[None]:
+    """HEIGHT rows a block, four blocks a task."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "BLOCK_VALUES", WIDTH * HEIGHT)
+        patch.setattr(jobs, "_TASK_BYTES", 4 * WIDTH * HEIGHT * 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def model() -> aecompress.Model:
+    return fit(ROWS, TARGET, kind="none")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    node = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    cluster.add_node(**node)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+    gc.collect()  # so that what Ray left open is not found in another test
+
+
+def same_blocks(one: Path, other: Path) -> bool:
+    return list(ShardReader(one).blocks(0, len(ROWS))) == list(ShardReader(other).blocks(0, len(ROWS)))
+
+
+@pytest.fixture(scope="module")
+def local(model: aecompress.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("local") / "a.aec"
+    aecompress.pack(ROWS, path, model=model)
+    return path
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_archive_is_a_dataset_of_numbered_rows(local: Path) -> None:
+    dataset = adapter.read_archive(local, override_num_blocks=3)
+    assert dataset.columns() == ["row", "values"]
+    batches = list(dataset.iter_batches(batch_size=None))
+    assert len(batches) >= 3
+    numbers = np.concatenate([batch["row"] for batch in batches])
+    values = np.concatenate([batch["values"] for batch in batches])
+    assert values.dtype == np.float32
+    assert np.array_equal(np.sort(numbers), np.arange(len(ROWS)))
+    assert np.array_equal(values, aecompress.open(local)[:][numbers])
+
+
+@pytest.mark.usefixtures("cluster")
+def test_numbered_rows_find_their_place(local: Path, model: Any, tmp_path: Path) -> None:
+    """Stretches of rows in any order, as tasks return them."""
+    exact = aecompress.open(local)[:]
+    stretches = [
+        adapter.BlockAccessor.batch_to_block({"n": np.arange(a, b), "signal": exact[a:b]})
+        for a, b in ((14_000, 20_000), (0, 8000), (8000, 14_000))
+    ]
+    sink = adapter.ArchiveDatasink(tmp_path / "a", model, row="n", rows=len(ROWS))
+    ray.data.from_blocks(stretches).write_datasink(sink)
+    assert sink.report.rows == len(ROWS)
+    assert np.abs(aecompress.open(tmp_path / "a")[:] - exact).max() <= 0.01
+    aecompress.unpack(tmp_path / "a", tmp_path / "back.parquet", rows=(0, 10))
+    assert pa.parquet.read_schema(tmp_path / "back.parquet").names == ["signal"]
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("kind", ["lists", "numbers"])
+def test_columns_make_rows(kind: str, tmp_path: Path) -> None:
+    rows = ROWS[:3000, :4]
+    few = fit(rows, TARGET, kind="none")
+    if kind == "lists":
+        table = pa.table({"id": np.arange(3000), "signal": rows.tolist()}).cast(
+            pa.schema([("id", pa.int64()), ("signal", pa.list_(pa.float32()))])
+        )
+        columns = ["signal"]
+    else:
+        table = pa.table({"id": np.arange(3000), **{name: rows[:, i] for i, name in enumerate("abcd")}})
+        columns = list("abcd")
+    adapter.pack(ray.data.from_arrow(table), tmp_path / "a", model=few, columns=columns)
+    aecompress.verify(tmp_path / "a", against=rows)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_job_that_fails_leaves_nothing(tmp_path: Path, model: Any, local: Path) -> None:
+    with pytest.raises(InputError, match="where the model was fitted for"):
+        adapter.pack(ray.data.from_numpy(ROWS[:, :3]), tmp_path / "a", model=model)
+    sink = adapter.ArchiveDatasink(tmp_path / "a", model)
+    with pytest.raises(InputError, match="no column 'row'"):
+        ray.data.from_numpy(ROWS[:100]).write_datasink(sink)
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(DestinationError, match="--force"):
+        adapter.pack(ray.data.from_numpy(ROWS[:100]), local, model=model)
+
+
+def lose(cluster: Cluster, folder: Path, lost: list[str]) -> None:
+    """Kill a worker that is writing, then the whole second node."""
+    while not writers(folder):
+        time.sleep(0.002)
+    os.kill(min(writers(folder)), signal.SIGKILL)
+    lost.append("worker")
+    while not writers(folder):
+        time.sleep(0.002)
+    cluster.remove_node(cluster.list_all_nodes()[1], allow_graceful=False)
+    lost.append("node")
+
+
+def test_nothing_is_lost_or_doubled_when_a_worker_and_a_node_die(tmp_path: Path, cluster: Cluster, model: Any) -> None:
+    aecompress.pack(ROWS, tmp_path / "local", model=model)
+    lost: list[str] = []
+    death = threading.Thread(target=lose, args=(cluster, tmp_path / "a", lost), daemon=True)
+    death.start()
+    report = adapter.pack(ray.data.from_numpy(np.array_split(ROWS, 7)), tmp_path / "a", model=model)
+    assert lost == ["worker", "node"]
+    assert report.rows == len(ROWS)
+    assert same_blocks(tmp_path / "a", tmp_path / "local")
+    assert sorted(os.listdir(tmp_path / "a")) == ["_manifest.json", "_model", "blocks"]
+    assert len(os.listdir(tmp_path / "a" / "blocks")) == len(aecompress.open(tmp_path / "a").manifest.fragments)
