@@ -14,6 +14,7 @@ import click
 import numpy as np
 import pytest
 
+from aecompress import sinks, sources
 from aecompress.cli import cli
 from aecompress.config import MODEL_KINDS, Target
 from aecompress.report import Report
@@ -49,10 +50,17 @@ def test_examples_run(page: str, tmp_path: Path, shell: dict[str, str], monkeypa
             assert found.returncode == 0, f"{code}\n{found.stderr}"
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/cli.md"])
+@pytest.mark.parametrize("page", [*PAGES, "docs/cli.md", "docs/formats.md"])
 def test_links_lead_somewhere(page: str) -> None:
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
         assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+def test_every_format_stands_in_the_table() -> None:
+    table = (ROOT / "docs/formats.md").read_text().partition("*Streamed*")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|.*\| (test_[^|]+) \|$", table, re.M)
+    assert {name for cell, _ in cells for name in re.findall("`([^`]+)`", cell)} >= {*sources.FORMATS, *sinks.FORMATS}
+    assert all((ROOT / f"tests/{name}.py").exists() for _, tests in cells for name in tests.split(", "))
 
 
 def section(verb: str) -> str:

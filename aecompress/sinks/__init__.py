@@ -42,6 +42,8 @@ FORMATS = {
     "hdf5": Format("hdf5", (".h5", ".hdf5")),
     "netcdf": Format("netcdf", (".nc",)),
     "safetensors": Format("safetensors", (".safetensors",)),
+    "csv": Format("csv", (".csv",)),
+    "tsv": Format("tsv", (".tsv",)),
     "images": Format("images", (), folder=True),
     "tar": Format("tar", (".tar",)),
     "tiff": Format("tiff", (".tif", ".tiff")),

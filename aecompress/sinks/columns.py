@@ -24,7 +24,7 @@ def row_schema(spec: ArraySpec, origin: dict[str, object]) -> pa.Schema:
     Raises:
         DestinationError: the source's schema is damaged or does not hold rows of this spec, or rows have no values.
     """
-    recorded = origin.get("format") == "parquet"
+    recorded = "schema" in origin
     schema = _read_schema(origin) if recorded else pa.schema([("values", _row_type(spec))])
     # Arrow divides by the length of a fixed-size list, so one of length 0 would end the process.
     if any(_has_empty_list(field.type) for field in schema):

@@ -48,6 +48,8 @@ FORMATS = {
     "hdf5": Format("hdf5", (".h5", ".hdf5", ".hdf"), (b"\x89HDF\r\n\x1a\n",), members=True),
     "zarr": Format("zarr", (".zarr",), members=True),
     "safetensors": Format("safetensors", (".safetensors",), members=True),
+    "csv": Format("csv", (".csv",)),
+    "tsv": Format("csv", (".tsv",)),
     "images": Format("images", ()),
     "tar": Format("images", (".tar",)),
     "tiff": Format("tiff", (".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
