@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 from aecompress import spec
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from aecompress.archive import Archive as Archive
     from aecompress.codec.model import Model as Model
     from aecompress.comparer import Comparison as Comparison
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from aecompress.errors import AecompressError as AecompressError
     from aecompress.htmlreport import write_report as write_report
     from aecompress.inspector import info as info
+    from aecompress.locations import Where
     from aecompress.packer import load_model as load_model
     from aecompress.packer import pack as pack
     from aecompress.recipe import Recipe as Recipe
@@ -64,7 +63,7 @@ _HOME = {
 __all__ = ["__version__", "open", *_HOME]
 
 
-def open(archive: str | Path) -> Archive:
+def open(archive: Where) -> Archive:
     """Open an archive for reading; see ``Archive``. Raises ArchiveError if it is none."""
     from aecompress.archive import Archive
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from aecompress.codec.model import Model
 from aecompress.errors import ArchiveError, CorruptError, InputError
 from aecompress.indexing import select
+from aecompress.locations import Location, Where, locate
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import Manifest
 from aecompress.shards.reader import ShardReader
@@ -25,15 +25,15 @@ class Archive:
     ``np.asarray(archive)`` decodes everything. Pickled, an archive is its path: the other end opens it again.
 
     Attributes:
-        path: its folder.
+        path: its folder, on this machine or in a store.
         manifest: what it says of itself.
 
     Raises:
         ArchiveError: it is not an archive, or an unfinished, damaged or newer one.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Where) -> None:
+        self.path = locate(path)
         self._reader = ShardReader(self.path)
         self._model: Model | None = None
 
@@ -98,7 +98,7 @@ class Archive:
             raise ValueError("an archive is decoded into a new array, so copy=False is impossible")
         return np.asarray(self[:], dtype)
 
-    def __reduce__(self) -> tuple[type[Archive], tuple[Path]]:
+    def __reduce__(self) -> tuple[type[Archive], tuple[Location]]:
         return Archive, (self.path,)
 
     def __iter__(self) -> Iterator[Array]:

@@ -7,6 +7,7 @@
     ├── ArchiveError        the archive cannot be read
     │   ├── CorruptError    its bytes are not the bytes that were written
     │   └── VersionError    a newer release wrote it
+    ├── StoreError          an object store does not answer, or refuses
     └── VerificationError   an archive decodes, but not to what it promises
 
 Each message is one sentence or two: what is wrong, and what to do.
@@ -39,6 +40,10 @@ class CorruptError(ArchiveError):
 
 class VersionError(ArchiveError):
     """The archive was written in a newer format than this release reads."""
+
+
+class StoreError(AecompressError):
+    """An object store does not answer, not even after several tries, or refuses what was asked of it."""
 
 
 class VerificationError(AecompressError):

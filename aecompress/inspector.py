@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from aecompress.locations import Where, locate
 from aecompress.report import restored
 from aecompress.shards.manifest import read_manifest
 from aecompress.shards.reader import archive_bytes
 
 
-def info(archive: str | Path) -> dict[str, Any]:
+def info(archive: Where) -> dict[str, Any]:
     """Figures of an archive from its manifest; plain numbers and strings, fit for JSON.
 
     Raises:
         ArchiveError: it is not an archive, or an unfinished, damaged or newer one.
     """
-    path = Path(archive)
+    path = locate(archive)
     manifest = read_manifest(path)
     spec, packed = manifest.spec, archive_bytes(path)
     error = restored(manifest.report["distortion"])

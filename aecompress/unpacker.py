@@ -9,11 +9,12 @@ from pathlib import Path
 
 from aecompress.archive import Archive
 from aecompress.config import Progress, silent
+from aecompress.locations import Where
 from aecompress.sinks import open_sink
 
 
 def unpack(
-    archive: str | Path | Archive,
+    archive: Where | Archive,
     dest: str | Path,
     *,
     rows: tuple[int | None, int | None] = (None, None),
@@ -25,7 +26,7 @@ def unpack(
     """Write the rows of an archive to ``dest``: dtype, byte order, shape and order as they came.
 
     Args:
-        archive: its folder, or an opened one.
+        archive: its folder, the URL of one, or an opened archive.
         dest: a path, or ``-`` for npy on standard output. Its extension names the format; without one it is that of
             the source, or npy where the source was no file.
         rows: first row and the one behind the last, as in a slice; None for the ends.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from aecompress.archive import Archive
 from aecompress.config import Progress, silent
 from aecompress.errors import VerificationError
+from aecompress.locations import Where
 from aecompress.metrics import Distortion, distortion
 from aecompress.sources import open_source
 from aecompress.sources.base import Source
@@ -17,7 +17,7 @@ from aecompress.spec import Array
 
 
 def verify(
-    archive: str | Path,
+    archive: Where,
     *,
     against: Any = None,
     workers: int = 2,
@@ -26,7 +26,7 @@ def verify(
     """Check every checksum and decode every block; with a source, compare every value with the bound.
 
     Args:
-        archive: its folder.
+        archive: its folder, or the URL of one.
         against: the source it was packed from, as for ``pack``.
 
     Returns:

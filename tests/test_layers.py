@@ -18,7 +18,7 @@ ROOT = Path(aecompress.__file__).parent
 #: Low to high. Modules and folders of one layer are blind to each other; inside a folder all may be used.
 LAYERS = (
     {"errors"},
-    {"spec"},
+    {"spec", "locations"},
     {"config", "recipe", "metrics", "indexing", "pictures", "charts"},
     {"normalize", "entropy"},
     {"sources", "sinks", "autoencoder", "wavelet", "quantize", "context", "shards"},
@@ -41,7 +41,8 @@ PLACES = {
     "ray": {"integrations"},
     "pyspark": {"integrations"},
     "numba": {"entropy", "context"},
-    "pyarrow": {"sources", "sinks", "shards", "integrations"},
+    "fsspec": {"locations"},
+    "pyarrow": {"locations", "sources", "sinks", "shards", "integrations"},
     "zstandard": {"entropy", "shards", "demo", "peers"},
     "imagecodecs": {"peers", "sources", "sinks"},
     "PIL": {"sources", "sinks"},

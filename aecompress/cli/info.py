@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,7 +16,7 @@ from aecompress.config import Target
 @click.command()
 @archive_argument
 @json_option
-def info(archive: Path, as_json: bool) -> None:
+def info(archive: str, as_json: bool) -> None:
     """Show what an archive holds; nothing is decoded."""
     facts = aecompress.info(archive)
     if as_json:

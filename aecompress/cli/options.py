@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -71,7 +70,7 @@ def fit_options(command: Command) -> Command:
     return settings(seconds_option(seed_option(command)))
 
 
-archive_argument = click.argument("archive", type=click.Path(path_type=Path))
+archive_argument = click.argument("archive", type=click.Path())
 source_argument = click.argument("source")
 format_option = click.option("--format", metavar="NAME", help="Format of SOURCE, whatever its name and content say.")
 force_option = click.option("--force", is_flag=True, help="Replace what is at the destination.")

@@ -18,7 +18,7 @@ from aecompress.sources import open_source
 @click.option("--source", metavar="SOURCE", help="What it was packed from: show errors and originals too.")
 @format_option
 @force_option
-def report(archive: Path, dest: Path, source: str | None, format: str | None, force: bool) -> None:
+def report(archive: str, dest: Path, source: str | None, format: str | None, force: bool) -> None:
     """Write a page about an archive, to be opened in a browser.
 
     It shows where the bytes go, rates along the rows, the oddest blocks, rows, and what other bounds would take. With

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import click
 
@@ -44,7 +43,7 @@ class RowRange(click.ParamType[Range]):
 )
 @workers_option
 @force_option
-def unpack(archive: Path, dest: str, format: str | None, rows: Range, workers: int, force: bool) -> None:
+def unpack(archive: str, dest: str, format: str | None, rows: Range, workers: int, force: bool) -> None:
     """Unpack an archive.
 
     Dtype, shape and order of rows are exactly as they came.

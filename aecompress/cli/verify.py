@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -21,7 +20,7 @@ from aecompress.sources import open_source
 @format_option
 @workers_option
 @json_option
-def verify(archive: Path, against: str | None, format: str | None, workers: int, as_json: bool) -> None:
+def verify(archive: str, against: str | None, format: str | None, workers: int, as_json: bool) -> None:
     """Check that an archive is whole and true.
 
     Every checksum is compared and every block decoded; the exit code is 3 if one is wrong. With --against, every value

@@ -14,6 +14,7 @@ from typing import Any
 from aecompress.config import Progress, silent
 from aecompress.htmlreport import bounds, page
 from aecompress.htmlreport.survey import survey
+from aecompress.locations import Where
 from aecompress.shards.durable import write_durably
 from aecompress.sinks.base import check_free, storage_errors
 
@@ -21,7 +22,7 @@ __all__ = ["write_report"]
 
 
 def write_report(
-    archive: str | Path,
+    archive: Where,
     dest: str | Path,
     *,
     source: Any = None,
@@ -31,7 +32,7 @@ def write_report(
     """Write a page about an archive: sizes, rates, errors, rows, other bounds, settings.
 
     Args:
-        archive: its folder.
+        archive: its folder, or the URL of one.
         dest: the HTML file to write.
         source: what it was packed from, as for ``pack``; then the page shows errors, and originals beside their
             reconstructions.
@@ -46,7 +47,7 @@ def write_report(
     """
     path = Path(dest)
     check_free(path, force=force)
-    found = survey(Path(archive), source, progress)
+    found = survey(archive, source, progress)
     html = page.render(found, bounds.points(found, progress))
     check_free(path, force=force)
     with storage_errors(path):

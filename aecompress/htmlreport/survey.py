@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from aecompress.config import Progress
 from aecompress.errors import VerificationError
 from aecompress.htmlreport.views import View
 from aecompress.inspector import info
+from aecompress.locations import Where
 from aecompress.metrics import Distortion, distortion
 from aecompress.report import break_even, restored
 from aecompress.shards.block import Block
@@ -160,7 +160,7 @@ class Survey:
     sample: Array | None = None
 
 
-def survey(path: Path, against: Any, progress: Progress) -> Survey:
+def survey(path: Where, against: Any, progress: Progress) -> Survey:
     """Look at every block of an archive; with a source, compare every value as well.
 
     Raises:
@@ -171,7 +171,7 @@ def survey(path: Path, against: Any, progress: Progress) -> Survey:
     source = None if against is None else matching(archive, against)
     facts = info(path)
     found = Survey(archive, facts, View.of(archive.spec), Along.over(facts["blocks"]))
-    _count_bytes(found, path, progress)
+    _count_bytes(found, progress)
     if source is None:
         found.decoded = [found.view.look(row) for row in _picked(found.archive, found.view.rows)]
         found.sample = archive[slice(*_stretch(found))] if _samples(found) else None
@@ -180,9 +180,9 @@ def survey(path: Path, against: Any, progress: Progress) -> Survey:
     return found
 
 
-def _count_bytes(found: Survey, path: Path, progress: Progress) -> None:
+def _count_bytes(found: Survey, progress: Progress) -> None:
     """Sizes, rates and the oddest blocks; nothing is decoded."""
-    reader, spec = ShardReader(path), found.archive.spec
+    reader, spec = ShardReader(found.archive.path), found.archive.spec
     rows, identity = len(found.archive), found.archive.model.identity
     payload = 0
     for block in reader.blocks(0, rows):
@@ -197,7 +197,7 @@ def _count_bytes(found: Survey, path: Path, progress: Progress) -> None:
     found.parts.update(_model_parts(reader.model() or b""))
     fragments = sum(fragment.bytes for fragment in reader.manifest.fragments)
     found.parts["Parquet, around the rows"] = fragments - payload
-    found.parts["manifest"] = (path / MANIFEST).stat().st_size
+    found.parts["manifest"] = (found.archive.path / MANIFEST).stat().st_size
     found.parts["other files"] = found.facts["packed_bytes"] - found.parts.total()
     found.parts = +found.parts
     simple = int(found.archive.model.simple * spec.raw_bytes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 import aecompress
 from aecompress.errors import InputError
+from aecompress.locations import Where
 from aecompress.spec import Array
 
 
@@ -33,7 +33,7 @@ class ArchiveDataset(Dataset[torch.Tensor]):
         InputError: ``cached_blocks`` is less than 1.
     """
 
-    def __init__(self, archive: str | Path, *, cached_blocks: int = 8) -> None:
+    def __init__(self, archive: Where, *, cached_blocks: int = 8) -> None:
         self.archive = aecompress.open(archive)
         self.cached_blocks = _at_least_one("cached_blocks", cached_blocks)
         self._blocks: OrderedDict[int, Array] = OrderedDict()
@@ -89,7 +89,7 @@ class IterableArchiveDataset(IterableDataset[torch.Tensor]):
         InputError: ``buffer_blocks`` is less than 1.
     """
 
-    def __init__(self, archive: str | Path, *, shuffle: bool = False, seed: int = 0, buffer_blocks: int = 8) -> None:
+    def __init__(self, archive: Where, *, shuffle: bool = False, seed: int = 0, buffer_blocks: int = 8) -> None:
         self.archive = aecompress.open(archive)
         self.shuffle, self.seed = shuffle, seed
         self.buffer_blocks = _at_least_one("buffer_blocks", buffer_blocks)

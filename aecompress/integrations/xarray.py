@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aecompress.archive import Archive
+from aecompress.errors import AecompressError
+from aecompress.locations import locate
 from aecompress.shards.manifest import is_archive
 from aecompress.spec import Array
 
@@ -30,8 +31,11 @@ class ArchiveEntrypoint(BackendEntrypoint):
     open_dataset_parameters = ("filename_or_obj", "drop_variables")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """True if it is the path of an archive."""
-        return isinstance(filename_or_obj, str | PathLike) and is_archive(Path(filename_or_obj))
+        """True if it is the path or URL of an archive."""
+        try:
+            return isinstance(filename_or_obj, str | PathLike) and is_archive(locate(filename_or_obj))
+        except AecompressError:  # a URL of another kind, or a store that does not answer
+            return False
 
     def open_dataset(self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None) -> Dataset:
         """A lazy variable, named as the array was in its container, else ``values``.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from aecompress.config import Target
 from aecompress.errors import ArchiveError, CorruptError, InputError
+from aecompress.locations import Location, StorePath
 from aecompress.shards.fields import MAX_COUNT, Fields
 from aecompress.shards.sealed import MAGIC, read_sealed
 from aecompress.spec import MAX_AXES, VERSION, ArraySpec
@@ -42,25 +42,32 @@ class FileEntry:
     sha256: str
 
     @classmethod
-    def of(cls, root: Path, path: str) -> FileEntry:
+    def of(cls, root: Location, path: str) -> FileEntry:
         """Measure the file at ``root / path``. Raises OSError."""
         with (root / path).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             return cls(path, file.tell(), digest)
 
-    def check(self, root: Path) -> None:
+    def check(self, root: Location) -> None:
         """Raise CorruptError unless the file under ``root`` has the size and the bytes it had when written."""
+        self.check_size(root)
         try:
-            size = (root / self.path).stat().st_size
-            if size != self.bytes:
-                raise CorruptError(f"{root / self.path} has {size} bytes, not {self.bytes}; restore it from a copy.")
             found = FileEntry.of(root, self.path)
-        except FileNotFoundError as err:
-            raise CorruptError(f"{root / self.path} is missing; restore it from a copy.") from err
         except OSError as err:
             raise ArchiveError(f"{root / self.path} cannot be read: {err.strerror}.") from err
         if found.sha256 != self.sha256:
             raise CorruptError(f"{root / self.path} is damaged: its checksum does not match; restore it from a copy.")
+
+    def check_size(self, root: Location) -> None:
+        """Raise CorruptError unless the file under ``root`` has the size it had when written."""
+        try:
+            size = (root / self.path).stat().st_size
+        except FileNotFoundError as err:
+            raise CorruptError(f"{root / self.path} is missing; restore it from a copy.") from err
+        except OSError as err:
+            raise ArchiveError(f"{root / self.path} cannot be read: {err.strerror}.") from err
+        if size != self.bytes:
+            raise CorruptError(f"{root / self.path} has {size} bytes, not {self.bytes}; restore it from a copy.")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -191,7 +198,7 @@ class Manifest:
         )
 
 
-def is_archive(folder: Path) -> bool:
+def is_archive(folder: Location) -> bool:
     """True if ``folder`` holds a manifest of ours, in whatever state."""
     try:
         with (folder / MANIFEST).open("rb") as file:
@@ -200,7 +207,7 @@ def is_archive(folder: Path) -> bool:
         return False
 
 
-def read_manifest(archive: Path) -> Manifest:
+def read_manifest(archive: Location) -> Manifest:
     """Read and check the manifest of ``archive``; no other file is touched.
 
     Raises:
@@ -213,6 +220,11 @@ def read_manifest(archive: Path) -> Manifest:
     if (archive / STAGING_FOLDER).exists():
         raise ArchiveError(
             f"{archive} is unfinished: packing it was interrupted. Finish it with the same `aecompress pack` command "
+            "and --resume."
+        )
+    if isinstance(archive, StorePath) and (archive / MODEL_FOLDER).exists():
+        raise ArchiveError(
+            f"{archive} is unfinished: its upload was interrupted. Finish it with the same `aecompress pack` command "
             "and --resume."
         )
     if not archive.exists():

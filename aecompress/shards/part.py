@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aecompress.errors import CorruptError
+from aecompress.locations import Location, arrow_file
 from aecompress.metrics import Distortion
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import Fragment
@@ -94,12 +95,12 @@ class PartWriter:
         self._group, self._group_size = [], 0
 
 
-def read_part(path: Path, fragment: Fragment, start: int, stop: int) -> Iterator[Block]:
+def read_part(path: Location, fragment: Fragment, start: int, stop: int) -> Iterator[Block]:
     """The blocks of a part that overlap rows ``start`` to ``stop``, reading only their row groups, one at a time.
 
     Raises CorruptError if the file is not the part that ``fragment`` describes.
     """
-    with parsing(path), pa.OSFile(str(path), "rb") as file:
+    with parsing(path), arrow_file(path) as file:
         part = pq.ParquetFile(file, page_checksum_verification=True)
         _check_layout(part, fragment)
         ranges = _read_ranges(part, fragment)
@@ -135,7 +136,7 @@ def _from_row(row: dict[str, Any]) -> Block:
 
 
 @contextmanager
-def parsing(path: Path) -> Iterator[None]:
+def parsing(path: Location) -> Iterator[None]:
     """Turn what is no Parquet into a CorruptError."""
     try:
         yield

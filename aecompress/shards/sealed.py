@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from aecompress.errors import ArchiveError, CorruptError, InputError, VersionError
+from aecompress.locations import Location
 
 FORMAT = "aecompress"
 
@@ -38,7 +38,7 @@ def seal(fields: dict[str, Any]) -> bytes:
     return data
 
 
-def unseal(data: bytes, path: Path) -> dict[str, Any]:
+def unseal(data: bytes, path: Location) -> dict[str, Any]:
     """The fields of the sealed file ``data``, read from ``path``.
 
     Raises:
@@ -52,7 +52,7 @@ def unseal(data: bytes, path: Path) -> dict[str, Any]:
     return fields
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
+def read_sealed(path: Location) -> dict[str, Any]:
     """Unseal the file at ``path``. Raises ArchiveError if it cannot be read at all."""
     try:
         with path.open("rb") as file:
@@ -68,7 +68,7 @@ def _tail(body: bytes) -> bytes:
     return f',"checksum":"{hashlib.sha256(body).hexdigest()}"}}'.encode()
 
 
-def _parse(data: bytes, path: Path) -> dict[str, Any]:
+def _parse(data: bytes, path: Location) -> dict[str, Any]:
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError) as err:
@@ -78,7 +78,7 @@ def _parse(data: bytes, path: Path) -> dict[str, Any]:
     return fields
 
 
-def _check_version(version: object, path: Path) -> None:
+def _check_version(version: object, path: Location) -> None:
     if type(version) is not int or version < 1:
         raise CorruptError(f"{path} is damaged: it names no format version.")
     if version > FORMAT_VERSION:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aecompress.errors import CorruptError, InputError
+from aecompress.locations import Location, arrow_file
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import Fragment
 from aecompress.shards.part import parsing
@@ -164,12 +165,12 @@ def stored_schema(columns: pa.Schema) -> tuple[pa.Schema, list[str]]:
         raise InputError(f"{shown} cannot be kept in Parquet ({err}); convert it or leave it out.") from err
 
 
-def read_table(path: Path, fragment: Fragment, names: list[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+def read_table(path: Location, fragment: Fragment, names: list[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
     """The columns ``names`` of the rows of a part that are among ``start`` to ``stop``, in order, in small batches.
 
     Raises CorruptError if the file is not the table of ``fragment``.
     """
-    with parsing(path), pa.OSFile(str(path), "rb") as file:
+    with parsing(path), arrow_file(path) as file:
         part = pq.ParquetFile(file, page_checksum_verification=True)
         if part.metadata.num_rows != fragment.rows or not {ROW, BLOCK, *names} <= set(part.schema_arrow.names):
             raise CorruptError(f"{path} does not hold the rows of the manifest; it is damaged.")
