@@ -19,6 +19,8 @@ from aecompress import spec
 if TYPE_CHECKING:
     from aecompress.archive import Archive as Archive
     from aecompress.codec.model import Model as Model
+    from aecompress.colorizer import colorize as colorize
+    from aecompress.colorizer import fit_colorizer as fit_colorizer
     from aecompress.comparer import Comparison as Comparison
     from aecompress.comparer import compare as compare
     from aecompress.config import Target as Target
@@ -47,9 +49,11 @@ _HOME = {
     "Recipe": "recipe",
     "Report": "report",
     "Target": "config",
+    "colorize": "colorizer",
     "compare": "comparer",
     "denoise": "denoiser",
     "fit": "trainer",
+    "fit_colorizer": "colorizer",
     "fit_denoiser": "denoiser",
     "info": "inspector",
     "load_model": "packer",

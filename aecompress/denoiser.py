@@ -6,7 +6,6 @@ source ─► blocks that teach ─► Denoiser          source ─► blocks, a
 from __future__ import annotations
 
 import math
-import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ from aecompress.errors import InputError
 from aecompress.metrics import Distortion, distortion
 from aecompress.restoration import denoising
 from aecompress.restoration.denoising import Denoiser
-from aecompress.restoration.sampling import block_rows, read, teaching_rows, windows
+from aecompress.restoration.sampling import block_rows, read, replayable, teaching_rows, windows
 from aecompress.sinks import open_sink
-from aecompress.sources import open_source, spool
+from aecompress.sources import open_source
 from aecompress.sources.base import Source
 
 
@@ -76,7 +75,7 @@ def denoise(
     if model is not None and clean is not None:
         raise InputError("A model has learned already; give clean rows or a model, not both.")
     with ExitStack() as stack:
-        opened = _replayable(open_source(source), stack)
+        opened = replayable(open_source(source), stack)
         _check(opened, noise)
         sink = open_sink(dest, opened.spec, opened.origin, force=force)
         stack.callback(sink.abort)
@@ -111,9 +110,9 @@ def fit_denoiser(
     Arguments and errors are those of ``denoise``.
     """
     with ExitStack() as stack:
-        opened = _replayable(open_source(source), stack)
+        opened = replayable(open_source(source), stack)
         _check(opened, noise)
-        pairs = None if clean is None else _replayable(open_source(clean), stack)
+        pairs = None if clean is None else replayable(open_source(clean), stack)
         rows = opened.spec.shape[0] if pairs is None else _paired(opened, pairs, noise)
         stretches = teaching_rows(opened, rows)
         blocks = read(opened, stretches, progress)
@@ -123,13 +122,6 @@ def fit_denoiser(
     fitted = denoising.fit(blocks, told, noise=noise, seconds=seconds, seed=seed, progress=progress)
     fitted.about.update(source=opened.name, rows=rows, shape=list(opened.spec.row_shape))
     return fitted
-
-
-def _replayable(source: Source, stack: ExitStack) -> Source:
-    """The source, a stream through a temporary file."""
-    if source.replayable:
-        return source
-    return spool(source, Path(stack.enter_context(tempfile.TemporaryDirectory())))
 
 
 def _check(source: Source, noise: float | None) -> None:

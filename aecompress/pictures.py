@@ -71,7 +71,7 @@ def _stretched(values: Array) -> Array:
 
 
 def write_png(path: Path, picture: Array) -> None:
-    """Write a grey picture, uint8 [height, width]. Raises OSError."""
+    """Write a picture as ``png`` takes it. Raises OSError."""
     path.write_bytes(png(picture))
 
 

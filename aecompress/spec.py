@@ -105,3 +105,15 @@ def check_dtype(dtype: np.dtype[Any]) -> None:
             f"The dtype {dtype} is not supported; convert it to bool, an integer of 8 to 64 bits, "
             "float16, float32 or float64."
         )
+
+
+def as_dtype(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Float64 as another dtype: integers are rounded, and the nearest that there is where a value is beyond them."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore", invalid="ignore"):
+            found: Array = values.astype(dtype)
+        return found
+    ends = np.iinfo(dtype)
+    # The greatest integer of 64 bits is no float64: one that is less.
+    top = np.nextafter(float(ends.max), 0) if dtype.itemsize == 8 else float(ends.max)
+    return np.clip(np.rint(values), float(ends.min), top).astype(dtype)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from aecompress.cli.colorize import colorize
 from aecompress.cli.compare import compare
 from aecompress.cli.demo import demo
 from aecompress.cli.denoise import denoise
@@ -46,5 +47,5 @@ def cli() -> None:
     """
 
 
-for _verb in (demo, pack, unpack, info, verify, fit, compare, report, denoise, sample):
+for _verb in (demo, pack, unpack, info, verify, fit, compare, report, denoise, colorize, sample):
     cli.add_command(_verb)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -24,7 +25,7 @@ from aecompress.recipe import Recipe
 from aecompress.sinks.base import check_free
 from aecompress.sources import Source, open_source
 
-TASKS = ("pack", "denoise")
+TASKS = ("pack", "denoise", "colorize")
 
 #: The tasks that take an option; those not named here are for pack.
 _TAKEN_BY = {
@@ -62,12 +63,14 @@ def fit(
 ) -> None:
     """Fit a model to keep, for the --model of another verb.
 
-    Sources and targets are those of pack. With --task denoise SOURCE holds noisy rows.
+    Sources and targets are those of pack. With --task denoise SOURCE holds noisy rows, with --task colorize pictures in
+    colour.
     """
     _check_options(ctx, task)
     check_free(dest, force=force)  # before the fit, which may take long
     if task != "pack":
-        _fit_denoiser(open_source(source, format=format), dest, clean, noise, fit_seconds, seed)
+        opened, told = open_source(source, format=format), {"clean": clean, "noise": noise}
+        _fit_task(task, opened, dest, told if task == "denoise" else {}, fit_seconds, seed)
         return
     with ProgressBar() as progress:
         model = aecompress.fit(
@@ -99,14 +102,16 @@ def _check_options(ctx: click.Context, task: str) -> None:
             raise click.UsageError(f"{option.opts[0]} does not go with --task {task}.")
 
 
-def _fit_denoiser(
-    source: Source, dest: Path, clean: str | None, noise: float | None, seconds: float, seed: int
-) -> None:
+def _fit_task(task: str, source: Source, dest: Path, told: dict[str, Any], seconds: float, seed: int) -> None:
+    """Fit a model for denoise or colorize; ``told`` is what only the one takes."""
+    learn = aecompress.fit_denoiser if task == "denoise" else aecompress.fit_colorizer
     with ProgressBar() as progress:
-        model = aecompress.fit_denoiser(source, clean=clean, noise=noise, seconds=seconds, seed=seed, progress=progress)
+        model = learn(source, **told, seconds=seconds, seed=seed, progress=progress)
     data = model.to_bytes()
     output.write_file(dest, data)
-    lines = [("model", f"{dest}: denoise, {output.size(len(data))}"), ("fitted to", str(model.about["source"]))]
-    if model.noise is not None:
-        lines.append(("noise", f"{model.noise:.4g} (standard deviation)"))
-    output.print_table(lines)
+    output.print_table(
+        [
+            ("model", f"{dest}: for {task}, {output.size(len(data))}"),
+            ("fitted to", f"{model.about['source']}, {model.about['rows']:,} rows"),
+        ]
+    )

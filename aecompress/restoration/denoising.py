@@ -20,13 +20,12 @@ import numpy as np
 from aecompress.autoencoder.progress import Progress
 from aecompress.context.stencil import Layout, axes_of, layouts
 from aecompress.errors import CorruptError, InputError, ModelError
-from aecompress.normalize import Float64s
 from aecompress.restoration import storage
 from aecompress.restoration.fitting import Lesson, Lessons, fit_network, ridge
 from aecompress.restoration.neighbourhood import Neighbourhood, around
 from aecompress.restoration.network import Mixture, Network, deviation_of
 from aecompress.restoration.units import Units
-from aecompress.spec import Array
+from aecompress.spec import Array, as_dtype
 
 TASK = "denoise"
 
@@ -95,7 +94,8 @@ class Denoiser:
         for part, mixture in self.network.look(turned, known):
             change[part] = self._answer(mixture, seen[part]) - seen[part]
         moved = self.units.difference(change).reshape(rows.shape)
-        return _as_dtype(rows, np.where(known.reshape(rows.shape), moved, 0.0))
+        found = as_dtype(rows.astype(np.float64) + moved, rows.dtype)
+        return np.where(known.reshape(rows.shape), found, rows)
 
     def _answer(self, mixture: Mixture, seen: Array) -> Array:
         return mixture.mean if self.noise is None else mixture.posterior(seen, self.units.noise(self.noise))
@@ -229,15 +229,3 @@ def _lessons(
     lengths = seen[0][0].shape[:4]
     hood = around(layout.depth, lengths, blind=clean is None)
     return units, Lessons(found, hood, rng), hood
-
-
-def _as_dtype(rows: Array, moved: Float64s) -> Array:
-    """Rows moved by float64 of the same shape, in their own dtype."""
-    if rows.dtype.kind == "f":
-        with np.errstate(over="ignore", invalid="ignore"):
-            found: Array = (rows.astype(np.float64) + moved).astype(rows.dtype)
-        return np.where(np.isfinite(rows), found, rows)
-    ends = np.iinfo(rows.dtype)
-    # The greatest of 64 bits is no float64; what rounds to it is kept below.
-    top = np.nextafter(float(ends.max), 0) if rows.dtype.itemsize == 8 else float(ends.max)
-    return np.clip(np.rint(rows.astype(np.float64) + moved), float(ends.min), top).astype(rows.dtype)

@@ -47,14 +47,29 @@ class Lesson:
 
 
 class Lessons:
-    """Positions of several blocks: what a network is given there, and what it should tell."""
+    """Positions of several blocks: what a network is given there, and what it should tell.
 
-    def __init__(self, lessons: Sequence[Lesson], hood: Neighbourhood, rng: np.random.Generator) -> None:
-        self._views = [View(lesson.values, lesson.known, hood) for lesson in lessons]
-        self._wanted = [lesson.wanted.reshape(-1, lesson.wanted.shape[-1]) for lesson in lessons]
-        places = [np.flatnonzero(lesson.counts) for lesson in lessons]
-        self._judging = [found[::_STRIDE] for found in places]
-        self._teaching = [np.delete(found, np.s_[::_STRIDE]) for found in places]
+    Args:
+        lessons: blocks that teach.
+        hood: where to look.
+        rng: of the choice of places.
+        judges: blocks that judge; by default every 20th place of those that teach judges instead.
+    """
+
+    def __init__(
+        self, lessons: Sequence[Lesson], hood: Neighbourhood, rng: np.random.Generator, judges: Sequence[Lesson] = ()
+    ) -> None:
+        every = [*lessons, *judges]
+        self._views = [View(lesson.values, lesson.known, hood) for lesson in every]
+        self._wanted = [lesson.wanted.reshape(-1, lesson.wanted.shape[-1]) for lesson in every]
+        places = [np.flatnonzero(lesson.counts) for lesson in every]
+        none = np.zeros(0, np.int64)
+        if judges:
+            self._teaching = places[: len(lessons)] + [none] * len(judges)
+            self._judging = [none] * len(lessons) + places[len(lessons) :]
+        else:
+            self._teaching = [np.delete(found, np.s_[::_STRIDE]) for found in places]
+            self._judging = [found[::_STRIDE] for found in places]
         self._rng = rng
         if self.count < _LEAST:
             raise InputError(f"There are {self.count} places to learn from, too few; give more data, or a model.")
@@ -70,7 +85,9 @@ class Lessons:
         shares = self._rng.multinomial(many, sizes / sizes.sum())
         inputs, wanted = [], []
         for view, told, places, share in zip(self._views, self._wanted, found, shares, strict=True):
-            at = places[self._rng.integers(0, max(len(places), 1), share)]
+            if not share:
+                continue
+            at = places[self._rng.integers(0, len(places), share)]
             inputs.append(view.inputs(at))
             wanted.append(told[at])
         return np.concatenate(inputs), np.concatenate(wanted)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aecompress.autoencoder.freezing import FloatLayer
-from aecompress.autoencoder.learners.base import Learner
+from aecompress.autoencoder.learners.base import Learner, Path, dense, layer, layers
 from aecompress.normalize import Float64s
 from aecompress.spec import Array
 
@@ -33,20 +30,14 @@ class Guesser(Learner):
         inputs, channels = linear.shape[0] - 1, linear.shape[1]
         self._shape = (parts, channels)
         self.linear = nn.Linear(inputs, parts * channels)
-        widths = (inputs, *hidden)
-        layers: list[nn.Module] = []
-        for narrow, wide in pairwise(widths):
-            layers += [nn.Linear(narrow, wide), nn.ReLU()]
-        last = nn.Linear(widths[-1], 3 * parts * channels)
-        self.curved = nn.Sequential(*layers, last)
+        self.curved = dense(inputs, hidden, 3 * parts * channels)
         spread = np.linspace(-1.0, 1.0, parts)[:, None] if parts > 1 else np.zeros((1, 1))
         with torch.no_grad():
             self.linear.weight.copy_(_tensor(np.tile(linear[:-1].T, (parts, 1))))
             self.linear.bias.copy_(_tensor(np.tile(linear[-1], parts)))
-            nn.init.zeros_(last.weight)
             # Parts that start alike would stay so.
             start = [0.5 * spread * deviation, np.log(deviation) + 0.5 * spread, np.zeros(self._shape)]
-            last.bias.copy_(_tensor(np.stack(start)).reshape(-1))
+            list(self.curved.parameters())[-1].copy_(_tensor(np.stack(start)).reshape(-1))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Means, log deviations and log weights, each [n, M, C]."""
@@ -66,16 +57,9 @@ class Guesser(Learner):
     def score(self, rows: Tensor) -> float:
         return self.loss(rows).item()
 
-    def paths(self) -> tuple[tuple[FloatLayer, ...], tuple[FloatLayer, ...]]:
+    def paths(self) -> tuple[Path, Path]:
         """(linear, curved) as plain layers."""
-        linear = [layer for layer in self.curved if isinstance(layer, nn.Linear)]
-        curved = [_layer(layer, "relu") for layer in linear[:-1]]
-        return (_layer(self.linear, "linear"),), (*curved, _layer(linear[-1], "linear"))
-
-
-def _layer(layer: nn.Linear, activation: str) -> FloatLayer:
-    weight, bias = (part.detach().numpy().copy() for part in (layer.weight, layer.bias))
-    return FloatLayer(weight, bias, activation, np.zeros(0))
+        return (layer(self.linear.weight, self.linear.bias),), layers(self.curved)
 
 
 def _tensor(values: Array) -> Tensor:

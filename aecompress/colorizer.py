@@ -1,0 +1,97 @@
+"""Colorize: grey pictures in, coloured ones out.
+
+source in colour ─► blocks that teach ─► Colorizer          grey source ─► blocks ─► Colorizer.apply ─► sink
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aecompress.config import Progress, silent
+from aecompress.errors import InputError
+from aecompress.restoration import coloring
+from aecompress.restoration.coloring import Colorizer
+from aecompress.restoration.sampling import block_rows, read, replayable, teaching_rows
+from aecompress.sinks import open_sink
+from aecompress.sources import open_source
+from aecompress.spec import ArraySpec
+
+
+def colorize(
+    source: Any,
+    dest: str | Path,
+    *,
+    model: str | Path | Colorizer,
+    force: bool = False,
+    progress: Progress = silent,
+) -> int:
+    """Give grey pictures the colours that a model expects of them, and write red, green and blue.
+
+    Args:
+        source: as for ``pack``; rows are pictures [h, w] or [h, w, 1].
+        dest: a path, or ``-`` for npy on standard output; formats are those of ``unpack``. Rows are [h, w, 3] of the
+            source's dtype; floats count from 0, black, to 1, white.
+        model: of ``fit_colorizer``, or the path of its file.
+        force: replace a file that is there.
+        progress: called as progress(phase, share done, facts).
+
+    Returns:
+        The number of pictures written.
+
+    Raises:
+        InputError: the source holds no grey pictures.
+        ModelError: the model is none.
+        DestinationError: ``dest`` exists or cannot be written.
+    """
+    fitted = model if isinstance(model, Colorizer) else Colorizer.load(model)
+    with ExitStack() as stack:
+        opened = replayable(open_source(source), stack)
+        height, width = _grey(opened.spec, opened.name)
+        spec = ArraySpec(opened.spec.dtype, (height, width, 3), opened.spec.rows)
+        sink = open_sink(dest, spec, opened.origin, force=force)
+        stack.callback(sink.abort)
+        done = 0
+        for rows in opened.batches(block_rows(spec)):
+            sink.write(fitted.apply(rows.reshape(-1, height, width)))
+            done += len(rows)
+            progress("colorize", done / opened.spec.shape[0], {"bytes": done * opened.spec.row_bytes})
+        sink.commit()
+    return done
+
+
+def fit_colorizer(source: Any, *, seconds: float = 60.0, seed: int = 0, progress: Progress = silent) -> Colorizer:
+    """Learn what colours a set of pictures has; ``apply`` of the result takes batches, ``to_bytes`` gives a file.
+
+    Args:
+        source: as for ``pack``; rows are pictures [h, w, 3], red, green and blue; floats count from 0 to 1.
+        seconds: training time at most.
+        seed: of everything random.
+        progress: called as progress(phase, share done, facts).
+
+    Raises InputError where the source holds no pictures in colour, or too few.
+    """
+    with ExitStack() as stack:
+        opened = replayable(open_source(source), stack)
+        shape, dtype = opened.spec.row_shape, opened.spec.dtype
+        if len(shape) != 3 or shape[2] != 3 or dtype.kind == "b":
+            raise InputError(
+                f"{opened.name} holds {opened.spec.describe()}; give pictures in colour, n x height x width x 3."
+            )
+        blocks = read(opened, teaching_rows(opened, opened.spec.shape[0]), progress)
+    if not any(np.isfinite(block).all(-1).any() for block in blocks):
+        raise InputError(f"{opened.name} holds no colours to learn from.")
+    fitted = coloring.fit(blocks, seconds=seconds, seed=seed, progress=progress)
+    fitted.about.update(source=opened.name, rows=opened.spec.shape[0], shape=list(shape))
+    return fitted
+
+
+def _grey(spec: ArraySpec, name: str) -> tuple[int, int]:
+    """Height and width of grey pictures."""
+    shape = spec.row_shape[:2] if spec.row_shape[2:] == (1,) else spec.row_shape
+    if len(shape) != 2 or spec.dtype.kind == "b":
+        raise InputError(f"{name} holds {spec.describe()}; give grey pictures, n x height x width.")
+    return shape[0], shape[1]
