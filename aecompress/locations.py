@@ -15,7 +15,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -72,8 +72,11 @@ class StorePath:
     def name(self) -> str:
         return self.url.rpartition("/")[2]
 
+    def absolute(self) -> StorePath:
+        return self  # as all names in a store are
+
     def resolve(self) -> StorePath:
-        return self  # names in a store lead nowhere else
+        return self
 
     @property
     def suffix(self) -> str:
@@ -139,7 +142,7 @@ class StorePath:
 
     def unlink(self) -> None:
         """Delete the object, if it is there."""
-        with suppress(FileNotFoundError), self._answers():
+        with suppress(FileNotFoundError), self._answers("deleted"):
             self._store.rm_file(self.url)
 
     @property
@@ -165,7 +168,7 @@ class StorePath:
         try:
             yield
         except Exception as err:
-            if isinstance(err, FileNotFoundError) and verb == "read":
+            if isinstance(err, FileNotFoundError) and verb != "written":
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.url) from err
             if isinstance(err, InputError) or (type(err).__module__ == "builtins" and not isinstance(err, OSError)):
                 raise
@@ -196,12 +199,24 @@ def locate(where: Where) -> Location:
 
 
 def upload_all(pairs: list[tuple[Path, StorePath]]) -> Iterator[Path]:
-    """Send files, several at once, and name each as it has arrived. Raises StoreError."""
-    with ThreadPoolExecutor(_UPLOADS) as pool:
-        for file, _ in zip(
-            (file for file, _ in pairs), pool.map(lambda pair: pair[1].upload(pair[0]), pairs), strict=True
-        ):
-            yield file
+    """Send files, several at once, and name each as it has arrived; after a failure no more are sent.
+
+    Raises StoreError, when all that did arrive are named.
+    """
+    pool = ThreadPoolExecutor(_UPLOADS)
+    try:
+        sent = {pool.submit(path.upload, file): file for file, path in pairs}
+        for future in as_completed(sent):
+            if future.exception():
+                break
+            yield sent.pop(future)
+        pool.shutdown(cancel_futures=True)
+        yield from (file for future, file in sent.items() if not future.cancelled() and not future.exception())
+        for future in sent:
+            if not future.cancelled():
+                future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def workspace(url: str) -> Path:

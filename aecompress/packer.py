@@ -20,6 +20,7 @@ from typing import Any
 from aecompress.codec.model import Coded, Model
 from aecompress.config import MODEL_KINDS, Progress, Target, silent
 from aecompress.errors import InputError, ModelError
+from aecompress.locations import Location, Where, locate
 from aecompress.metrics import Distortion
 from aecompress.recipe import Recipe
 from aecompress.report import Report, break_even, stored
@@ -53,7 +54,7 @@ class Totals:
 
 def pack(
     source: Any,
-    archive: str | Path,
+    archive: Where,
     *,
     model: str | Path | Model = "auto",
     recipe: Recipe | None = None,
@@ -69,7 +70,7 @@ def pack(
 
     Args:
         source: a path, ``-`` for standard input, an array, an iterable of batches, an arrow table, or a Source.
-        archive: the folder to write.
+        archive: the folder to write, or its URL in a store; then it grows on this machine and is sent when complete.
         model: a kind to fit (``auto``, ``none``, ``conv``, ``pca``, ``vanilla``, ``sparse``, ``denoising``, ``vae``,
             ``textbook``), the path of a model file, or a Model.
         recipe: how to build and teach an autoencoder of that kind; nothing where a model is given.
@@ -92,7 +93,7 @@ def pack(
         VerificationError: a value came back outside the bound (a defect; nothing is left that looks whole).
     """
     started = time.monotonic()
-    opened = open_source(source)
+    where, opened = locate(archive), open_source(source)
     goal = target or (model.target if isinstance(model, Model) else None)
     default = goal is None
     goal = goal or Target.default(opened.spec.dtype)
@@ -102,9 +103,9 @@ def pack(
     recipe = _checked(recipe or Recipe(), given, model)
     named = _name(recipe, model) if given is None else given.identity.hex()
     key = _key(opened, goal, named, seed)
-    if resume and not force and _is_done(Path(archive), key):
-        return _report_again(Path(archive), default, started)
-    writer = ShardWriter.create(Path(archive), key=key, force=force, resume=resume)
+    if resume and not force and _is_done(where, key):
+        return _report_again(where, default, started)
+    writer = ShardWriter.create(where, key=key, force=force, resume=resume)
     try:
         if not opened.replayable:
             _check_fresh(writer, opened)
@@ -119,7 +120,7 @@ def pack(
     finally:
         writer.abort()
     took = time.monotonic() - started
-    return summary(Path(archive), manifest, fitted, totals, default, took, fit_took)
+    return summary(where, manifest, fitted, totals, default, took, fit_took)
 
 
 def _given(model: str | Path | Model) -> Model | None:
@@ -148,7 +149,7 @@ def _name(recipe: Recipe, kind: str | Path | Model) -> str:
 def load_model(path: str | Path) -> Model:
     """The model of a file that ``fit`` wrote. Raises ModelError if it is none."""
     try:
-        return Model.from_bytes(Path(path).read_bytes())
+        return Model.from_bytes(locate(path).read_bytes())
     except OSError as err:
         kinds = ", ".join(MODEL_KINDS)
         raise ModelError(f"{path} is neither a model kind ({kinds}) nor a model file that can be read.") from err
@@ -186,12 +187,12 @@ def _check_fresh(writer: ShardWriter, source: Source) -> None:
         )
 
 
-def _is_done(archive: Path, key: str) -> bool:
+def _is_done(archive: Location, key: str) -> bool:
     """True if there is a complete archive of this key."""
     return is_archive(archive) and ShardReader(archive).manifest.report.get("key") == key
 
 
-def _report_again(archive: Path, default: bool, started: float) -> Report:
+def _report_again(archive: Location, default: bool, started: float) -> Report:
     """The report of an archive that an earlier run finished."""
     reader = ShardReader(archive)
     totals = Totals()
@@ -267,7 +268,7 @@ def facts(model: Model, totals: Totals, key: str) -> dict[str, Any]:
 
 
 def summary(
-    archive: Path, manifest: Manifest, model: Model, totals: Totals, default: bool, took: float, fit_took: float
+    archive: Location, manifest: Manifest, model: Model, totals: Totals, default: bool, took: float, fit_took: float
 ) -> Report:
     """The report of an archive just written; times in seconds, and ``default`` if nobody named the target."""
     spec = manifest.spec

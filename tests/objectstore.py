@@ -15,10 +15,10 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 BUCKET = "bucket"
 
-_SLOW_DOWN = (
-    b'<?xml version="1.0" encoding="UTF-8"?>'
-    b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-)
+_ERRORS = {
+    "slow": ("503 Slow Down", "SlowDown", "Please reduce your request rate."),
+    "deny": ("403 Forbidden", "AccessDenied", "Access Denied"),
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Request:
     size: int = 0
 
 
-#: What becomes of a request: None, or ``slow`` (503 SlowDown), ``drop`` (no answer), ``half`` (half of the answer).
+#: What becomes of a request: None, or ``slow`` (503 SlowDown), ``deny`` (403 AccessDenied), ``drop`` (no answer) or
+#: ``half`` (half of the answer).
 Fault = Callable[[Request], str | None]
 
 
@@ -79,11 +80,13 @@ class ObjectStore:
         keys = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "HTTP_RANGE")
         request = Request(*(environ.get(key, "") for key in keys))
         what = self.fault(request) if self.fault else None
-        if what == "slow":
+        if what in _ERRORS:
             self.requests.append(request)
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start("503 Slow Down", [("Content-Type", "application/xml"), ("Content-Length", str(len(_SLOW_DOWN)))])
-            return [] if request.method == "HEAD" else [_SLOW_DOWN]
+            status, code, message = _ERRORS[what]
+            error = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+            start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(error)))])
+            return [] if request.method == "HEAD" else [error]
         head: list[Any] = []
         body = b"" if what == "drop" else b"".join(self._backend(environ, lambda *args: head.extend(args[:2])))
         self.requests.append(Request(*(environ.get(key, "") for key in keys), size=len(body)))

@@ -273,3 +273,8 @@ def test_stretches_are_of_whole_blocks(local: Path) -> None:
     assert stretches(archive, 1) == [(0, 100)]
     assert stretches(archive, 3) == [(0, 40), (40, 80), (80, 100)]
     assert len(stretches(archive, 1000)) == 13
+
+
+def test_workers_write_to_a_folder_that_all_see(model: aecompress.Model) -> None:
+    with pytest.raises(DestinationError, match="is in a store; let workers write to a folder"):
+        PackJob.start("s3://bucket/x.aec", model)

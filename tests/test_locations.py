@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aecompress import locations
 from aecompress.errors import InputError, StoreError
-from aecompress.locations import StorePath, arrow_file, locate, workspace
+from aecompress.locations import StorePath, arrow_file, locate, upload_all, workspace
 from tests.objectstore import Fault, ObjectStore, Request
 
 DATA = np.random.default_rng(0).bytes(300_000)
@@ -149,6 +149,27 @@ def test_a_failure_that_lasts_is_one_sentence(store: ObjectStore, folder: StoreP
     assert len(store.requests) > 3
     store.watch()
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("fails", [None, 2, 11])
+def test_many_files_are_sent_at_once(store: ObjectStore, folder: StorePath, tmp_path: Path, fails: int | None) -> None:
+    files = [tmp_path / str(i) for i in range(12)]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    store.watch(lambda request: "deny" if request.path.endswith(f"/{fails}") and request.method == "PUT" else None)
+    arrived: list[Path] = []
+
+    def send() -> None:
+        for file in upload_all([(file, folder / file.name) for file in files]):
+            arrived.append(file)
+
+    if fails is None:
+        send()
+        assert len(arrived) == 12
+    else:
+        with pytest.raises(StoreError, match=f"/{fails} cannot be written"):
+            send()
+    assert {path.name for path in folder.rglob("*")} == {file.name for file in arrived}
 
 
 def test_a_child_process_connects_anew(folder: StorePath) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,8 +20,9 @@ from aecompress.cli.options import (
 )
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Target
+from aecompress.locations import locate
 from aecompress.recipe import Recipe
-from aecompress.shards.manifest import STAGING_FOLDER
+from aecompress.shards.manifest import staging_folder
 from aecompress.sources import open_source
 from aecompress.spec import ArraySpec
 
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 @click.command()
 @source_argument
 @format_option
-@click.option(
-    "-o", "archive", metavar="ARCHIVE", required=True, type=click.Path(path_type=Path), help="Folder to write."
-)
+@click.option("-o", "archive", metavar="ARCHIVE", required=True, type=click.Path(), help="Folder to write, or its URL.")
 @click.option(
     "--model",
     metavar="KIND|PATH",
@@ -52,7 +50,7 @@ if TYPE_CHECKING:
 def pack(
     source: str,
     format: str | None,
-    archive: Path,
+    archive: str,
     model: str,
     target: Target | None,
     recipe: Recipe | None,
@@ -93,9 +91,9 @@ def pack(
         output.print_table([("archive", str(archive)), *report_lines(report, aecompress.open(archive).spec, model)])
 
 
-def _what_next(archive: Path) -> str:
-    if (archive / STAGING_FOLDER).exists():
-        return f"What is done stays in {archive}: finish it with the same command and --resume."
+def _what_next(archive: str) -> str:
+    if (folder := staging_folder(locate(archive))).exists():
+        return f"What is done stays in {folder.parent}: finish it with the same command and --resume."
     return "Nothing was written."
 
 

@@ -27,6 +27,7 @@ from aecompress.archive import Archive
 from aecompress.codec.model import Model
 from aecompress.config import Target
 from aecompress.errors import DestinationError, InputError
+from aecompress.locations import StorePath, Where, locate
 from aecompress.packer import Totals, facts, load_model, summary
 from aecompress.report import Report
 from aecompress.shards.block import Block
@@ -72,7 +73,7 @@ class PackJob:
     started: float = field(default_factory=time.time)
 
     @classmethod
-    def start(cls, archive: str | Path, model: str | Path | Model, *, force: bool = False) -> PackJob:
+    def start(cls, archive: Where, model: str | Path | Model, *, force: bool = False) -> PackJob:
         """Begin an archive, on the driver.
 
         Args:
@@ -83,10 +84,10 @@ class PackJob:
 
         Raises:
             InputError: the target needs all rows before the first is packed.
-            DestinationError: the archive exists already, or cannot be written.
+            DestinationError: the archive exists already, or cannot be written, or is to be in a store.
         """
         model = model if isinstance(model, Model) else load_model(model)
-        folder, key = Path(archive).absolute(), secrets.token_hex(8)
+        folder, key = _shared(archive), secrets.token_hex(8)
         target = _promise(model)
         writer = ShardWriter.create(folder, key=key, force=force, resume=False)
         writer.save_model(model.to_bytes())
@@ -232,6 +233,14 @@ def _runs(batches: Iterable[tuple[Array, Array]]) -> Iterator[tuple[int, Array]]
         ends = np.flatnonzero(np.diff(numbers[order]) != 1) + 1
         for picked in np.split(order, ends) if len(order) else ():
             yield int(numbers[picked[0]]), rows[picked]
+
+
+def _shared(archive: Where) -> Path:
+    """The folder that all workers see. Raises DestinationError for a place in a store."""
+    folder = locate(archive).absolute()
+    if isinstance(folder, StorePath):
+        raise DestinationError(f"{folder} is in a store; let workers write to a folder that all see, and copy that.")
+    return folder
 
 
 def _blocks(runs: Iterable[tuple[int, Array]], height: int) -> Iterator[tuple[int, Array]]:

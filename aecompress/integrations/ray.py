@@ -13,6 +13,7 @@ from aecompress.archive import Archive
 from aecompress.codec.model import Model
 from aecompress.errors import AecompressError, InputError
 from aecompress.integrations.jobs import PackJob, Share, stretches, task_rows
+from aecompress.locations import Where, locate
 from aecompress.packer import load_model
 from aecompress.report import Report
 from aecompress.sources.array import as_array
@@ -39,7 +40,7 @@ _RETRIES = 3  # of a task whose process or machine died
 
 def pack(
     dataset: Dataset,
-    archive: str | Path,
+    archive: Where,
     *,
     model: str | Path | Model,
     columns: Sequence[str] | None = None,
@@ -82,7 +83,7 @@ def pack(
         raise
 
 
-def read_archive(archive: str | Path, **options: Any) -> Dataset:
+def read_archive(archive: Where, **options: Any) -> Dataset:
     """The rows of an archive as a Dataset of two columns: ``row``, their number, and ``values``, a tensor.
 
     Args:
@@ -114,7 +115,7 @@ class ArchiveDatasink(Datasink[Share]):  # type: ignore[misc]  # Ray is not foll
 
     def __init__(
         self,
-        archive: str | Path,
+        archive: Where,
         model: str | Path | Model,
         *,
         columns: Sequence[str] | None = None,
@@ -122,7 +123,7 @@ class ArchiveDatasink(Datasink[Share]):  # type: ignore[misc]  # Ray is not foll
         rows: int | None = None,
         force: bool = False,
     ) -> None:
-        self._archive, self._row, self._rows, self._force = Path(archive).absolute(), row, rows, force
+        self._archive, self._row, self._rows, self._force = locate(archive).absolute(), row, rows, force
         self._model = model if isinstance(model, Model) else load_model(model)
         self._columns = tuple(columns or ())
         self._job: PackJob | None = None
@@ -166,9 +167,9 @@ class ArchiveDatasink(Datasink[Share]):  # type: ignore[misc]  # Ray is not foll
 class ArchiveDatasource(Datasource):  # type: ignore[misc]
     """Where ``read_archive`` reads: each task decodes a stretch of whole blocks."""
 
-    def __init__(self, archive: str | Path) -> None:
+    def __init__(self, archive: Where) -> None:
         super().__init__()
-        self._archive = Archive(Path(archive).absolute())
+        self._archive = Archive(locate(archive).absolute())
 
     def estimate_inmemory_data_size(self) -> int:
         return self._archive.nbytes

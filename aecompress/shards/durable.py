@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aecompress.errors import DestinationError
+from aecompress.locations import Location
 
 
 @contextmanager
-def writing(archive: Path) -> Iterator[None]:
+def writing(archive: Location) -> Iterator[None]:
     """Turn every OSError inside into a DestinationError that says what to do."""
     try:
         yield

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from aecompress.config import Target
 from aecompress.errors import ArchiveError, CorruptError, InputError
-from aecompress.locations import Location, StorePath
+from aecompress.locations import Location, StorePath, workspace
 from aecompress.shards.fields import MAX_COUNT, Fields
 from aecompress.shards.sealed import MAGIC, read_sealed
 from aecompress.spec import MAX_AXES, VERSION, ArraySpec
@@ -198,6 +199,11 @@ class Manifest:
         )
 
 
+def staging_folder(archive: Location) -> Path:
+    """Where a new archive grows: inside its folder, or on this machine for one in a store."""
+    return (workspace(str(archive)) if isinstance(archive, StorePath) else archive) / STAGING_FOLDER
+
+
 def is_archive(folder: Location) -> bool:
     """True if ``folder`` holds a manifest of ours, in whatever state."""
     try:
@@ -217,7 +223,7 @@ def read_manifest(archive: Location) -> Manifest:
     """
     if (archive / MANIFEST).exists():
         return Manifest.from_json(read_sealed(archive / MANIFEST))
-    if (archive / STAGING_FOLDER).exists():
+    if staging_folder(archive).exists():
         raise ArchiveError(
             f"{archive} is unfinished: packing it was interrupted. Finish it with the same `aecompress pack` command "
             "and --resume."

@@ -20,8 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from aecompress.errors import ArchiveError, DestinationError
+from aecompress.locations import Location
 from aecompress.shards.durable import sync, write_durably
-from aecompress.shards.manifest import BLOCK_FOLDER, MANIFEST, MODEL_FOLDER, ROWS_FOLDER, STAGING_FOLDER, is_archive
+from aecompress.shards.manifest import BLOCK_FOLDER, MANIFEST, MODEL_FOLDER, ROWS_FOLDER, is_archive, staging_folder
 from aecompress.shards.sealed import read_sealed, seal
 
 #: The folders an archive owns, in the order they are moved. Blocks come last: without them in staging, all are moved.
@@ -33,23 +34,28 @@ SCRATCH = "scratch"
 
 
 class Staging:
-    """The staging folder of one archive."""
+    """The staging folder of one archive.
+
+    Attributes:
+        archive: what is to become of it.
+        root: the folder around it, which is the archive's.
+        folder: the staging folder.
+    """
+
+    archive: Location
 
     def __init__(self, archive: Path) -> None:
-        self.archive = archive
-        self.folder = archive / STAGING_FOLDER
+        self.archive = self.root = archive
+        self.folder = staging_folder(archive)
 
-    @classmethod
-    def open(cls, archive: Path, *, key: str, force: bool, resume: bool) -> Staging:
-        """Start a staging folder for ``key``, or go on with one. Raises DestinationError; see ShardWriter.create."""
-        staging = cls(archive)
-        staging._check_destination(force)
-        if staging._unfinished() and (resume or not force):
-            staging._check_key(key, resume)
-            staging._gather()
+    def begin(self, *, key: str, force: bool, resume: bool) -> None:
+        """Start the folder for ``key``, or go on with it. Raises DestinationError; see ShardWriter.create."""
+        self._check_destination(force=force, resume=resume)
+        if self._unfinished() and (resume or not force):
+            self._check_key(key, resume)
+            self._gather()
         else:
-            staging._start(key)
-        return staging
+            self._start(key)
 
     def expect(self, key: str) -> None:
         """Raise DestinationError unless it is ``key`` that is staged here."""
@@ -59,15 +65,15 @@ class Staging:
     def install(self, manifest: bytes) -> None:
         """Put the staged files and ``manifest`` in place of whatever archive was there."""
         write_durably(self.folder / MANIFEST, manifest)
-        (self.archive / MANIFEST).unlink(missing_ok=True)
-        sync(self.archive)
+        (self.root / MANIFEST).unlink(missing_ok=True)
+        sync(self.root)
         for name in FOLDERS:
             if (self.folder / name).exists():
-                _remove(self.archive / name)
-                os.rename(self.folder / name, self.archive / name)
-        sync(self.archive)
-        os.replace(self.folder / MANIFEST, self.archive / MANIFEST)
-        sync(self.archive)
+                remove(self.root / name)
+                os.rename(self.folder / name, self.root / name)
+        sync(self.root)
+        os.replace(self.folder / MANIFEST, self.root / MANIFEST)
+        sync(self.root)
         with suppress(OSError):  # the archive is complete; what cannot be tidied up does no harm
             self._remove_empty_folders()
             self.remove()
@@ -78,11 +84,11 @@ class Staging:
         (self.folder / DISCARDED).unlink(missing_ok=True)
         self.folder.rmdir()
         with suppress(OSError):
-            self.archive.rmdir()
+            self.root.rmdir()
 
     def abandon(self, *, keep: bool) -> None:
         """Delete the temporary files, and with ``keep`` false all else that is staged, unless a commit was begun."""
-        _remove(self.folder / SCRATCH)
+        remove(self.folder / SCRATCH)
         if not keep and (self.folder / KEY).exists() and not (self.folder / MANIFEST).exists():
             self.remove()
 
@@ -90,29 +96,29 @@ class Staging:
         """Delete what is not in ``names`` from one of the staged folders."""
         for path in (self.folder / folder).iterdir():
             if path.name not in names:
-                _remove(path)
+                remove(path)
 
-    def _check_destination(self, force: bool) -> None:
-        if is_archive(self.archive):
+    def _check_destination(self, *, force: bool, resume: bool) -> None:  # noqa: ARG002 - for stores
+        if is_archive(self.root):
             if not force:
                 raise DestinationError(f"{self.archive} is a complete archive already; use --force to replace it.")
-        elif self.archive.exists() and not self._is_ours():
+        elif self.root.exists() and not self._is_ours():
             raise DestinationError(
                 f"{self.archive} exists and is not an archive, so it is left alone; choose another destination."
             )
 
     def _is_ours(self) -> bool:
         """True for an empty folder, or one whose staging folder was made here."""
-        if not self.archive.is_dir():
+        if not self.root.is_dir():
             return False
         if not self.folder.is_dir():
-            return not any(self.archive.iterdir())
+            return not any(self.root.iterdir())
         names = {path.name for path in self.folder.iterdir()}
         return bool(names & {KEY, DISCARDED}) or names <= {DISCARDED + ".tmp"}
 
     def _unfinished(self) -> bool:
         """True if there is work to resume: not after a commit that was cut off while tidying up."""
-        committed = is_archive(self.archive) and not (self.folder / BLOCK_FOLDER).exists()
+        committed = is_archive(self.root) and not (self.folder / BLOCK_FOLDER).exists()
         return (self.folder / KEY).exists() and not committed
 
     def _check_key(self, key: str, resume: bool) -> None:
@@ -135,8 +141,8 @@ class Staging:
         """Take back what a commit moved before it was cut off, and drop temporary files."""
         for name in FOLDERS:
             if not (self.folder / name).exists():
-                os.rename(self.archive / name, self.folder / name)
-        _remove(self.folder / SCRATCH)
+                os.rename(self.root / name, self.folder / name)
+        remove(self.folder / SCRATCH)
 
     def _start(self, key: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -157,11 +163,11 @@ class Staging:
 
     def _remove_empty_folders(self) -> None:
         for name in FOLDERS:
-            if not any((self.archive / name).iterdir()):
-                (self.archive / name).rmdir()
+            if not any((self.root / name).iterdir()):
+                (self.root / name).rmdir()
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Delete a file or a whole folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

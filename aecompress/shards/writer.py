@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aecompress.config import Target
 from aecompress.errors import ArchiveError, DestinationError, InputError
+from aecompress.locations import Location, StorePath
 from aecompress.shards.block import Block
 from aecompress.shards.durable import sync, write_durably, writing
 from aecompress.shards.manifest import (
@@ -25,6 +26,7 @@ from aecompress.shards.manifest import (
 )
 from aecompress.shards.sealed import read_sealed, seal, unseal
 from aecompress.shards.staging import SCRATCH, Staging
+from aecompress.shards.upload import StoreStaging
 from aecompress.spec import ArraySpec
 
 if TYPE_CHECKING:
@@ -61,11 +63,11 @@ class ShardWriter:
         self.fragments: tuple[Fragment, ...] = ()
 
     @classmethod
-    def create(cls, archive: Path, *, key: str, force: bool, resume: bool) -> ShardWriter:
+    def create(cls, archive: Location, *, key: str, force: bool, resume: bool) -> ShardWriter:
         """Begin an archive, or go on with an unfinished one.
 
         Args:
-            archive: the folder to write; made if it does not exist.
+            archive: the folder to write, made if it does not exist, or the place in a store.
             key: a digest of everything that decides the bytes: source, target and settings.
             force: replace the archive that is there; it stays readable until :meth:`commit`.
             resume: go on with an unfinished archive of the same key, if there is one.
@@ -75,7 +77,8 @@ class ShardWriter:
                 allows for it; it was begun with another key; it is no archive at all; or it cannot be written.
         """
         with writing(archive):
-            writer = cls(Staging.open(archive, key=key, force=force, resume=resume))
+            writer = cls(StoreStaging(archive) if isinstance(archive, StorePath) else Staging(archive))
+            writer._staging.begin(key=key, force=force, resume=resume)
             writer._load_model()
             writer._load_fragments()
         return writer
