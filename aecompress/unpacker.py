@@ -45,7 +45,8 @@ def unpack(
     opened = archive if isinstance(archive, Archive) else Archive(archive)
     start, stop, _ = slice(*rows).indices(len(opened))
     stop = max(start, stop)
-    sink = open_sink(dest, opened.spec.with_rows(stop - start), opened.manifest.origin, format=format, force=force)
+    origin = opened.manifest.origin | {"first_row": start}
+    sink = open_sink(dest, opened.spec.with_rows(stop - start), origin, format=format, force=force)
     try:
         done = 0
         for batch in opened.batches(start, stop, workers=workers):

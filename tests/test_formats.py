@@ -268,6 +268,117 @@ def test_dimensions_of_netcdf_come_back(tmp_path: Path) -> None:
         assert file["t"].endian() == "big"
 
 
+def climate(path: Path) -> None:
+    """A variable with all that may stand around one."""
+    with netcdf.Dataset(path, "w") as file:
+        file.Conventions, file.history = "CF-1.8", "made"
+        file.createDimension("time", None)
+        file.createDimension("lat", 3)
+        time = file.createVariable("time", ">f8", ("time",), endian="big")
+        time.units = "hours since 2000-01-01"
+        time[:] = [0, 6, 12, 18]
+        file.createVariable("lat", "f4", ("lat",))[:] = [1, 2, 3]
+        mask = file.createVariable("mask", "i1", ("time", "lat"))
+        mask[:] = np.arange(12).reshape(4, 3) % 2
+        data = file.createVariable("t2m", "f4", ("time", "lat"), fill_value=np.nan)
+        data.units, data.coordinates, data.flags = "K", "mask", ["a", "b"]
+        data.valid_range = np.array([0, 400], np.float32)
+        data[:] = np.arange(12).reshape(4, 3)
+
+
+def described(path: Path) -> dict[str, Any]:
+    """Everything in a NetCDF file, as it is stored."""
+    with netcdf.Dataset(path) as file:
+        file.set_auto_maskandscale(False)
+        found: dict[str, Any] = {"": {name: file.getncattr(name) for name in file.ncattrs()}}
+        found["dims"] = {name: (len(dim), dim.isunlimited()) for name, dim in file.dimensions.items()}
+        for name, item in file.variables.items():
+            attributes = {key: np.asarray(item.getncattr(key)).tolist() for key in item.ncattrs()}
+            found[name] = (item.dimensions, item.dtype.str, item.endian(), repr(attributes), item[:].tolist())
+        return found
+
+
+def test_all_that_stands_around_a_variable_comes_back(tmp_path: Path) -> None:
+    climate(tmp_path / "in.nc")
+    aecompress.pack(tmp_path / "in.nc", tmp_path / "a.aec", target=aecompress.Target("lossless"), model="none")
+    aecompress.unpack(tmp_path / "a.aec", tmp_path / "out")
+    assert described(tmp_path / "out") == described(tmp_path / "in.nc")
+    aecompress.unpack(tmp_path / "a.aec", tmp_path / "part.nc", rows=(1, 3))
+    part = described(tmp_path / "part.nc")
+    assert part["time"][-1] == [6, 12]
+    assert part["lat"][-1] == [1, 2, 3]
+    assert part["mask"][-1] == [[1, 0, 1], [0, 1, 0]]
+
+
+def test_attributes_come_back_and_go_into_other_formats(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        made = file.create_dataset("g/x", data=np.arange(6.0))
+        made.attrs["unit"], made.attrs["range"], made.attrs["gain"] = "m", np.arange(3), np.float32(2)
+        made.attrs["names"], made.attrs["none"] = ["a", "b"], h5py.Empty("f")
+    copy(open_source(tmp_path / "in.h5"), tmp_path / "out.h5")
+    with h5py.File(tmp_path / "out.h5") as file:
+        found = dict(file["g/x"].attrs)
+    assert found["unit"] == "m"
+    assert found["range"].tolist() == [0, 1, 2]
+    assert found["range"].dtype == np.int64
+    assert (found["gain"], found["gain"].dtype) == (2, np.float32)
+    assert list(found["names"]) == ["a", "b"]
+    assert "none" not in found
+    climate(tmp_path / "in.nc")
+    copy(open_source(tmp_path / "in.nc"), tmp_path / "out.zarr")
+    array = zarr.open(tmp_path / "out.zarr", mode="r")["t2m"]
+    assert array.metadata.dimension_names == ("time", "lat")
+    assert array.attrs["units"] == "K"
+    assert array.attrs["valid_range"] == [0.0, 400.0]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"attributes": 7},
+        {"attributes": {"a": {"dtype": "O", "shape": [], "zlib": ""}}},
+        {"attributes": {"a": {"dtype": "<f8", "shape": [1 << 40], "zlib": "eNo="}}},
+        {"attributes": {"a": {"dtype": "<f8", "shape": [2], "zlib": "eNoDAAAAAAE="}}},
+        {"coordinates": {"x": 7}},
+        {"coordinates": [7]},
+    ],
+)
+def test_damaged_attributes_are_refused(damage: dict[str, Any], tmp_path: Path) -> None:
+    source = open_source(np.arange(4.0))
+    with pytest.raises(DestinationError, match="cannot be read; write to"):
+        open_sink(tmp_path / "out.nc", source.spec, damage)
+    assert not list(tmp_path.iterdir())
+
+
+@relaxed
+@given(array=arrays)
+def test_what_goes_into_a_store_zarr_reads(array: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    copy(open_source(array), tmp_path / "out.zarr")
+    found = zarr.open(tmp_path / "out.zarr", mode="r")
+    assert same(found[...], array)
+    assert same(gather(open_source(tmp_path / "out.zarr")), array)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.zarr"]
+
+
+def test_a_store_gives_its_names_back_and_is_replaced_by_force_alone(tmp_path: Path) -> None:
+    made = zarr.open_group(tmp_path / "in.zarr", mode="w").create_array(
+        "fields/wind", shape=(4, 3), dtype="f4", dimension_names=["time", "x"], attributes={"unit": "m/s", "n": [1]}
+    )
+    made[...] = np.arange(12).reshape(4, 3)
+    (tmp_path / "in.zarr").rename(tmp_path / "store")
+    copy(open_source(tmp_path / "store"), tmp_path / "out")
+    found = zarr.open(tmp_path / "out", mode="r")["fields/wind"]
+    assert (found.metadata.dimension_names, dict(found.attrs)) == (("time", "x"), {"unit": "m/s", "n": [1]})
+    source = open_source(np.arange(5))
+    with pytest.raises(DestinationError, match="exists already"):
+        open_sink(tmp_path / "out", source.spec, {"format": "zarr"})
+    copy(source, tmp_path / "out.zarr")
+    (tmp_path / "folder.zarr").mkdir()
+    (tmp_path / "folder.zarr" / "thesis.txt").write_text("precious")
+    with pytest.raises(DestinationError, match="holds other things"):
+        open_sink(tmp_path / "folder.zarr", source.spec, {}, force=True)
+
+
 # --- Arrow IPC ------------------------------------------------------------------------------------------------------
 
 

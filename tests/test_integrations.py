@@ -286,6 +286,28 @@ def test_names_and_dimensions_come_from_the_container(tmp_path: Path, field: Arr
     assert not xr.open_dataset(path, engine=ArchiveEntrypoint, drop_variables="t2m").variables
 
 
+def test_coordinates_and_attributes_come_from_the_container(tmp_path: Path) -> None:
+    netcdf = pytest.importorskip("netCDF4")
+    with netcdf.Dataset(tmp_path / "in.nc", "w") as file:
+        file.history = "made"
+        file.createDimension("time", 4)
+        time = file.createVariable("time", "i4", ("time",))
+        time.units = "days since 2000-01-01"
+        time[:] = range(4)
+        data = file.createVariable("level", "i2", ("time",))
+        data.scale_factor, data.units = 0.5, "m"
+        data.set_auto_maskandscale(False)
+        data[:] = [2, 4, 6, 8]
+    aecompress.pack(tmp_path / "in.nc", tmp_path / "a.aec", model="none")
+    with xr.open_dataset(tmp_path / "a.aec", engine="aecompress") as found:
+        assert found.attrs == {"history": "made"}
+        assert found["level"].attrs["units"] == "m"
+        assert found["level"].sel(time="2000-01-03").item() == 3.0
+    with xr.open_dataset(tmp_path / "a.aec", engine="aecompress", mask_and_scale=False, decode_times=False) as found:
+        assert found["level"].values.tolist() == [2, 4, 6, 8]
+        assert found["time"].values.tolist() == [0, 1, 2, 3]
+
+
 def test_only_archives_are_guessed(archive: Path, tmp_path: Path) -> None:
     guess = ArchiveEntrypoint().guess_can_open
     assert guess(archive)

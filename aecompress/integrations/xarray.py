@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from aecompress.archive import Archive
+from aecompress.attributes import coordinates_from_json, from_json
 from aecompress.errors import AecompressError
 from aecompress.locations import locate
 from aecompress.shards.manifest import is_archive
 from aecompress.spec import Array
 
 try:
-    from xarray import Dataset, Variable
+    from xarray import Dataset, Variable, decode_cf
     from xarray.backends import BackendArray, BackendEntrypoint
     from xarray.core import indexing
 except ImportError as err:
@@ -28,7 +29,7 @@ class ArchiveEntrypoint(BackendEntrypoint):
     """Opens an archive as a data set of one variable; xarray finds it under the name ``aecompress``."""
 
     description = "Archives of aecompress, decoded block by block"
-    open_dataset_parameters = ("filename_or_obj", "drop_variables")
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "mask_and_scale", "decode_times")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """True if it is the path or URL of an archive."""
@@ -37,11 +38,19 @@ class ArchiveEntrypoint(BackendEntrypoint):
         except AecompressError:  # a URL of another kind, or a store that does not answer
             return False
 
-    def open_dataset(self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None) -> Dataset:
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        mask_and_scale: bool = True,
+        decode_times: bool = True,
+    ) -> Dataset:
         """A lazy variable, named as the array was in its container, else ``values``.
 
         Its dimensions are those that the container named, else ``row``, ``dim_1``, ``dim_2``, ...; chunks of a block
-        each are preferred.
+        each are preferred. Attributes and coordinates of the container are there too, and are decoded as xarray
+        decodes those of a NetCDF file, unless told otherwise.
 
         Raises:
             ArchiveError: it is not an archive.
@@ -53,7 +62,13 @@ class ArchiveEntrypoint(BackendEntrypoint):
             return Dataset()
         chunks = dict(zip(dimensions, (archive.manifest.block_rows, *archive.shape[1:]), strict=True))
         lazy = indexing.LazilyIndexedArray(ArchiveArray(archive))
-        return Dataset({name: Variable(dimensions, lazy, encoding={"preferred_chunks": chunks})})
+        said = archive.manifest.origin
+        variable = Variable(dimensions, lazy, from_json(said.get("attributes")), {"preferred_chunks": chunks})
+        named = coordinates_from_json(said, list(dimensions), archive.shape)
+        beside = {key: Variable(c.dimensions, c.values, c.attributes) for key, c in named.items() if key not in dropped}
+        found = Dataset({name: variable, **beside}, attrs=from_json(said.get("file_attributes")))
+        decoded = decode_cf(found, mask_and_scale=mask_and_scale, decode_times=decode_times)
+        return decoded.set_coords([key for key in beside if key in decoded])
 
 
 class ArchiveArray(BackendArray):

@@ -41,6 +41,7 @@ FORMATS = {
     "arrow": Format("ipc", (".arrow", ".feather")),
     "hdf5": Format("hdf5", (".h5", ".hdf5")),
     "netcdf": Format("netcdf", (".nc",)),
+    "zarr": Format("zarr", (".zarr",), folder=True),
     "safetensors": Format("safetensors", (".safetensors",)),
     "csv": Format("csv", (".csv",)),
     "tsv": Format("tsv", (".tsv",)),

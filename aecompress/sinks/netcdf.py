@@ -1,12 +1,18 @@
-"""The NetCDF format on HDF5: one variable, with the names of its dimensions where the source had them."""
+"""The NetCDF format on HDF5: one variable, with dimensions, coordinates and attributes where the source had them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from aecompress.attributes import coordinates_from_json, from_json
 from aecompress.errors import DestinationError
 from aecompress.spec import Array, ArraySpec
+
+#: What the library keeps for itself.
+_RESERVED = ("_NC", "_Netcdf4", "_Storage", "_Format")
 
 _ORDERS = {"<": "little", ">": "big", "=": "native", "|": "native"}
 
@@ -48,13 +54,34 @@ def open_writer(path: Path, spec: ArraySpec, origin: dict[str, object]) -> Netcd
         raise
 
 
-def _variable(file: Any, spec: ArraySpec, origin: dict[str, object]) -> Any:
-    names = _dimensions(spec, origin)
+def _variable(file: Any, spec: ArraySpec, origin: dict[str, Any]) -> Any:
+    names, unlimited = _dimensions(spec, origin), origin.get("unlimited") or ()
     for name, size in dict(zip(names, spec.shape, strict=True)).items():
         # A dimension of size 0 is one that may grow; NetCDF has no other.
-        file.createDimension(name, size or None)
-    name = str(origin.get("member") or "values")
-    return file.createVariable(name, spec.dtype, tuple(names), endian=_ORDERS[spec.dtype.byteorder], fill_value=False)
+        file.createDimension(name, None if name in unlimited else size or None)
+    _describe(file, from_json(origin.get("file_attributes")))
+    member = str(origin.get("member") or "values")
+    for name, coordinate in coordinates_from_json(origin, names, spec.shape).items():
+        place = "/".join([*member.split("/")[:-1], name])
+        made = _create(file, place, coordinate.values.dtype, coordinate.dimensions, coordinate.attributes)
+        made[...] = coordinate.values
+    return _create(file, member, spec.dtype, tuple(names), from_json(origin.get("attributes")))
+
+
+def _create(file: Any, name: str, dtype: Any, dimensions: tuple[str, ...], attributes: dict[str, Any]) -> Any:
+    """A variable with its attributes; the fill value is one that can only be given while it is made."""
+    fill = attributes.pop("_FillValue", False)
+    order = _ORDERS[np.dtype(dtype).byteorder]
+    made = file.createVariable(name, dtype, dimensions, endian=order, fill_value=fill)
+    made.set_auto_maskandscale(False)
+    _describe(made, attributes)
+    return made
+
+
+def _describe(holder: Any, attributes: dict[str, Any]) -> None:
+    for name, value in attributes.items():
+        if not name.startswith(_RESERVED):
+            holder.setncattr(name, value)
 
 
 def _dimensions(spec: ArraySpec, origin: dict[str, object]) -> list[str]:

@@ -55,6 +55,9 @@ FORMATS = {
     "tiff": Format("tiff", (".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
 }
 
+#: Any of these files makes a folder a Zarr store.
+_STORES = ("zarr.json", ".zgroup", ".zarray")
+
 _MAGIC_BYTES = max(len(magic) for known in FORMATS.values() for magic in known.magic)
 
 #: What a file in a folder says of the folder.
@@ -128,7 +131,7 @@ def _recognise(path: Path) -> str:
         if path.suffix.lower() in known.extensions:
             return name
     if path.is_dir():
-        return _recognise_folder(path)
+        return "zarr" if any((path / sign).exists() for sign in _STORES) else _recognise_folder(path)
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no regular file; pipe it to standard input and give - as the source.")
     with path.open("rb") as file:

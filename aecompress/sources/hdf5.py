@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aecompress.attributes import to_json
 from aecompress.errors import InputError
 from aecompress.sources.base import SlicedSource, Source, spec_of
 from aecompress.sources.containers import choose
@@ -16,12 +17,15 @@ from aecompress.spec import Array
 if TYPE_CHECKING:
     import h5py
 
+#: Attributes that lead to other objects of the file.
+_LINKS = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates")
+
 
 def open_path(path: Path, member: str = "") -> Source:
     """A source over the data set at ``member``, as in ``group/name``; it may be left out where there is only one.
 
-    Rows are read where they are asked for, through HDF5's own filters and chunks. Attributes, and the other data sets,
-    are not read.
+    Rows are read where they are asked for, through HDF5's own filters and chunks. The origin keeps
+    the attributes of the data set; the other data sets are not read.
 
     Raises:
         InputError: not a HDF5 file, h5py is missing, no such data set, or several and none chosen.
@@ -32,7 +36,9 @@ def open_path(path: Path, member: str = "") -> Source:
         chosen = choose(path, names, member.strip("/"))
         name = f"{path}::{chosen}"
         spec = spec_of(file[chosen].dtype, file[chosen].shape, name)
-    return SlicedSource(name, spec, {"format": "hdf5", "member": chosen}, partial(_read, path, chosen))
+        attributes = {key: _attribute(file[chosen], key) for key in file[chosen].attrs if key not in _LINKS}
+    origin = {"format": "hdf5", "member": chosen, "attributes": to_json(attributes)}
+    return SlicedSource(name, spec, origin, partial(_read, path, chosen))
 
 
 def _open(path: Path) -> h5py.File:
@@ -43,7 +49,14 @@ def _open(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as err:
-        raise InputError(f"{path} is not a whole HDF5 file: {err}") from err
+        raise InputError(f"{path} is not a whole HDF5 file: {' '.join(str(err).split())}") from err
+
+
+def _attribute(item: h5py.Dataset, key: str) -> object:
+    try:
+        return item.attrs[key]
+    except (OSError, TypeError, ValueError):  # of a type that h5py does not read
+        return None
 
 
 def _is_array(item: object) -> bool:

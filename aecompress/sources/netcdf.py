@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aecompress.attributes import MOST_BYTES, Coordinate, coordinates_to_json, to_json
 from aecompress.errors import InputError
 from aecompress.sources.base import SlicedSource, Source, spec_of
 from aecompress.sources.containers import choose
@@ -24,20 +25,30 @@ if TYPE_CHECKING:
 def open_path(path: Path, member: str = "") -> Source:
     """A source over the variable ``member``, as in ``group/name``.
 
-    It may be left out where only one variable is not a coordinate, which is a variable named as its own dimension. The
-    origin keeps the names of the variable's dimensions. Attributes, and the other variables, are not read.
+    It may be left out where only one variable is not a coordinate: one named as its own dimension, or by the attribute
+    ``coordinates`` of another. The origin keeps dimensions, attributes, those of the file too, and coordinates of
+    numbers along these dimensions alone. Other variables are not read.
 
     Raises:
         InputError: not a NetCDF file, netCDF4 is missing, no such variable, or several and none chosen.
     """
     with _open(path) as file:
         found = dict(_variables(file))
-        data = [name for name, variable in found.items() if variable.dimensions != (variable.name,)]
+        beside = {word for variable in found.values() for word in _named_coordinates(variable)}
+        data = [name for name, item in found.items() if item.dimensions != (item.name,) and item.name not in beside]
         wanted = member.strip("/")
         chosen = wanted if wanted in found else choose(path, data or list(found), wanted)
         variable, name = found[chosen], f"{path}::{chosen}"
         spec = spec_of(_stored(variable), variable.shape, name)
-        origin = {"format": "netcdf", "member": chosen, "dimensions": list(variable.dimensions)}
+        origin = {
+            "format": "netcdf",
+            "member": chosen,
+            "dimensions": list(variable.dimensions),
+            "unlimited": [dim.name for dim in variable.get_dims() if dim.isunlimited()],
+            "attributes": to_json(_attributes(variable)),
+            "file_attributes": to_json(_attributes(file)),
+            "coordinates": coordinates_to_json(_coordinates(variable)),
+        }
     return SlicedSource(name, spec, origin, partial(_read, path, chosen))
 
 
@@ -61,6 +72,30 @@ def _variables(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + name, variable
     for name, inner in group.groups.items():
         yield from _variables(inner, f"{prefix}{name}/")
+
+
+def _attributes(holder: Any) -> dict[str, Any]:
+    return {name: holder.getncattr(name) for name in holder.ncattrs()}
+
+
+def _named_coordinates(variable: Any) -> list[str]:
+    """The names in the attribute ``coordinates``."""
+    return str(getattr(variable, "coordinates", "")).split()
+
+
+def _coordinates(variable: Any) -> dict[str, Coordinate]:
+    """Variables of the same group, or of one around it, that say where values of ``variable`` are."""
+    found = {}
+    for name in (*variable.dimensions, *_named_coordinates(variable)):
+        group = variable.group()
+        while group is not None and name not in group.variables:
+            group = group.parent
+        item = None if group is None else group.variables[name]
+        if item is None or item.name == variable.name or getattr(item.dtype, "kind", "") not in "biuf":
+            continue
+        if set(item.dimensions) <= set(variable.dimensions) and item.dtype.itemsize * item.size <= MOST_BYTES:
+            found[name] = Coordinate(item.dimensions, np.asarray(item[...], _stored(item)), _attributes(item))
+    return found
 
 
 def _stored(variable: Any) -> np.dtype[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from aecompress.attributes import to_json
 from aecompress.errors import InputError
 from aecompress.sources.base import SlicedSource, Source, spec_of
 from aecompress.sources.containers import choose
@@ -26,7 +27,11 @@ def open_path(path: Path, member: str = "") -> Source:
     name = f"{path}::{chosen}" if chosen else str(path)
     array = arrays[chosen]
     spec = spec_of(array.dtype, array.shape, name)
-    return SlicedSource(name, spec, {"format": "zarr", "member": chosen}, partial(_read, array, name))
+    origin = {"format": "zarr", "member": chosen, "attributes": to_json(dict(array.attrs))}
+    dimensions = getattr(array.metadata, "dimension_names", None)  # of version 3
+    if dimensions and None not in dimensions:
+        origin["dimensions"] = list(dimensions)
+    return SlicedSource(name, spec, origin, partial(_read, array, name))
 
 
 def _arrays(path: Path) -> dict[str, Any]:
