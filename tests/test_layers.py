@@ -18,13 +18,8 @@ ROOT = Path(aecompress.__file__).parent
 #: Low to high. Modules and folders of one layer are blind to each other; inside a folder all may be used.
 LAYERS = (
     {"errors"},
-<<<<<<< HEAD
     {"spec", "locations"},
-    {"config", "recipe", "metrics", "indexing", "pictures", "charts"},
-=======
-    {"spec"},
     {"config", "recipe", "metrics", "indexing", "attributes", "pictures", "charts"},
->>>>>>> 91b0370 (Give attributes, dimensions and coordinates back; write Zarr stores)
     {"normalize", "entropy"},
     {"sources", "sinks", "autoencoder", "wavelet", "quantize", "context", "shards"},
     {"codec", "report", "peers", "restoration"},

@@ -18,6 +18,7 @@ from aecompress.sources.array import open_array
 from aecompress.sources.base import Source
 from aecompress.sources.iterable import open_iterable
 from aecompress.sources.npy import open_stream
+from aecompress.sources.samples import is_samples, open_samples
 from aecompress.sources.spool import spool
 
 __all__ = ["FORMATS", "Format", "Source", "open_source", "spool"]
@@ -77,7 +78,7 @@ def open_source(source: Any, *, format: str | None = None) -> Source:
     Args:
         source: a path (``path::member`` where a file holds several arrays; ``-`` is standard input as npy), a NumPy
             array or what turns into one, an iterable of arrays (each a batch [n, *row_shape]), a pyarrow Table,
-            RecordBatch, Dataset or RecordBatchReader, or a Source.
+            RecordBatch, Dataset or RecordBatchReader, a torch Dataset, IterableDataset or DataLoader, or a Source.
         format: name of the file format, where neither the extension nor the first bytes of a path tell it.
 
     Raises:
@@ -95,6 +96,8 @@ def _open_object(data: Any) -> Source:
         from aecompress.sources.arrow import open_arrow
 
         return open_arrow(data)
+    if is_samples(data):
+        return open_samples(data)
     if hasattr(data, "__array__"):
         return open_array(data)
     if isinstance(data, Iterable) and not isinstance(data, bytes | dict):
