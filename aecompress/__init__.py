@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aecompress import spec
 
 if TYPE_CHECKING:
+    from aecompress.applications.embedding import embed as embed
     from aecompress.archive import Archive as Archive
     from aecompress.codec.model import Model as Model
     from aecompress.colorizer import colorize as colorize
@@ -52,6 +53,7 @@ _HOME = {
     "colorize": "colorizer",
     "compare": "comparer",
     "denoise": "denoiser",
+    "embed": "applications.embedding",
     "fit": "trainer",
     "fit_colorizer": "colorizer",
     "fit_denoiser": "denoiser",

@@ -130,6 +130,10 @@ class Archive:
             for ready, rows in waiting:
                 yield ready, rows.result()
 
+    def blocks(self, start: int, stop: int) -> Iterator[Block]:
+        """The blocks that overlap the rows, as they are coded. Raises InputError, CorruptError."""
+        return self._reader.blocks(start, stop)
+
     def check_files(self) -> None:
         """Compare every file with its checksum. Raises CorruptError."""
         self._reader.check_files()

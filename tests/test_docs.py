@@ -20,7 +20,12 @@ from aecompress.config import MODEL_KINDS, Target
 from aecompress.report import Report
 
 ROOT = Path(__file__).parents[1]
-PAGES = {"README.md": ["readings"], "docs/quickstart.md": ["readings"], "docs/etl.md": ["monday", "tuesday"]}
+PAGES = {
+    "README.md": ["readings"],
+    "docs/quickstart.md": ["readings"],
+    "docs/etl.md": ["monday", "tuesday"],
+    "docs/applications.md": ["readings"],
+}
 REFERENCE = (ROOT / "docs/cli.md").read_text()
 
 

@@ -13,6 +13,7 @@ from aecompress.cli.colorize import colorize
 from aecompress.cli.compare import compare
 from aecompress.cli.demo import demo
 from aecompress.cli.denoise import denoise
+from aecompress.cli.embed import embed
 from aecompress.cli.failures import failures
 from aecompress.cli.fit import fit
 from aecompress.cli.info import info
@@ -47,5 +48,18 @@ def cli() -> None:
     """
 
 
-for _verb in (demo, pack, unpack, info, verify, fit, compare, report, denoise, colorize, sample):
+for _verb in (
+    demo,
+    pack,
+    unpack,
+    info,
+    verify,
+    fit,
+    embed,
+    compare,
+    report,
+    denoise,
+    colorize,
+    sample,
+):
     cli.add_command(_verb)

@@ -17,7 +17,7 @@ from aecompress.autoencoder.integer import IntegerNetwork
 from aecompress.codec import methods, specials
 from aecompress.codec.cells import Cells
 from aecompress.codec.frame import Frame
-from aecompress.codec.latents import draw_latents
+from aecompress.codec.latents import decode_latents, draw_latents
 from aecompress.config import Target
 from aecompress.context.coder import ContextModel
 from aecompress.entropy import integers, record
@@ -232,6 +232,13 @@ class Model:
             raise ModelError("This model can only decode; use the model file that `aecompress fit` wrote.")
         rows = self.encoder.rows(values, keep)
         return np.clip(np.rint(self.encoder.analysis(rows) / self.steps), -(2**20), 2**20).astype(np.int32)
+
+    def latents(self, payload: bytes) -> Array | None:
+        """int32 [n, K] latents of a payload; None if it was coded without. Raises CorruptError."""
+        frame = Frame.from_bytes(payload, self.identity)
+        if "latents" not in frame.streams:
+            return None
+        return decode_latents(self.prior, frame.streams["latents"], frame.rows)
 
     def synthesise(self, latents: Array, shape: tuple[int, ...]) -> Array:
         """Values of latents, in the user's dtype."""
