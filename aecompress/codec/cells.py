@@ -59,6 +59,10 @@ class Cells:
             return IntegerLattice(dtype, np.rint(step).astype(np.int64))
         return FloatLattice(dtype, step)
 
+    def finer(self, dtype: np.dtype[Any], shape: tuple[int, ...], steps: Array | None, parts: int) -> FloatLattice:
+        """The lattice whose cells are a whole ``parts``-th of those of ``lattice``."""
+        return FloatLattice(dtype, self._spread(self.step if steps is None else steps, len(shape)) / parts)
+
     def bounds(self, values: Array, fills: Array) -> tuple[Array, Array | None]:
         """(bound that broadcasts over ``values`` [rows, ...], steps float64 [rows] to store with the block or None)."""
         if self.lossless:

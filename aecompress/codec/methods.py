@@ -4,7 +4,8 @@
 * ``conv``         the same, and a convolution that tells where in its cell each value was
 * ``autoencoder``  latents alone: what synthesis makes of them is the result
 * ``joint``        latents, and lattice integers coded with the synthesis as a further context
-* ``wavelet``      quantised wavelet coefficients, and whole cells of correction where they miss the bound
+* ``subbands``     quantised wavelet coefficients, and whole cells of correction where they miss the bound
+* ``wavelet``      the same as models up to version 3 had it; only read
 * ``plain``        lattice integers by delta, byte planes and zstd
 * ``exact``        the values' bits by delta, byte planes and zstd
 * ``columns``      the same with the row axis last: tables repeat themselves down their columns
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aecompress import wavelet
 from aecompress.autoencoder.convolution import FRACTION
 from aecompress.codec import cells, specials
 from aecompress.codec.latents import decode_latents, encode_latents
@@ -37,7 +39,8 @@ from aecompress.quantize import (
     split_wide,
 )
 from aecompress.spec import Array
-from aecompress.wavelet import CELL, Wavelet, fill_gaps
+from aecompress.subbands import CELL, MOST_CORRECTION
+from aecompress.subbands.gaps import fill_gaps
 
 if TYPE_CHECKING:
     from aecompress.codec.model import Model
@@ -250,48 +253,50 @@ def decode_joint(model: Model, streams: Streams, shape: tuple[int, ...]) -> Arra
     return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
 
 
-def transform(model: Model, work: Work) -> tuple[Array, Array, Array, Array]:
-    """(coefficients, correction, keep, decoded values) of a block; ``keep`` is False where the bound breaks even so."""
-    wavelet, lattice = _fine_lattice(model)
+def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
+    """(streams, decoded values); None if some values are too large to be transformed."""
+    if model.subbands is None:
+        raise CorruptError("The model has no subbands.")
+    bound, steps = model.cells.bounds(work.values, model.fills)
+    lattice = model.cells.finer(work.values.dtype, work.values.shape, steps, CELL)
     fine = fill_gaps(lattice.quantize(work.values), work.keep)
-    coefficients = wavelet.forward(fine)
-    estimate = wavelet.inverse(coefficients)
-    bound, _ = model.cells.bounds(work.values, model.fills)
-    apart = ~specials.within(work.values, lattice.dequantize(estimate), bound)
-    correction = np.where(apart & work.keep, np.rint((fine - estimate) / CELL), 0.0).astype(np.int64)
-    decoded = lattice.dequantize(estimate + correction * CELL)
-    keep = work.keep & specials.within(work.values, decoded, bound)
-    return coefficients, correction, keep, np.where(keep, decoded, work.values)
-
-
-def encode_wavelet(model: Model, work: Work) -> tuple[Streams, Array]:
-    """(streams, decoded values)."""
-    if model.coefficients is None or model.rest is None:
-        raise CorruptError("The model has no coders for wavelet coefficients.")
-    coefficients, correction, keep, decoded = transform(model, work)
+    quantized = model.subbands.forward(fine)
+    if quantized is None:
+        return None
+    estimate = model.subbands.inverse(quantized)
+    off = work.keep & ~specials.within(work.values, lattice.dequantize(estimate), bound)
+    cells_off = (fine - estimate) / CELL
+    missing = np.where(off, np.sign(cells_off) * np.maximum(np.rint(np.abs(cells_off)), 1.0), 0.0).astype(np.int64)
+    keep = work.keep & (np.abs(missing) <= MOST_CORRECTION)
+    missing *= keep
+    decoded = lattice.dequantize(estimate + missing * CELL)
+    keep &= specials.within(work.values, decoded, bound)
+    missing *= keep
     streams = {
-        "coefficients": model.coefficients.encode(coefficients, np.ones(keep.shape, bool)),
-        "correction": model.rest.encode(correction, keep),
+        "coefficients": model.subbands.encode(quantized, missing, estimate, keep),
+        **cells.encode_steps(steps),
         **specials.encode(work.values, keep),
     }
-    return streams, decoded
+    return streams, np.where(keep, decoded, work.values)
+
+
+def decode_subbands(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    if model.subbands is None:
+        raise CorruptError("A block needs subbands that the model does not have; the archive is damaged.")
+    keep, _ = specials.decode(streams, shape, model.spec.native)
+    lattice = model.cells.finer(model.spec.native, shape, cells.decode_steps(streams, shape[0]), CELL)
+    return _finish(lattice, model.subbands.decode(streams["coefficients"], keep), streams, shape, model.spec.native)
 
 
 def decode_wavelet(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
-    if model.coefficients is None or model.rest is None:
+    missing = model.wavelet is None or model.coefficients is None or model.rest is None
+    if missing or model.cells.step is None or model.cells.axis is not None:
         raise CorruptError("A block needs a wavelet that the model does not have; the archive is damaged.")
-    wavelet, lattice = _fine_lattice(model)
     keep, _ = specials.decode(streams, shape, model.spec.native)
-    estimate = wavelet.inverse(model.coefficients.decode(streams["coefficients"], np.ones(shape, bool)))
+    estimate = model.wavelet.inverse(model.coefficients.decode(streams["coefficients"], np.ones(shape, bool)))
     correction = model.rest.decode(streams["correction"], keep)
-    return _finish(lattice, estimate + correction * CELL, streams, shape, model.spec.native)
-
-
-def _fine_lattice(model: Model) -> tuple[Wavelet, FloatLattice]:
-    """The transform, and the lattice of its fixed-point values: 2^-FRACTION of a cell."""
-    if model.wavelet is None or model.cells.step is None or model.cells.axis is not None:
-        raise CorruptError("A block needs a wavelet that the model does not have; the archive is damaged.")
-    return model.wavelet, FloatLattice(model.spec.native, model.cells.step / CELL)
+    lattice = model.cells.finer(model.spec.native, shape, None, wavelet.CELL)
+    return _finish(lattice, estimate + correction * wavelet.CELL, streams, shape, model.spec.native)
 
 
 DECODERS: dict[str, Callable[[Model, Streams, tuple[int, ...]], Array]] = {
@@ -299,6 +304,7 @@ DECODERS: dict[str, Callable[[Model, Streams, tuple[int, ...]], Array]] = {
     "autoencoder": decode_autoencoder,
     "joint": decode_joint,
     "conv": decode_conv,
+    "subbands": decode_subbands,
     "wavelet": decode_wavelet,
     "plain": decode_plain,
     "exact": decode_exact,

@@ -25,13 +25,14 @@ from aecompress.entropy.tables import Tables
 from aecompress.errors import CorruptError, InputError, ModelError, VerificationError, VersionError
 from aecompress.metrics import Distortion, distortion
 from aecompress.spec import Array, ArraySpec
+from aecompress.subbands import Subbands
 from aecompress.wavelet import Wavelet
 
 if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
 
 #: Version of the model file.
-VERSION = 3
+VERSION = 4
 
 #: Context coders a model may hold.
 _CODERS = ("context", "joint", "coefficients", "rest")
@@ -81,7 +82,8 @@ class Model:
         prior: tables of its latents.
         joint: coder of lattice integers beside latents, if that is a candidate.
         lens: how ``joint`` sees the synthesis.
-        wavelet: the transform of smooth fields, with coders of its ``coefficients`` and of the ``rest``.
+        subbands: the transform of smooth fields and its coder, if that is a candidate.
+        wavelet: the transform of models up to version 3, with coders of its ``coefficients`` and of the ``rest``.
         encoder: the analysis side; needed to compress with an autoencoder, never in an archive.
         steps: float64 [K], the latents' quantisation steps; with the encoder.
         thrift: squared error, in cells, that a bit is worth to the encoder; 0 rounds to the nearest.
@@ -102,6 +104,7 @@ class Model:
     prior: Tables | None = None
     joint: ContextModel | None = None
     lens: Reference | None = None
+    subbands: Subbands | None = None
     wavelet: Wavelet | None = None
     coefficients: ContextModel | None = None
     rest: ContextModel | None = None
@@ -202,9 +205,8 @@ class Model:
             found.append((Frame(name, len(values), streams), work.decoded if decoded is None else decoded))
         if work is not None and self.joint is not None:
             found.append((Frame("joint", len(values), methods.encode_joint(self, work)), work.decoded))
-        if work is not None and self.wavelet is not None:
-            streams, decoded = methods.encode_wavelet(self, work)
-            found.append((Frame("wavelet", len(values), streams), decoded))
+        if work is not None and self.subbands is not None and (coded := methods.encode_subbands(self, work)):
+            found.append((Frame("subbands", len(values), coded[0]), coded[1]))
         if self._latents_alone:
             streams, decoded = methods.encode_autoencoder(self, values)
             found.append((Frame("autoencoder", len(values), streams), decoded))
@@ -276,7 +278,9 @@ class Model:
     @property
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
-        return VERSION if self.conv is not None else 2 if self.cells.point else 1
+        if self.subbands is not None:
+            return VERSION
+        return 3 if self.conv is not None else 2 if self.cells.point else 1
 
     def _serialise(self, *, encoder: bool, identity: str) -> bytes:
         head, cells = self.cells.to_parts()
@@ -302,6 +306,8 @@ class Model:
             tensors["prior"] = _bytes(record.pack([self.prior.levels.T]))
         if self.lens is not None:
             tensors["lens"] = _bytes(record.pack([self.lens.scale, self.lens.drop, self.lens.shift]))
+        if self.subbands is not None:
+            tensors["subbands"] = _bytes(record.pack([np.array(self.subbands.levels), self.subbands.step]))
         if self.wavelet is not None:
             tensors["wavelet"] = _bytes(record.pack([self.wavelet.levels, self.wavelet.steps]))
         if encoder:
@@ -346,6 +352,8 @@ class Model:
             network = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
             (levels,) = record.unpack(tensors["prior"].tobytes())
             model = replace(model, network=IntegerNetwork.from_tensors(network), prior=Tables.from_levels(levels.T))
+        if "subbands" in tensors:
+            model = replace(model, subbands=Subbands.checked(*record.unpack(tensors["subbands"].tobytes())))
         if "wavelet" in tensors:
             levels, steps = record.unpack(tensors["wavelet"].tobytes())
             model = replace(model, wavelet=Wavelet.checked(int(levels), steps))

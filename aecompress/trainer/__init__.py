@@ -10,7 +10,6 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aecompress import wavelet
 from aecompress.codec import methods
 from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
@@ -32,7 +30,7 @@ from aecompress.recipe import KNOWN, Recipe
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
 from aecompress.spec import Array, ArraySpec
-from aecompress.trainer import autoencoders, quality
+from aecompress.trainer import autoencoders, quality, smooth
 from aecompress.trainer.bounds import bounded_cells, lossless_rivals
 from aecompress.trainer.sampling import block_rows, fill_values, sample
 
@@ -42,7 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["adapt", "block_rows", "fit"]
 
-_SMOOTH = 1.5  # bits a value of the context coder below which a wavelet may do better
+_HOPE = 1.5  # subbands of more than this share of a roughly fitted context coder's bytes are given up
+_SURE = 0.8  # those of less than this share need no context coder to be fitted with care
 _HOPELESS = 0.5  # where the simple ways take less than this share, the context coder stays at home
 _RIVAL = 0.9  # where the model takes more than this share of the simple ways, every block tries them
 _SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are slow
@@ -155,7 +154,7 @@ class _Fit:
             if _alike(model.cells, cells):
                 return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
             if model.encoder is None:
-                return self._with_context(fresh)
+                return self._with_context(fresh) if model.subbands is None else self._fewest(fresh)
             return self._with_joint(self._with_context(fresh), model.encoder)
         if self.target.kind == "latent-dim":
             return self._with_same_latents(blank, model)
@@ -167,13 +166,13 @@ class _Fit:
 
     def _bounded(self, kind: str) -> Model:
         cells = self._thriftiest(bounded_cells(self.source, self.target, self.samples, self.fills, self.progress))
-        model = self._smoothest(self._with_context(replace(self._blank(), cells=cells)))
+        model = self._fewest(replace(self._blank(), cells=cells))
         if kind == "none" or cells.lossless or cells.axis is not None or not self.samples:
             return model
         if kind == "auto" and not autoencoders.suits(self.source):
             return model
         rival = self._rival(model, kind)
-        trial = self._trial()
+        trial = self._trial() if model.subbands is None else self.samples
         # a candidate like any other: it stays only if it pays
         return rival if rival and self._bytes(rival, trial) < _GAIN * self._bytes(model, trial) else model
 
@@ -186,7 +185,7 @@ class _Fit:
         layout = None
         for rival in (cells, *lossless_rivals(trial, self.source.spec.native)):
             model = self._with_context(replace(self._blank(), cells=rival), trial, layout)
-            layout = model.context.predictor.layout if model.context else None
+            layout = _layout(model)
             sizes[rival] = self._bytes(model, trial)
         return min(sizes, key=lambda rival: sizes[rival])
 
@@ -199,49 +198,22 @@ class _Fit:
         except (InputError, ModelError, ArithmeticError, np.linalg.LinAlgError):
             return None
 
-    def _smoothest(self, model: Model) -> Model:
-        """The model with a wavelet in place of the context coder where that takes fewer bytes: in smooth fields."""
-        cells = model.cells
-        if not self.samples or cells.lossless or cells.axis is not None or cells.step is None:
-            return model
-        shape = self.samples[0].shape
-        if model.rate > _SMOOTH or not wavelet.suits(shape):
-            return model
-        trial = self._trial()
-        least = self._bytes(model, trial)
-        best: float | None = None
-        layouts: tuple[Layout | None, Layout | None] = (None, None)
-        for path in ((2.0, 3.0, 4.0), (1.0, 0.75)):
-            for step in path:
-                fitted = self._with_wavelet(model, step, trial, layouts)
-                layouts = _layouts(fitted)
-                size = self._bytes(fitted, trial)
-                if size > 1.15 * least:  # not smooth
-                    return model if best is None else self._with_wavelet(model, best, self.samples, layouts)
-                if size > least:
-                    break
-                least, best = size, step
-            if best is not None and best > 2.0:
-                break
-        return model if best is None else self._with_wavelet(model, best, self.samples, layouts)
-
-    def _with_wavelet(
-        self,
-        model: Model,
-        step: float,
-        samples: Sequence[Array],
-        layouts: tuple[Layout | None, Layout | None] = (None, None),
-    ) -> Model:
-        """The model with a wavelet of this step, in cells, and coders fitted to the samples."""
-        model = replace(model, wavelet=wavelet.fit_wavelet(samples[0].shape, step))
-        found = [methods.transform(model, work) for _, work in self._works(model, samples)]
-        wholes = [context.Sample(c, np.ones(c.shape, bool)) for c, _, _, _ in found]
-        rests = [context.Sample(rest, keep) for _, rest, keep, _ in found]
-        with ThreadPoolExecutor(2) as pool:
-            coders = list(pool.map(context.fit, (wholes, rests), (self.values, self.values), layouts))
-        seen = sum(part.q.size for part in wholes)
-        rate = (context.bits(coders[0], wholes) + context.bits(coders[1], rests)) / max(seen, 1)
-        return replace(model, context=None, coefficients=coders[0], rest=coders[1], rate=rate)
+    def _fewest(self, model: Model) -> Model:
+        """The model with subbands or a context coder: the one that takes fewer bytes."""
+        if not self.samples or model.cells.lossless or not smooth.suits(self.samples[0].shape):
+            return self._with_context(model)
+        rough = self._with_context(model, self._trial())
+        size = self._bytes(rough, self._trial())
+        share = sum(block.size for block in self.samples) / self.values
+        rival = smooth.fit_subbands(model, self.samples, _HOPE * share * size)
+        if rival is None:
+            return self._with_context(model, layout=_layout(rough))
+        least = self._bytes(rival, self.samples)
+        rival = replace(rival, rate=8 * least / self.values)
+        if least < _SURE * size:
+            return rival
+        full = self._with_context(model, layout=_layout(rough))
+        return rival if least < self._bytes(full, self.samples) else full
 
     def _coarse(self, kind: str, step: float) -> Autoencoder:
         """An autoencoder whose error is a few cells: finer latents would cost more than the correction they save."""
@@ -333,7 +305,7 @@ class _Fit:
         def rough(model: Model) -> float:
             nonlocal layout
             fitted = self._with_context(model, trial, layout)
-            layout = fitted.context.predictor.layout if fitted.context else None
+            layout = _layout(fitted)
             return self._bytes(fitted, trial)
 
         def careful(model: Model) -> float:
@@ -377,7 +349,7 @@ class _Fit:
 
     def _approached(self, goal: quality.Goal, model: Model, samples: Sequence[Array]) -> Model:
         """The model in the widest cells that reach the goal, its context coder fitted to them."""
-        layout = model.context.predictor.layout if model.context else None
+        layout = _layout(model)
         trial = self._trial()
         return quality.approached(
             goal,
@@ -482,7 +454,7 @@ class _Fit:
         """
         for _ in range(_TURNS if model.thrift and model.context is None else 0):
             model = self._with_coder(model, samples, layout)
-            layout = model.context.predictor.layout if model.context else None
+            layout = _layout(model)
         return self._with_coder(model, samples, layout)
 
     def _with_coder(self, model: Model, samples: Sequence[Array] | None, layout: Layout | None) -> Model:
@@ -529,10 +501,9 @@ def _resized(model: Model, step: float) -> Model:
     return replace(model, cells=_cells(step))
 
 
-def _layouts(model: Model) -> tuple[Layout | None, Layout | None]:
-    """Layouts of a wavelet's coders."""
-    first, second = (None if coder is None else coder.predictor.layout for coder in (model.coefficients, model.rest))
-    return first, second
+def _layout(model: Model) -> Layout | None:
+    """The layout of a model's context coder."""
+    return model.context.predictor.layout if model.context else None
 
 
 def _alike(first: Cells, second: Cells) -> bool:

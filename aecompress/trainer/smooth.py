@@ -1,0 +1,99 @@
+"""Subbands for a set: levels along each axis and the quantisation step, chosen by the bytes that sample blocks take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from aecompress.codec import methods
+from aecompress.codec.frame import Frame
+from aecompress.codec.model import Model
+from aecompress.spec import Array
+from aecompress.subbands import CELL, Subbands, axes_of, lifting
+
+#: Steps to choose from, in 1/2^FRACTION of a cell, and the one to begin with. Where fields are rough, few values may be
+#: left to correct; where they are smooth, wide steps cost few corrections.
+_STEPS = tuple(round(CELL * share) for share in (0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.4))
+_FIRST = 3
+
+#: Shorter axes than this are no plane to transform.
+_SHORTEST = 8
+
+#: Blocks that take this share of the bytes decide.
+_SHARE = 0.6
+
+
+def suits(shape: tuple[int, ...]) -> bool:
+    """True if blocks of this shape have two last axes that are long enough for a transform."""
+    axes = axes_of(shape)
+    return len(axes) >= 2 and min(axes[-2:]) >= _SHORTEST
+
+
+def fit_subbands(model: Model, blocks: Sequence[Array], most: float) -> Model | None:
+    """The model with the subbands that code the blocks in the fewest bytes; None if they would take more than ``most``.
+
+    Args:
+        model: its cells decide the error allowed.
+        blocks: of about the size that blocks of the set have: what adapts learns more from larger ones.
+        most: bytes that a first try may take.
+    """
+    works = [work for work in (methods.prepare(model, block) for block in blocks) if work is not None]
+    if not works:
+        return None
+    axes = axes_of(blocks[0].shape)
+    plane = min(lifting.MOST_LEVELS, min(axes[-2:]).bit_length())
+    first = Subbands((*[0] * (len(axes) - 2), plane, plane), _STEPS[_FIRST])
+    sizes = np.array([_bytes(model, first, work) for work in works])
+    if sizes.sum() > most:
+        return None
+    decisive = [works[i] for i in _largest(sizes)]
+
+    def cost(rival: Subbands) -> float:
+        return sum(_bytes(model, rival, work) for work in decisive)
+
+    least = float(sizes[_largest(sizes)].sum())
+    best, least = _with_levels(first, least, axes, cost)
+    return replace(model, context=None, subbands=_with_step(best, least, cost))
+
+
+def _largest(sizes: Array) -> Array:
+    """Indices of the largest, as many as make up the share that decides."""
+    order = np.argsort(-sizes, kind="stable")
+    enough = np.searchsorted(np.cumsum(sizes[order]), _SHARE * sizes.sum()) + 1
+    return order[:enough]
+
+
+def _with_levels(
+    best: Subbands, least: float, axes: tuple[int, ...], cost: Callable[[Subbands], float]
+) -> tuple[Subbands, float]:
+    """The subbands with as many levels along each axis before the plane as pay, and their cost."""
+    for axis in reversed(range(len(axes) - 2)):
+        for many in range(1, axes[axis].bit_length()):
+            rival = replace(best, levels=(*best.levels[:axis], many, *best.levels[axis + 1 :]))
+            size = cost(rival)
+            if size >= least:
+                break
+            best, least = rival, size
+    return best, least
+
+
+def _with_step(best: Subbands, least: float, cost: Callable[[Subbands], float]) -> Subbands:
+    """The subbands with the step that pays, from the first one on in either direction."""
+    for path in (_STEPS[_FIRST + 1 :], _STEPS[_FIRST - 1 :: -1]):
+        for step in path:
+            rival = replace(best, step=step)
+            size = cost(rival)
+            if size >= least:
+                break
+            best, least = rival, size
+        if best.step != _STEPS[_FIRST]:
+            break
+    return best
+
+
+def _bytes(model: Model, subbands: Subbands, work: methods.Work) -> float:
+    """Bytes of one block; those of its raw values where it cannot be transformed."""
+    coded = methods.encode_subbands(replace(model, subbands=subbands), work)
+    return float(Frame("subbands", len(work.values), coded[0]).size if coded else work.values.nbytes)
