@@ -289,8 +289,7 @@ def decode_subbands(model: Model, streams: Streams, shape: tuple[int, ...]) -> A
 
 
 def decode_wavelet(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
-    missing = model.wavelet is None or model.coefficients is None or model.rest is None
-    if missing or model.cells.step is None or model.cells.axis is not None:
+    if model.wavelet is None or model.coefficients is None or model.rest is None or model.cells.axis is not None:
         raise CorruptError("A block needs a wavelet that the model does not have; the archive is damaged.")
     keep, _ = specials.decode(streams, shape, model.spec.native)
     estimate = model.wavelet.inverse(model.coefficients.decode(streams["coefficients"], np.ones(shape, bool)))

@@ -28,8 +28,8 @@ FRACTION = 8
 #: A cell of the bound in transformed values.
 CELL = 1 << FRACTION
 
-#: Values of a smaller magnitude can be transformed, and coefficients below it coded.
-MOST_VALUE = 1 << 32
+#: Values of a smaller magnitude can be transformed; low bands grow by 1.23 a split.
+MOST_VALUE = 1 << 27
 _MOST_COEFFICIENT = 1 << 30
 
 #: Shorter axes are not worth a split of their own.

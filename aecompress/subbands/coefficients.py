@@ -48,7 +48,7 @@ def most(memory: Array) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _most(memory: Array) -> int:
+def _most(memory: Array) -> Scalar:
     total = np.int64(0)
     for f in range(memory.shape[0]):
         for value in memory[f]:
@@ -111,12 +111,12 @@ def _code_band(
     """One band of frame ``f``, whose coefficients have at most ``width`` bits."""
     c = memory[f]
     past = memory[max(before, 0)]
-    first, stride, height, across, depth, kind = bands[b, 0], bands[b, 1], bands[b, 2], bands[b, 3], bands[b, 4], bands[b, 5]
+    first, stride, height, across = bands[b, 0], bands[b, 1], bands[b, 2], bands[b, 3]
+    depth, kind = min(bands[b, 4], np.int64(_LEVELS - 1)), bands[b, 5]
     up, one, two = bands[b, 6], bands[b, 7], bands[b, 8]
     up_first, up_stride = (bands[up, 0], bands[up, 1]) if up >= 0 else (np.int64(0), np.int64(0))
     one_first, one_stride = (bands[one, 0], bands[one, 1]) if one >= 0 else (np.int64(0), np.int64(0))
     two_first, two_stride = (bands[two, 0], bands[two, 1]) if two >= 0 else (np.int64(0), np.int64(0))
-    depth = min(depth, np.int64(_LEVELS - 1))
     for y in range(height):
         for x in range(across):
             i = first + y * stride + x
@@ -143,9 +143,9 @@ def _code_band(
             total = 8 * near + 2 * above + 3 * beside + 3 * past_near
             views[0] = min(level(total), 63)
             views[1] = min(level(near), 23) * 14 + min(coarse(above), 13)
-            views[2] = (
-                (min(coarse(abs(w)), 5) * 6 + min(coarse(abs(n)), 5)) * 6 + min(coarse(abs(nw)), 5)
-            ) * 6 + min(coarse(abs(ne)), 5)
+            views[2] = ((min(coarse(abs(w)), 5) * 6 + min(coarse(abs(n)), 5)) * 6 + min(coarse(abs(nw)), 5)) * 6 + min(
+                coarse(abs(ne)), 5
+            )
             views[3] = min(level(past_near), 19) * 20 + min(level(near), 19)
             views[4] = min(level(beside), 19) * 14 + min(coarse(abs(parent)), 13)
             views[5] = b * 12 + min(coarse(total >> 2), 11)

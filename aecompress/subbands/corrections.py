@@ -82,9 +82,7 @@ def _bend(d: Scalar) -> Scalar:
 
 
 @numba.njit(cache=True, nogil=True)
-def _code_frame(
-    r: Array, e: Array, coded: Array, past: Array, looks_back: bool, m: Machine, decoding: bool
-) -> None:
+def _code_frame(r: Array, e: Array, coded: Array, past: Array, looks_back: bool, m: Machine, decoding: bool) -> None:
     height, width = coded.shape
     some = np.int64(0)
     if not decoding:
@@ -98,9 +96,12 @@ def _code_frame(
             i, j = y + _ABOVE, x + _BESIDE
             w, n, nw, ne = r[i, j - 1], r[i - 1, j], r[i - 1, j - 1], r[i - 1, j + 1]
             near = 2 * (abs(w) + abs(n)) + abs(nw) + abs(ne)
-            far = abs(r[i, j - 2]) + abs(r[i, j - 3]) + abs(r[i - 2, j]) + abs(r[i - 2, j - 1]) + abs(r[i - 2, j + 1])
+            far: Scalar = (
+                abs(r[i, j - 2]) + abs(r[i, j - 3]) + abs(r[i - 2, j]) + abs(r[i - 2, j - 1]) + abs(r[i - 2, j + 1])
+            )
             far += abs(r[i - 1, j - 2]) + abs(r[i - 1, j + 2])
-            last, around = np.int64(0), np.int64(0)
+            last: Scalar = np.int64(0)
+            around: Scalar = np.int64(0)
             if looks_back:
                 last = np.int64(past[i, j])
                 around = abs(past[i, j - 1]) + abs(past[i, j + 1]) + abs(past[i - 1, j])
@@ -120,7 +121,7 @@ def _code_frame(
             value = np.int64(r[i, j])
             if not decide(np.int64(value != 0), decoding, 0, min(near, 3), m):
                 continue
-            size = np.int64(1)
+            size: Scalar = np.int64(1)
             while size < MOST:
                 node = min(size + 1, _NODES - 1)
                 if not decide(np.int64(abs(value) > size), decoding, node, 3 + min(size, 4), m):

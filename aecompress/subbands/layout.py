@@ -1,6 +1,6 @@
 """Where the coefficients of a block lie: frames, bands in the order they are coded, and which of them see which.
 
-    block [..., H, W] ─► frames [F, H, W] ─► bands of a frame, coarse to fine, each with a margin of zeros around it
+block [..., H, W] ─► frames [F, H, W] ─► bands of a frame, coarse to fine, each with a margin of zeros around it
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ def _before(shape: tuple[int, ...], levels: tuple[int, ...]) -> Array:
     found = np.full(shape, -1, np.int64)
     for axis, many in enumerate(levels):
         begins = {(size + 1) // 2 for size in sizes(shape[axis], many)} | {0}
+        here, there = np.moveaxis(found, axis, 0), np.moveaxis(index, axis, 0)
         for i in range(1, shape[axis]):
             if i not in begins:
-                line = (slice(None),) * axis
-                found[(*line, i)] = index[(*line, i - 1)]
+                here[i] = there[i - 1]
     return found.reshape(-1)

@@ -1,0 +1,200 @@
+"""Subbands: exact both ways, the same decisions on both sides, and a bound that holds where they code smooth fields."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import aecompress
+from aecompress.codec.model import Model
+from aecompress.config import Target
+from aecompress.entropy import adaptive
+from aecompress.errors import CorruptError
+from aecompress.spec import Array
+from aecompress.subbands import CELL, MOST_CORRECTION, MOST_VALUE, Subbands, lifting
+from aecompress.subbands.gaps import fill_gaps
+from aecompress.trainer.smooth import suits
+
+shapes = st.one_of(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.tuples(st.integers(1, 9), st.integers(1, 20), st.integers(1, 20)),
+    st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)),
+)
+values_of = shapes.flatmap(lambda shape: arrays(np.int64, shape, elements=st.integers(1 - MOST_VALUE, MOST_VALUE - 1)))
+
+
+@settings(deadline=None, max_examples=40)
+@given(values_of, st.integers(0, 10), st.integers(0, 10))
+def test_lifting_loses_nothing(values: Array, along: int, plane: int) -> None:
+    levels = (*[along] * (values.ndim - 2), plane, plane)
+    assert np.array_equal(lifting.inverse(lifting.forward(values, levels), levels), values)
+
+
+def test_high_bands_of_a_constant_are_empty() -> None:
+    levels = (2, 4, 4)
+    found = lifting.forward(np.full((5, 33, 70), MOST_VALUE - 1), levels)
+    low = found[:2, :3, :5].copy()
+    found[:2, :3, :5] = 0
+    assert np.abs(found).max() <= 64  # of 2^27
+    assert low.min() > MOST_VALUE
+
+
+def test_shares_are_one_over_the_root_of_the_norm_of_the_basis() -> None:
+    one = 1 << 30
+    for level, shares in enumerate(lifting.SHARES, 1):
+        many = 16
+        for place, share in ((many // 2, shares[0]), (many + many // 2, shares[1])):
+            line = np.zeros((many << level, 1, 1), np.int64)
+            line[place] = one
+            norm = np.linalg.norm(lifting.inverse(line, (level, 0, 0)) / one)
+            assert share == pytest.approx(lifting.ONE / math.sqrt(norm), abs=1)
+
+
+def test_squash_is_the_logistic_function() -> None:
+    odds = np.arange(-adaptive.MOST_ODDS, adaptive.MOST_ODDS + 1)
+    exact = np.clip(65536 / (1 + np.exp(-odds / 256)), 1, 65535)
+    assert np.abs(adaptive._SQUASH - exact).max() <= 0.5 + 1e-9
+    assert adaptive._SQUASH.min() >= 1  # no decision is impossible
+    assert np.all(np.diff(adaptive._STRETCH) >= 0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(shapes, st.integers(0, 2**32 - 1), st.integers(0, 5), st.sampled_from([0.0, 0.02, 0.5]))
+def test_what_is_encoded_comes_back(shape: tuple[int, ...], seed: int, level: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    subbands = Subbands((*[level] * (len([n for n in shape[1:] if n != 1]) - 1), level, level), 300)
+    if sum(n != 1 for n in shape[1:]) == 0:
+        return
+    values = rng.integers(-(1 << rng.integers(1, 27)), 1 << rng.integers(1, 27), shape)
+    quantized = subbands.forward(values)
+    assert quantized is not None
+    estimate = subbands.inverse(quantized)
+    coded = rng.random(shape) >= share
+    size = rng.choice([1, 1, 2, MOST_CORRECTION], shape) * rng.choice([-1, 1], shape)
+    missing = np.where(coded & (rng.random(shape) < share), size, 0)
+    data = subbands.encode(quantized, missing, estimate, coded)
+    assert np.array_equal(subbands.decode(data, coded), estimate + CELL * missing)
+
+
+def test_a_cut_stream_decodes_to_something() -> None:
+    subbands = Subbands((3, 3), 300)
+    values = np.arange(40 * 50).reshape(40, 50) ** 2
+    quantized = subbands.forward(values)
+    assert quantized is not None
+    coded = np.ones(values.shape, bool)
+    data = subbands.encode(quantized, np.zeros_like(values), subbands.inverse(quantized), coded)
+    for cut in (0, 3, 8, len(data) // 2):
+        assert subbands.decode(data[:cut], coded).shape == values.shape
+
+
+def test_the_error_grows_with_the_step() -> None:
+    y, x = np.mgrid[0:64, 0:96]
+    values = np.rint(5000 * np.sin(y / 9.0) * np.cos(x / 7.0)).astype(np.int64) * CELL
+    errors = []
+    for step in (128, 512, 2048):
+        subbands = Subbands((4, 4), step)
+        quantized = subbands.forward(values)
+        assert quantized is not None
+        errors.append(float(np.abs(subbands.inverse(quantized) - values).mean()) / CELL)
+    assert errors[0] < errors[1] < errors[2]
+    assert errors[0] < 0.25
+
+
+def test_values_too_large_to_transform_are_refused() -> None:
+    subbands = Subbands((2, 2), 256)
+    assert subbands.forward(np.full((16, 16), MOST_VALUE - 1)) is not None
+    assert subbands.forward(np.full((16, 16), -MOST_VALUE)) is None
+
+
+def smooth(dtype: str, seed: int = 0) -> Array:
+    y, x = np.mgrid[0:90, 0:120]
+    rng = np.random.default_rng(seed)
+    planes = [np.sin(y / (11 + k) + k) * np.cos(x / 13.0 - k) + 1e-5 * rng.normal(size=y.shape) for k in range(6)]
+    return (1000 * np.stack(planes)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4"])
+def test_smooth_fields_take_subbands_and_keep_the_bound(dtype: str, tmp_path: Path) -> None:
+    values = smooth(dtype)
+    report = aecompress.pack(values, tmp_path / "a", target=Target("rel-error", 1e-2), model="none")
+    assert set(report.methods) == {"subbands"}
+    decoded = aecompress.open(tmp_path / "a")[:]
+    assert decoded.dtype == values.dtype
+    error = np.abs(values.astype(np.float64) - decoded.astype(np.float64))
+    assert report.bound is not None
+    assert error.max() <= report.bound
+    assert error.max() == report.max_abs_error
+
+
+@pytest.mark.parametrize("per", [0, 1, 2])
+def test_bounds_of_each_variable(per: int, tmp_path: Path) -> None:
+    scales = np.array([1.0, 100.0, 3.0, 1e4, 10.0, 0.1]).reshape(6, 1, 1)
+    values = smooth("f4") * scales.astype(np.float32)
+    if per == 1:
+        values = values[None]
+    if per == 2:
+        values = values.transpose(1, 0, 2)[None].copy()
+    report = aecompress.pack(values, tmp_path / "a", target=Target("rel-error", 1e-2, per=per), model="none")
+    assert report.ratio > 10
+    decoded = aecompress.open(tmp_path / "a")[:]
+    axes = tuple(axis for axis in range(values.ndim) if axis != per)
+    bound = 1e-2 * (values.max(axes, keepdims=True).astype(np.float64) - values.min(axes, keepdims=True))
+    assert (np.abs(values.astype(np.float64) - decoded) <= bound).all()
+
+
+def test_special_values_in_smooth_fields(tmp_path: Path) -> None:
+    values = smooth("f4")
+    values[:, 30:50, 40:70] = np.nan
+    values[2, 5, 5], values[3, 7, 7], values[1, 1, 1] = np.inf, -0.0, 1e-40
+    report = aecompress.pack(values, tmp_path / "a", target=Target("max-error", 10.0), model="none")
+    assert "subbands" in report.methods
+    decoded = aecompress.open(tmp_path / "a")[:]
+    apart = ~np.isfinite(values) | (values == 0) | (np.abs(values) < np.finfo(np.float32).tiny)
+    assert np.array_equal(values[apart].view(np.int32), decoded[apart].view(np.int32))
+    assert np.abs(values[~apart].astype(np.float64) - decoded[~apart]).max() <= 10.0
+
+
+def test_gaps_repeat_the_last_value_of_their_line() -> None:
+    keep = np.array([[False, True, False, False], [True, False, True, True]])
+    filled = fill_gaps(np.array([[9, 4, 9, 9], [1, 9, 3, 7]]), keep)
+    assert filled.tolist() == [[3, 4, 4, 4], [1, 1, 3, 7]]
+
+
+def test_short_planes_are_left_alone() -> None:
+    assert suits((3, 16, 16))
+    assert suits((3, 16, 1, 16))
+    assert not suits((3, 7, 400))
+    assert not suits((400,))
+
+
+@pytest.mark.parametrize(
+    ("levels", "step"),
+    [([3], 5), ([1, 2], 5), ([11, 11], 5), ([-1, -1], 5), ([2, 2], 0), ([2, 2], 2**20), ([[2, 2]], 5), ([2] * 9, 5)],
+)
+def test_impossible_stored_subbands_are_refused(levels: list[int], step: int) -> None:
+    with pytest.raises(CorruptError):
+        Subbands.checked(np.array(levels), np.array(step))
+
+
+def test_subbands_of_other_axes_are_refused() -> None:
+    with pytest.raises(CorruptError):
+        Subbands((0, 2, 2), 256).decode(b"", np.ones((16, 16), bool))
+
+
+def test_a_stored_model_keeps_its_identity_whatever_zstd_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import zstandard
+
+    values = smooth("f4")
+    model = aecompress.fit(values, Target("max-error", 0.5), kind="none")
+    payload, stored = model.compress(values[:2]), model.to_bytes()
+    real = zstandard.ZstdCompressor
+    monkeypatch.setattr(zstandard, "ZstdCompressor", lambda **options: real(**{**options, "level": 1}))
+    again = Model.from_bytes(stored)
+    assert again.identity == model.identity
+    assert np.array_equal(again.decompress(payload), model.decompress(payload))
