@@ -20,6 +20,7 @@ import numpy as np
 from aecompress.entropy.bits import word_at
 from aecompress.entropy.rans import first_state
 from aecompress.entropy.tokens import Scalar
+from aecompress.errors import CorruptError
 from aecompress.spec import Array
 
 #: log2 of one in probabilities.
@@ -119,9 +120,16 @@ class Tape:
 
     @classmethod
     def of(cls, data: bytes) -> Tape:
-        """For the decoder of a stream; behind its end a stream holds zeros."""
-        words = np.frombuffer(data[: len(data) // 4 * 4], "<u4").astype(np.uint32)
+        """For the decoder of a stream. Raises CorruptError for what is none."""
+        if len(data) < 8 or len(data) % 4:
+            raise CorruptError("A stream of decisions is cut short; the file is damaged.")
+        words = np.frombuffer(data, "<u4").astype(np.uint32)
         return cls(words, np.array([2, first_state(words, 0)], np.uint64))
+
+    def finish(self) -> None:
+        """Raises CorruptError unless a decoder has read all of its stream, and nothing behind it."""
+        if self.at.tolist() != [self.words.size, int(_LOW)]:
+            raise CorruptError("A stream of decisions does not end where it should; the file is damaged.")
 
     def to_bytes(self) -> bytes:
         """The stream of an encoder's decisions."""
@@ -148,6 +156,12 @@ def _encode(decisions: Array) -> Array:
     words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
     words[at + 1] = np.uint32(x >> _WORD)
     return words[at:].copy()
+
+
+@numba.njit(forceinline=True)
+def astray(decoding: Scalar, m: Machine) -> Scalar:
+    """True if a decoder reads behind the end of its stream: to ask now and then, so that damage costs little time."""
+    return decoding and m.at[0] > np.uint64(m.words.size)
 
 
 @numba.njit(forceinline=True)

@@ -107,7 +107,10 @@ class Subbands:
         return tape.to_bytes()
 
     def decode(self, data: bytes, coded: Array) -> Array:
-        """Fixed-point values int64 of a stream, corrected; ``coded`` as it was encoded."""
+        """Fixed-point values int64 of a stream, corrected; ``coded`` as it was encoded.
+
+        Raises CorruptError if the stream is damaged.
+        """
         layout = self._layout(coded.shape)
         memory = np.zeros((layout.frames, layout.size), np.int32)
         tape = adaptive.Tape.of(data)
@@ -115,6 +118,7 @@ class Subbands:
         estimate = self.inverse(layout.gather(memory).reshape(coded.shape))
         planes = np.zeros((layout.frames, *layout.shape[-2:]), np.int64)
         self._correct(planes, estimate, coded, layout, tape, True)
+        tape.finish()
         return estimate + CELL * planes.reshape(coded.shape)
 
     @staticmethod

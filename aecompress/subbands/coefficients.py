@@ -92,6 +92,8 @@ def _code(memory: Array, bands: Array, before: Array, m: Machine, decoding: bool
     views = np.zeros(_INPUTS, np.int64)
     for f in range(memory.shape[0]):
         for b in range(bands.shape[0]):
+            if adaptive.astray(decoding, m):
+                return
             like = widths[before[f], b] if before[f] >= 0 else np.int64(31)
             width = np.int64(0)
             if not decoding:
@@ -118,6 +120,8 @@ def _code_band(
     one_first, one_stride = (bands[one, 0], bands[one, 1]) if one >= 0 else (np.int64(0), np.int64(0))
     two_first, two_stride = (bands[two, 0], bands[two, 1]) if two >= 0 else (np.int64(0), np.int64(0))
     for y in range(height):
+        if adaptive.astray(decoding, m):
+            return
         for x in range(across):
             i = first + y * stride + x
             w, n = np.int64(c[np.uint64(i - 1)]), np.int64(c[np.uint64(i - stride)])

@@ -90,6 +90,8 @@ def _code_frame(r: Array, e: Array, coded: Array, past: Array, looks_back: bool,
     if not adaptive.code(some, np.int64(1 << 15), decoding, m.words, m.at):
         return
     for y in range(height):
+        if adaptive.astray(decoding, m):
+            return
         for x in range(width):
             if not coded[y, x]:
                 continue

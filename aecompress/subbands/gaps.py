@@ -1,4 +1,4 @@
-"""What a transform sees where a block has no ordinary values."""
+"""What a transform sees where a block has no ordinary values: a surface through those around."""
 
 from __future__ import annotations
 
@@ -6,12 +6,52 @@ import numpy as np
 
 from aecompress.spec import Array
 
+#: Rounds of smoothing at each scale.
+_ROUNDS = 8
+
 
 def fill_gaps(values: Array, keep: Array) -> Array:
-    """``values`` with each one that is not kept replaced by the last kept one before it in its line, or the mean."""
+    """int64 ``values`` [..., H, W], smoothly continued in each plane where they are not kept.
+
+    Means of what is kept, at half the scale and so on, are brought back scale by scale, interpolated and smoothed. Only
+    an encoder does this, so it may use floats.
+    """
     if keep.all():
         return values
-    mean = int(values[keep].mean()) if keep.any() else 0
-    place = np.where(keep, np.arange(values.shape[-1]), -1)
-    last = np.maximum.accumulate(place, axis=-1)
-    return np.where(last >= 0, np.take_along_axis(values, np.maximum(last, 0), axis=-1), mean)
+    out = values.reshape(-1, *values.shape[-2:]).copy()
+    known = keep.reshape(out.shape)
+    gappy = ~known.all((1, 2))
+    surface = _continued(np.where(known[gappy], out[gappy], 0).astype(np.float64), known[gappy])
+    out[gappy] = np.where(known[gappy], out[gappy], np.rint(surface).astype(np.int64))
+    return out.reshape(values.shape)
+
+
+def _continued(values: Array, known: Array) -> Array:
+    """float64 [F, H, W] with all unknown values filled; 0 where a plane knows nothing."""
+    height, width = values.shape[1:]
+    if known.all() or height * width == 1:
+        return values
+    total, count = _halved(values), _halved(known.astype(np.float64))
+    coarse = _continued(total / np.maximum(count, 1.0), count > 0)
+    found = np.where(known, values, _doubled(_doubled(coarse, 1, height), 2, width))
+    for _ in range(_ROUNDS):
+        around = np.pad(found, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        mean = around[:, :-2, 1:-1] + around[:, 2:, 1:-1] + around[:, 1:-1, :-2] + around[:, 1:-1, 2:]
+        found = np.where(known, values, mean / 4)
+    return found
+
+
+def _halved(values: Array) -> Array:
+    """Sums of two by two values [F, H, W]."""
+    frames, height, width = values.shape
+    padded = np.pad(values, ((0, 0), (0, height % 2), (0, width % 2)))
+    return padded.reshape(frames, (height + 1) // 2, 2, (width + 1) // 2, 2).sum((2, 4))
+
+
+def _doubled(values: Array, axis: int, size: int) -> Array:
+    """Values at half the scale along an axis, interpolated to ``size`` places."""
+    last = values.shape[axis] - 1
+    place = np.clip((np.arange(size) - 0.5) / 2, 0, last)
+    low = place.astype(np.int64)
+    share = (place - low).reshape(-1, *[1] * (values.ndim - axis - 1))
+    return np.take(values, low, axis) * (1 - share) + np.take(values, np.minimum(low + 1, last), axis) * share
