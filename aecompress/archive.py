@@ -1,10 +1,10 @@
-"""Reading an archive: rows by index, batch by batch, nothing decoded that is not asked for."""
+"""Reading an archive: rows by index, batch by batch or by what stands beside them; nothing else is decoded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,18 @@ from aecompress.shards.block import Block
 from aecompress.shards.manifest import Manifest
 from aecompress.shards.reader import ShardReader
 from aecompress.spec import Array, ArraySpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.dataset as pads
+
+#: Blocks that are read and passed over rather than sought anew.
+_PASSED_OVER = 8
+
+
+#: What stands beside some rows, and the rows [n, *row_shape].
+Table: TypeAlias = "tuple[pa.RecordBatch, Array]"
 
 
 class Archive:
@@ -120,9 +132,109 @@ class Archive:
         """Whole blocks that overlap the rows, with their decoded rows."""
         if not 0 <= start <= stop <= len(self):
             raise InputError(f"Rows {start} to {stop} were asked for; the archive has rows 0 to {len(self)}.")
+        return self._decode_all(self._reader.blocks(start, stop), workers)
+
+    # --- what stands beside the rows --------------------------------------------------------------------------------
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of what stands beside the array: ids, labels, file names; empty if nothing does."""
+        return self.manifest.columns
+
+    @property
+    def columns_schema(self) -> pa.Schema:
+        """Names and types of ``columns``, as Parquet keeps them. Raises as ``rows`` does."""
+        return self.rows.schema.empty_table().select(list(self.columns)).schema
+
+    @property
+    def rows(self) -> pads.Dataset:
+        """The table of rows: ``_row``, ``_block`` (its first row) and the columns, as a pyarrow data set.
+
+        Raises:
+            InputError: there are no columns beside the array.
+            CorruptError: a file is damaged.
+        """
+        self._check_columns()
+        return self._reader.table()
+
+    def tables(self, start: int = 0, stop: int | None = None, *, workers: int = 2) -> Iterator[Table]:
+        """What stands beside rows ``start`` to ``stop``, and the rows, in order, a block at a time.
+
+        Raises as ``batches`` and ``rows`` do.
+        """
+        from aecompress.shards.table import Cursor
+
+        self._check_columns()
+        stop = len(self) if stop is None else stop
+        beside = Cursor(self._reader.columns(list(self.columns), start, stop))
+        for rows in self.batches(start, stop, workers=workers):
+            columns = beside.whole(len(rows))
+            if columns is None or len(columns) != len(rows):
+                raise CorruptError(f"The table of rows of {self.path} ends before the blocks do; it is damaged.")
+            yield columns, rows
+
+    def differing_row(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int | None:
+        """The first row, about, whose columns are not those of ``batches``; None if all are the same."""
+        from aecompress.shards.table import differing_row
+
+        return differing_row(schema, self._reader.columns(list(self.columns), 0, len(self)), batches)
+
+    def where(self, condition: pc.Expression | str, *, workers: int = 2) -> Selection:
+        """The rows that a condition is true of; see ``Selection``. Blocks without any are not decoded.
+
+        Args:
+            condition: a pyarrow expression of the columns, or one as text: ``label == 3 and split != "test"``.
+            workers: blocks decoded at once.
+
+        Raises:
+            InputError: the condition does not fit the columns, or there are none.
+        """
+        from aecompress.shards.conditions import parse_condition
+        from aecompress.shards.table import check_expression
+
+        schema = self.rows.schema
+        expression = parse_condition(condition, schema) if isinstance(condition, str) else condition
+        check_expression(expression, schema)
+        return Selection(self, expression, workers)
+
+    def _check_columns(self) -> None:
+        if not self.columns:
+            raise InputError(
+                f"{self.path} holds an array alone, without columns beside it: nothing can be asked of them."
+            )
+
+    def _matching(self, expression: pc.Expression, workers: int) -> Iterator[Table]:
+        for found in self._reader.matching(expression, list(self.columns)):
+            blocks = (block for lo, hi in self._runs(found) for block in self._reader.blocks(lo, hi))
+            wanted = (block for block in blocks if block.start in found)
+            for block, rows in self._decode_all(wanted, workers):
+                columns = found.pop(block.start)
+                places = columns.column(0).to_numpy() - block.start
+                if places[0] < 0 or places[-1] >= block.rows or (np.diff(places) < 1).any():
+                    raise CorruptError(f"The table of rows of {self.path} numbers them wrongly; it is damaged.")
+                yield columns.select(list(self.columns)), rows[places]
+            if found:
+                raise CorruptError(f"The table of rows of {self.path} names blocks that are not there; it is damaged.")
+
+    def _runs(self, starts: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """(first row, row behind the first of the last block) of blocks near each other, of blocks in order."""
+        first = last = -1
+        for start in starts:
+            if not 0 <= start < len(self):
+                raise CorruptError(f"The table of rows of {self.path} names blocks that are not there; it is damaged.")
+            if first < 0:
+                first = start
+            elif start - last > _PASSED_OVER * self.manifest.block_rows:
+                yield first, last + 1
+                first = start
+            last = start
+        if first >= 0:
+            yield first, last + 1
+
+    def _decode_all(self, blocks: Iterable[Block], workers: int) -> Iterator[tuple[Block, Array]]:
         with ThreadPoolExecutor(workers) as pool:
             waiting: list[tuple[Block, Future[Array]]] = []
-            for block in self._reader.blocks(start, stop):
+            for block in blocks:
                 waiting.append((block, pool.submit(self._decode, block)))
                 if len(waiting) > workers:
                     ready, rows = waiting.pop(0)
@@ -143,3 +255,26 @@ class Archive:
         if len(rows) != block.rows:
             raise CorruptError(f"The block at row {block.start} holds {len(rows)} rows, not {block.rows}.")
         return rows
+
+
+class Selection:
+    """Rows of an archive that a condition is true of: ``for columns, rows in archive.where(...)``.
+
+    Each step gives those of one block, in order: what stands beside them as a pyarrow RecordBatch, and the rows
+    [n, *row_shape]. It may be taken as often as is wanted; ``len`` counts rows without decoding any.
+    """
+
+    def __init__(self, archive: Archive, expression: pc.Expression, workers: int) -> None:
+        self._archive, self._expression, self._workers = archive, expression, workers
+
+    def __len__(self) -> int:
+        return int(self._archive.rows.count_rows(filter=self._expression))
+
+    def __iter__(self) -> Iterator[Table]:
+        return self._archive._matching(self._expression, self._workers)
+
+    def between(self, start: int, stop: int) -> Selection:
+        """Those among rows ``start`` to ``stop``."""
+        from aecompress.shards.table import between
+
+        return Selection(self._archive, self._expression & between(start, stop), self._workers)

@@ -32,6 +32,8 @@ def info(archive: Where) -> dict[str, Any]:
         "raw_bytes": spec.raw_bytes,
         "packed_bytes": packed,
         "model_bytes": manifest.model.bytes if manifest.model else 0,
+        "columns": list(manifest.columns),
+        "columns_bytes": manifest.columns_bytes,
         "ratio": spec.raw_bytes / packed if spec.raw_bytes else None,
         "max_abs_error": error.max_abs,
         "rmse": error.rmse,

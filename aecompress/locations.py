@@ -225,6 +225,16 @@ def workspace(url: str) -> Path:
     return Path(caches, "aecompress", hashlib.sha256(url.encode()).hexdigest()[:16])
 
 
+def arrow_names(paths: list[Location]) -> tuple[Any, list[str]]:
+    """The names of files for pyarrow, and the file system that they are in: None for this machine's."""
+    if not paths or isinstance(paths[0], Path):
+        return None, [str(path) for path in paths]
+    from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+    system = PyFileSystem(FSSpecHandler(paths[0]._store))
+    return system, [str(path).partition("://")[2] for path in paths]
+
+
 def arrow_file(path: Location) -> pa.NativeFile:
     """The file as pyarrow reads it. Raises OSError or StoreError."""
     import pyarrow as pa

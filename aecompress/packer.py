@@ -27,6 +27,7 @@ from aecompress.report import Report, break_even, stored
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import Manifest, is_archive
 from aecompress.shards.reader import ShardReader, archive_bytes
+from aecompress.shards.table import Cursor, fingerprint
 from aecompress.shards.writer import ShardWriter
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
@@ -107,6 +108,8 @@ def pack(
         return _report_again(where, default, started)
     writer = ShardWriter.create(where, key=key, force=force, resume=resume)
     try:
+        if opened.columns is not None:
+            writer.keep_columns(opened.columns.schema)
         if not opened.replayable:
             _check_fresh(writer, opened)
             opened = spool(opened, writer.scratch())
@@ -158,13 +161,16 @@ def load_model(path: str | Path) -> Model:
 def _key(source: Source, target: Target, model: str, seed: int) -> str:
     """16 hexadecimal digits of all that decides the bytes of the archive; of a stream, what is known before it is read.
 
-    Values count by a few stretches of rows, the first and the last among them, in bounded time.
+    Values count by a few stretches of rows, the first and the last among them, in bounded time; and so does what stands
+    beside them.
     """
     facts = [VERSION, source.spec.to_json(), source.origin, target.to_json(), model, seed]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for start, stop in _stretches(source):
         for rows in source.batches(stop - start, start, stop):
             digest.update(rows.tobytes())
+        if source.columns is not None:
+            digest.update(fingerprint(source.columns.schema, source.columns.batches(start, stop - start), stop - start))
     return digest.hexdigest()[:16]
 
 
@@ -225,14 +231,15 @@ def _model(
 
 
 def _write_blocks(writer: ShardWriter, source: Source, model: Model, workers: int, progress: Progress) -> Totals:
-    """Code and write what is not yet written, in order."""
+    """Code and write what is not yet written, in order, with what stands beside it."""
     totals = Totals()
     rows = source.spec.shape[0]
+    beside = Cursor(() if source.columns is None else source.columns.batches(writer.next_row, block_rows(source.spec)))
     for block in writer.finished():
         totals.add(block)
     start = writer.next_row
     for block in _coded(source, model, start, workers):
-        writer.write(block)
+        writer.write(block, beside.take(block.rows))
         totals.add(block)
         done = block.start + block.rows
         raw = done * source.spec.row_bytes
@@ -282,6 +289,7 @@ def summary(
         raw_bytes=raw,
         packed_bytes=packed,
         model_bytes=model_bytes,
+        columns_bytes=manifest.columns_bytes,
         ratio=raw / packed if raw else None,
         target=manifest.target,
         target_is_default=default,

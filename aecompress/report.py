@@ -19,6 +19,7 @@ class Report:
         raw_bytes: bytes before.
         packed_bytes: bytes of all files of the archive.
         model_bytes: bytes of the model file among them.
+        columns_bytes: bytes among them of what stands beside the array; they do not count in ``raw_bytes``.
         ratio: raw_bytes / packed_bytes; None for an empty set.
         target: what was asked for; ``target_is_default`` if nobody asked.
         bound: the greatest absolute error the target allows, if it is one number for the whole set.
@@ -36,6 +37,7 @@ class Report:
     raw_bytes: int
     packed_bytes: int
     model_bytes: int
+    columns_bytes: int
     ratio: float | None
     target: Target
     target_is_default: bool

@@ -25,6 +25,8 @@ def verify(
 ) -> dict[str, Any]:
     """Check every checksum and decode every block; with a source, compare every value with the bound.
 
+    What stands beside the rows must be the same in the source, if it has something there and is no stream.
+
     Args:
         archive: its folder, or the URL of one.
         against: the source it was packed from, as for ``pack``.
@@ -48,10 +50,24 @@ def verify(
         progress("verify", block.stop / max(rows, 1), {"bytes": block.stop * opened.spec.row_bytes})
     found: dict[str, Any] = {"rows": rows, "blocks": blocks}
     if source is not None:
+        _compare_columns(opened, source)
         bounded = opened.manifest.target.bounded
         found |= {"max_abs_error": error.max_abs, "rmse": error.rmse, "psnr": error.psnr}
         found["bound_kept"] = True if bounded else None
     return found
+
+
+def _compare_columns(archive: Archive, source: Source) -> None:
+    """Raise VerificationError unless the same stands beside the rows of both, if something stands beside both."""
+    beside = source.columns
+    if beside is None or not archive.columns or not source.replayable:
+        return
+    if tuple(beside.schema.names) != archive.columns:
+        names = [", ".join(columns) for columns in (archive.columns, beside.schema.names)]
+        raise VerificationError(f"Beside the array the archive holds {names[0]}, the source {names[1]}: they differ.")
+    row = archive.differing_row(beside.schema, beside.batches(0, archive.manifest.block_rows))
+    if row is not None:
+        raise VerificationError(f"The columns beside the array are not those of the source, from about row {row} on.")
 
 
 def matching(archive: Archive, against: Any) -> Source:

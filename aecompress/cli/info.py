@@ -34,6 +34,11 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("size", f"{raw} -> {packed}, of which {model} are the model ({facts['model']})"),
         ("ratio", output.ratio(facts["ratio"])),
         ("error", output.error(facts["max_abs_error"], facts["rmse"], facts["psnr"])),
+        ("beside it", _columns(facts["columns"], facts["columns_bytes"])),
         ("blocks", f"{facts['blocks']:,}, of {facts['block_rows']:,} rows at most; part files: {facts['parts']}"),
         ("written by", facts["created_by"]),
     ]
+
+
+def _columns(names: list[str], count: int) -> str:
+    return f"{', '.join(names)}: {output.size(count)}" if names else "nothing"

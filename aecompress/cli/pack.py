@@ -117,6 +117,7 @@ def _size(report: Report) -> str:
     return (
         f"{output.size(report.raw_bytes)} -> {output.size(report.packed_bytes)}, "
         f"of which {output.size(report.model_bytes)} are the model"
+        + (f" and {output.size(report.columns_bytes)} the columns beside the array" if report.columns_bytes else "")
     )
 
 

@@ -41,16 +41,20 @@ class RowRange(click.ParamType[Range]):
 @click.option(
     "--rows", type=RowRange(), default=(None, None), help="Only these rows, as in a slice: 100:200, 100:, :-1."
 )
+@click.option("--where", metavar="CONDITION", help='Only rows of which it is true, as in: label == 3 and name != "x".')
 @workers_option
 @force_option
-def unpack(archive: str, dest: str, format: str | None, rows: Range, workers: int, force: bool) -> None:
+def unpack(
+    archive: str, dest: str, format: str | None, rows: Range, where: str | None, workers: int, force: bool
+) -> None:
     """Unpack an archive.
 
-    Dtype, shape and order of rows are exactly as they came.
+    Dtype, shape and order of rows are exactly as they came. Columns that stood beside the array come back with it in
+    Parquet and Arrow files.
     """
     with ProgressBar() as progress:
         count = aecompress.unpack(
-            archive, dest, rows=rows, format=format, force=force, workers=workers, progress=progress
+            archive, dest, rows=rows, where=where, format=format, force=force, workers=workers, progress=progress
         )
     if dest != "-":
         click.echo(f"{count:,} rows written to {dest}")

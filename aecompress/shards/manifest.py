@@ -158,6 +158,11 @@ class Manifest:
         model = () if self.model is None else (self.model,)
         return (*model, *(file for fragment in self.fragments for file in fragment.files), *self.extra)
 
+    @property
+    def columns_bytes(self) -> int:
+        """Bytes of the table of rows."""
+        return sum(fragment.table.bytes for fragment in self.fragments if fragment.table is not None)
+
     def to_json(self) -> dict[str, Any]:
         data: dict[str, Any] = {
             "created_by": self.created_by,

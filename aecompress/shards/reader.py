@@ -12,6 +12,8 @@ from aecompress.shards.manifest import FileEntry, read_manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.dataset as pads
 
 
 class ShardReader:
@@ -71,6 +73,24 @@ class ShardReader:
             if fragment.table is not None and fragment.start < stop and fragment.stop > start:
                 self._check_part(fragment.table)
                 yield from read_table(self.archive / fragment.table.path, fragment, names, start, stop)
+
+    def table(self) -> pads.Dataset:
+        """The whole table of rows. Raises CorruptError if a file is missing or damaged."""
+        from aecompress.shards.table import open_dataset
+
+        tables = [fragment.table for fragment in self.manifest.fragments if fragment.table is not None]
+        for table in tables:
+            self._check_part(table)
+        return open_dataset([self.archive / table.path for table in tables], self.manifest.columns)
+
+    def matching(self, expression: pc.Expression, names: list[str]) -> Iterator[dict[int, pa.RecordBatch]]:
+        """For each part, the rows that an expression is true of: see ``matching_rows``, which says what is raised."""
+        from aecompress.shards.table import matching_rows
+
+        for fragment in self.manifest.fragments:
+            if fragment.table is not None:
+                self._check_part(fragment.table)
+                yield matching_rows(self.archive / fragment.table.path, expression, names)
 
     def check_files(self) -> None:
         """Raise CorruptError unless every file of the manifest is there, with the size and the bytes it had."""

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from aecompress.errors import CorruptError, InputError
-from aecompress.locations import Location, arrow_file
+from aecompress.locations import Location, arrow_file, arrow_names
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import Fragment
 from aecompress.shards.part import parsing
@@ -119,15 +122,12 @@ class TableWriter:
 
     def _stored(self, piece: pa.RecordBatch, row: int, block: int) -> pa.RecordBatch:
         """A piece as the file holds it, behind the numbers of its rows."""
-        if not piece.schema.equals(self._columns):
+        if piece.schema.names != self._columns.names or piece.schema.types != self._columns.types:
             raise InputError(f"The columns change their types before row {row + len(piece)}; mend the source.")
         numbers = [np.arange(row, row + len(piece)), np.full(len(piece), block)]
         with storing():
-            columns = [
-                column if column.type == field.type else column.cast(field.type)
-                for column, field in zip(piece.columns, list(self._schema)[len(_NUMBERS) :], strict=True)
-            ]
-            return pa.RecordBatch.from_arrays([*map(pa.array, numbers), *columns], schema=self._schema)
+            arrays = [*map(pa.array, numbers), *_cast(piece, self._schema)]
+            return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def _add(self, piece: pa.RecordBatch) -> None:
         size = pa.ipc.get_record_batch_size(piece)  # unlike nbytes, the same for the same values
@@ -165,6 +165,42 @@ def stored_schema(columns: pa.Schema) -> tuple[pa.Schema, list[str]]:
         raise InputError(f"{shown} cannot be kept in Parquet ({err}); convert it or leave it out.") from err
 
 
+def fingerprint(columns: pa.Schema, batches: Iterable[pa.RecordBatch], rows: int) -> bytes:
+    """Bytes that tell these rows of columns from others; at most the first piece of them counts."""
+    piece = Cursor(batches).whole(min(rows, PIECE_ROWS))
+    sink, (schema, _) = pa.BufferOutputStream(), stored_schema(columns)
+    if piece is not None:
+        with storing():
+            pq.write_table(
+                pa.Table.from_arrays(_cast(piece, schema), schema=pa.schema(list(schema)[len(_NUMBERS) :])), sink
+            )
+    return bytes(sink.getvalue())
+
+
+def differing_row(columns: pa.Schema, kept: Iterable[pa.RecordBatch], batches: Iterable[pa.RecordBatch]) -> int | None:
+    """The first of the pieces, by its first row, in which columns of a source are not those kept; None if all are."""
+    schema, _ = stored_schema(columns)
+    ours, theirs = Cursor(kept), Cursor(batches)
+    for row in count(0, PIECE_ROWS):
+        first, second = ours.whole(PIECE_ROWS), theirs.whole(PIECE_ROWS)
+        if first is None or second is None:
+            return None if first is second else row
+        with storing():
+            if len(first) != len(second) or not all(map(_same, first.columns, _cast(second, schema))):
+                return row
+    return None
+
+
+def _same(first: pa.Array, second: pa.Array) -> bool:
+    """True if all values are equal; NaN is equal to NaN."""
+    if first.equals(second):
+        return True
+    sink = [pa.BufferOutputStream(), pa.BufferOutputStream()]
+    for array, out in zip((first, second), sink, strict=True):
+        pq.write_table(pa.table({"a": array}), out)
+    return bool(sink[0].getvalue().equals(sink[1].getvalue()))
+
+
 def read_table(path: Location, fragment: Fragment, names: list[str], start: int, stop: int) -> Iterator[pa.RecordBatch]:
     """The columns ``names`` of the rows of a part that are among ``start`` to ``stop``, in order, in small batches.
 
@@ -184,6 +220,49 @@ def read_table(path: Location, fragment: Fragment, names: list[str], start: int,
                     pass
                 yield from cursor.take(min(last, stop) - max(first, start))
             first = last
+
+
+def open_dataset(paths: list[Location], names: tuple[str, ...] = ()) -> pads.Dataset:
+    """The parts of a table, in this order, as one data set; without any, its columns ``names`` have no type."""
+    if not paths:
+        return pads.dataset(pa.schema([*_NUMBERS, *((name, pa.null()) for name in names)]).empty_table())
+    system, files = arrow_names(paths)
+    return pads.dataset(files, format="parquet", filesystem=system)
+
+
+def matching_rows(path: Location, expression: pc.Expression, names: list[str]) -> dict[int, pa.RecordBatch]:
+    """The rows of a part that an expression is true of, by the first row of their block: ROW and the columns ``names``.
+
+    Raises:
+        InputError: the expression does not fit the columns.
+        CorruptError: the file is damaged.
+    """
+    with parsing(path):
+        part = open_dataset([path])
+        check_expression(expression, part.schema)
+        batches = part.to_batches(
+            filter=expression, columns=[BLOCK, ROW, *names], batch_size=PIECE_ROWS, batch_readahead=1
+        )
+        found: dict[int, list[pa.RecordBatch]] = {}
+        for batch in batches:
+            starts, places = np.unique(batch.column(0).to_numpy(), return_index=True)
+            for start, lo, hi in zip(starts, places, [*places, len(batch)][1:], strict=True):
+                found.setdefault(int(start), []).append(batch.slice(lo, hi - lo).select([ROW, *names]))
+        return {start: joined(pieces) for start, pieces in sorted(found.items())}
+
+
+def between(start: int, stop: int) -> pc.Expression:
+    """True of rows ``start`` to ``stop``."""
+    return (pc.field(ROW) >= start) & (pc.field(ROW) < stop)
+
+
+def check_expression(expression: pc.Expression, schema: pa.Schema) -> None:
+    """Raise InputError unless the expression can be asked of these columns, and is true or false of each row."""
+    try:
+        schema.empty_table().filter(expression)
+    except (pa.ArrowException, KeyError, TypeError) as err:
+        names = ", ".join(name for name in schema.names if name not in (ROW, BLOCK))
+        raise InputError(f"The condition does not fit the columns beside the array ({names}): {err}") from err
 
 
 @contextmanager
@@ -206,6 +285,12 @@ def _as_parquet(schema: pa.Schema) -> tuple[pa.Schema, list[str]]:
     file = pq.ParquetFile(pa.BufferReader(sink.getvalue()))
     leaves = [file.schema.column(index).path for index in range(len(file.schema))]
     return file.schema_arrow.remove_metadata(), leaves
+
+
+def _cast(piece: pa.RecordBatch, schema: pa.Schema) -> list[pa.Array]:
+    """The columns of a piece in the types they are stored in."""
+    fields = list(schema)[len(_NUMBERS) :]
+    return [a if a.type == field.type else a.cast(field.type) for a, field in zip(piece.columns, fields, strict=True)]
 
 
 def _storable(field: pa.Field) -> bool:

@@ -6,15 +6,17 @@ A new format is one module with ``open_writer`` and one line in ``FORMATS``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aecompress.errors import DestinationError
 from aecompress.sinks.base import Sink, StagedSink, Writer
 from aecompress.sinks.npy import StdoutSink
 from aecompress.spec import ArraySpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["FORMATS", "Format", "Sink", "open_sink"]
 
@@ -26,19 +28,21 @@ class Format:
     Attributes:
         extensions: in lower case, with the dot.
         folder: True if it is a folder of files; its module says in ``replaces`` which folders may be replaced.
+        tabular: True if it takes what stands beside the rows; its ``open_writer`` is told the schema of that.
     """
 
     module: str
     extensions: tuple[str, ...]
     folder: bool = False
+    tabular: bool = False
 
 
 #: By the names that sources give them.
 FORMATS = {
     "npy": Format("npy", (".npy",)),
     "npz": Format("npz", (".npz",)),
-    "parquet": Format("parquet", (".parquet", ".pq")),
-    "arrow": Format("ipc", (".arrow", ".feather")),
+    "parquet": Format("parquet", (".parquet", ".pq"), tabular=True),
+    "arrow": Format("ipc", (".arrow", ".feather"), tabular=True),
     "hdf5": Format("hdf5", (".h5", ".hdf5")),
     "netcdf": Format("netcdf", (".nc",)),
     "zarr": Format("zarr", (".zarr",), folder=True),
@@ -55,7 +59,13 @@ _DEFAULT = "npy"
 
 
 def open_sink(
-    dest: str | Path, spec: ArraySpec, origin: dict[str, Any], *, format: str | None = None, force: bool = False
+    dest: str | Path,
+    spec: ArraySpec,
+    origin: dict[str, Any],
+    *,
+    columns: pa.Schema | None = None,
+    format: str | None = None,
+    force: bool = False,
 ) -> Sink:
     """Open a destination for all rows of a set.
 
@@ -64,6 +74,7 @@ def open_sink(
             the source, or npy where the source was no file.
         spec: dtype (byte order included), row shape and number of rows of what will be written.
         origin: what the source said of itself (Source.origin); gives its own format back where the two agree.
+        columns: what will stand beside the rows; only tabular formats take it.
         format: name of the format, whatever the extension.
         force: replace what is at the destination, at commit.
 
@@ -80,7 +91,13 @@ def open_sink(
     known = FORMATS[format or _named(path) or _own(path, origin)]
     module = import_module(f"aecompress.sinks.{known.module}")
     replaces = module.replaces if known.folder else None
-    return StagedSink(path, spec, partial(_open_writer, module, spec, origin), replaces=replaces, force=force)
+    more = {"columns": columns} if known.tabular else {}
+
+    def open_writer(staged: Path) -> Writer:
+        writer: Writer = module.open_writer(staged, spec, origin, **more)
+        return writer
+
+    return StagedSink(path, spec, open_writer, replaces=replaces, tabular=known.tabular, force=force)
 
 
 def _named(path: Path) -> str | None:
@@ -102,8 +119,3 @@ def _own(path: Path, origin: dict[str, Any]) -> str:
     if own not in FORMATS:
         raise DestinationError(f"The source was {own}, which is not written; end {path} in .npy, or another extension.")
     return own
-
-
-def _open_writer(module: Any, spec: ArraySpec, origin: dict[str, Any], path: Path) -> Writer:
-    writer: Writer = module.open_writer(path, spec, origin)
-    return writer

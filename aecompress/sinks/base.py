@@ -14,17 +14,24 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from aecompress.errors import DestinationError
 from aecompress.spec import Array, ArraySpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Sink(Protocol):
     """Takes all rows of a set in order, then makes them appear at the destination at once."""
 
-    def write(self, batch: Array) -> None:
-        """Append rows [n, *row_shape], in native byte order.
+    @property
+    def tabular(self) -> bool:
+        """True if it takes what stands beside the rows too."""
+
+    def write(self, batch: Array, columns: pa.RecordBatch | None = None) -> None:
+        """Append rows [n, *row_shape], in native byte order, and where it is tabular what stands beside them.
 
         Raises:
             DestinationError: the rows cannot be written, or are not of the shape, dtype and number announced.
@@ -49,6 +56,13 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Finish the file; may be called twice."""
+
+
+class TableWriter(Writer, Protocol):
+    """Appends rows with what stands beside them."""
+
+    def append(self, batch: Array, columns: pa.RecordBatch | None = None) -> None:
+        """Append rows [n, *row_shape], in native byte order, and n rows of columns if it was opened for some."""
 
 
 class RowCount:
@@ -87,8 +101,10 @@ class StagedSink:
         open_writer: Callable[[Path], Writer],
         *,
         replaces: Callable[[Path], bool] | None = None,
+        tabular: bool = False,
         force: bool,
     ) -> None:
+        self.tabular = tabular
         self._dest, self._force, self._replaces = dest, force, replaces
         self._count = RowCount(spec, str(dest))
         with storage_errors(dest):
@@ -101,10 +117,13 @@ class StagedSink:
             remove(self._staged)
             raise
 
-    def write(self, batch: Array) -> None:
+    def write(self, batch: Array, columns: pa.RecordBatch | None = None) -> None:
         self._count.add(batch)
         with storage_errors(self._dest):
-            self._writer.append(batch)
+            if columns is None:
+                self._writer.append(batch)
+            else:
+                cast("TableWriter", self._writer).append(batch, columns)
 
     def commit(self) -> None:
         self._count.check_complete()

@@ -1,9 +1,10 @@
-"""Arrays of rows as Arrow record batches, in the columns they came in."""
+"""Arrays of rows, and what stands beside them, as Arrow record batches in the columns they came in."""
 
 from __future__ import annotations
 
 import base64
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -18,19 +19,69 @@ _LISTS = (
 )
 
 
+@dataclass(frozen=True)
+class Layout:
+    """A table to write.
+
+    Attributes:
+        schema: of the whole.
+        array: names of the columns that the array fills, none for all of them; what stands beside it fills the others.
+    """
+
+    schema: pa.Schema
+    array: tuple[str, ...]
+
+    @classmethod
+    def of(cls, spec: ArraySpec, origin: dict[str, object], columns: pa.Schema | None) -> Layout:
+        """The table the source was, or else a column named ``values``, and ``columns`` behind it.
+
+        Raises:
+            DestinationError: the source's columns are damaged or do not hold rows of this spec, or rows have no values.
+        """
+        if "schema" not in origin:
+            (values,) = row_schema(spec, origin)
+            beside = [] if columns is None else list(columns)
+            while values.name in [field.name for field in beside]:
+                values = values.with_name(f"{values.name}_")
+            return cls(pa.schema([values, *beside]), (values.name,))
+        schema, array = _read_schema(origin), origin.get("array")
+        if array is None:  # there was nothing beside it
+            return cls(row_schema(spec, origin), ())
+        if not isinstance(array, list) or not array or any(schema.names.count(name) != 1 for name in array):
+            raise DestinationError("The columns recorded for the array are not in its table; write to .npy instead.")
+        _check(_select(schema, array), spec)
+        known = {*array, *(() if columns is None else columns.names)}
+        return cls(_select(schema, [n for n in schema.names if n in known], schema.metadata), tuple(array))
+
+    def encode(self, batch: Array, columns: pa.RecordBatch | None) -> pa.RecordBatch:
+        """Rows [n, *row_shape] and what stands beside them as one record batch.
+
+        Raises DestinationError if the one or the other does not go into the table.
+        """
+        if not self.array:
+            return encode(batch, self.schema)
+        made = encode(batch, _select(self.schema, list(self.array)))
+        beside = made if columns is None else columns
+        try:
+            arrays = [made.column(f.name) if f.name in self.array else beside.column(f.name) for f in self.schema]
+            cast = [a if a.type == f.type else a.cast(f.type) for a, f in zip(arrays, self.schema, strict=True)]
+            return pa.RecordBatch.from_arrays(cast, schema=self.schema)
+        except (pa.ArrowException, KeyError) as err:
+            raise DestinationError(f"The columns beside the array are not those of the source: {err}") from err
+
+
 def row_schema(spec: ArraySpec, origin: dict[str, object]) -> pa.Schema:
-    """The schema of the source where it had one, otherwise one column named ``values`` of rows of this spec.
+    """The schema of the source where it was all array, otherwise one column named ``values`` of rows of this spec.
 
     Raises:
         DestinationError: the source's schema is damaged or does not hold rows of this spec, or rows have no values.
     """
-    recorded = "schema" in origin
-    schema = _read_schema(origin) if recorded else pa.schema([("values", _row_type(spec))])
-    # Arrow divides by the length of a fixed-size list, so one of length 0 would end the process.
-    if any(_has_empty_list(field.type) for field in schema):
-        raise DestinationError("Parquet cannot hold rows without values; write to .npy instead.")
-    if recorded:
-        _check_holds(schema, spec)
+    if "schema" not in origin:
+        schema = pa.schema([("values", _row_type(spec))])
+        _check_lists(schema)
+        return schema
+    schema = _read_schema(origin)
+    _check(schema, spec)
     return schema
 
 
@@ -49,10 +100,26 @@ def _read_schema(origin: dict[str, object]) -> pa.Schema:
         raise DestinationError("The columns recorded for the source cannot be read; write to .npy instead.") from err
 
 
+def _select(schema: pa.Schema, names: list[str], metadata: dict[bytes, bytes] | None = None) -> pa.Schema:
+    return pa.schema([schema.field(name) for name in names], metadata)
+
+
+def _check(schema: pa.Schema, spec: ArraySpec) -> None:
+    """Raise DestinationError unless these columns hold rows of this spec."""
+    _check_lists(schema)
+    _check_holds(schema, spec)
+
+
+def _check_lists(schema: pa.Schema) -> None:
+    # Arrow divides by the length of a fixed-size list, so one of length 0 would end the process.
+    if any(_has_empty_list(field.type) for field in schema):
+        raise DestinationError("Parquet cannot hold rows without values; write to .npy instead.")
+
+
 def _check_holds(schema: pa.Schema, spec: ArraySpec) -> None:
     try:
         held = encode(np.zeros((1, *spec.row_shape), spec.native), schema).num_rows
-        if held != 1 or (len(schema) > 1 and spec.row_shape != (len(schema),)):
+        if held != 1 or (len(schema) > 1 and spec.row_shape[:1] != (len(schema),)):
             raise ValueError(f"one row of the source would be {held} rows of {len(schema)} columns")
     except (ValueError, IndexError, pa.ArrowException) as err:
         raise DestinationError(

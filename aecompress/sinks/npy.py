@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.lib import format as npy
 
 from aecompress.sinks.base import RowCount, storage_errors
 from aecompress.spec import Array, ArraySpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MAPPED_BYTES = 1 << 24
 
@@ -66,12 +69,14 @@ class FortranWriter:
 class StdoutSink:
     """A npy stream on standard output; a reader sees by the header whether it got all rows."""
 
+    tabular = False
+
     def __init__(self, spec: ArraySpec) -> None:
         self._count = RowCount(spec, "Standard output")
         with storage_errors("standard output"):
             self._writer = NpyWriter(sys.stdout.buffer, spec)
 
-    def write(self, batch: Array) -> None:
+    def write(self, batch: Array, columns: pa.RecordBatch | None = None) -> None:  # noqa: ARG002 - it is not tabular
         self._count.add(batch)
         with storage_errors("standard output"):
             self._writer.append(batch)

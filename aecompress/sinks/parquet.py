@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aecompress.sinks.columns import encode, row_schema
+from aecompress.sinks.columns import Layout
 from aecompress.spec import Array, ArraySpec
 
 _GROUP_BYTES = 1 << 25
@@ -16,15 +16,15 @@ _GROUP_BYTES = 1 << 25
 class ParquetWriter:
     """Gathers batches into row groups of about 32 MiB."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(path, schema, write_page_checksum=True)
-        self._schema = schema
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self._writer = pq.ParquetWriter(path, layout.schema, write_page_checksum=True)
+        self._layout = layout
         self._waiting: list[pa.RecordBatch] = []
         self._bytes = 0
 
-    def append(self, batch: Array) -> None:
-        self._waiting.append(encode(batch, self._schema))
-        self._bytes += batch.nbytes
+    def append(self, batch: Array, columns: pa.RecordBatch | None = None) -> None:
+        self._waiting.append(self._layout.encode(batch, columns))
+        self._bytes += self._waiting[-1].nbytes
         if self._bytes >= _GROUP_BYTES:
             self._write_group()
 
@@ -40,6 +40,8 @@ class ParquetWriter:
             self._writer.write_table(pa.Table.from_batches(waiting), row_group_size=sum(map(len, waiting)))
 
 
-def open_writer(path: Path, spec: ArraySpec, origin: dict[str, object]) -> ParquetWriter:
+def open_writer(
+    path: Path, spec: ArraySpec, origin: dict[str, object], columns: pa.Schema | None = None
+) -> ParquetWriter:
     """A writer of one file, also where the source was a folder of them."""
-    return ParquetWriter(path, row_schema(spec, origin))
+    return ParquetWriter(path, Layout.of(spec, origin, columns))

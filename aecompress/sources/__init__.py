@@ -31,7 +31,7 @@ class Format:
     Attributes:
         extensions: in lower case, with the dot.
         magic: the bytes that files of this format begin with, any of these.
-        members: True if a file holds several arrays, chosen as in ``path::member``.
+        members: True if a file holds several arrays, or columns that make one, chosen as in ``path::member``.
     """
 
     module: str
@@ -43,8 +43,8 @@ class Format:
 FORMATS = {
     "npy": Format("npy", (".npy",), (b"\x93NUMPY",)),
     "npz": Format("npz", (".npz",), (b"PK\x03\x04",), members=True),
-    "parquet": Format("parquet", (".parquet", ".pq"), (b"PAR1",)),
-    "arrow": Format("ipc", (".arrow", ".arrows", ".feather", ".ipc"), (b"ARROW1",)),
+    "parquet": Format("parquet", (".parquet", ".pq"), (b"PAR1",), members=True),
+    "arrow": Format("ipc", (".arrow", ".arrows", ".feather", ".ipc"), (b"ARROW1",), members=True),
     "netcdf": Format("netcdf", (".nc", ".nc4", ".cdf"), (b"CDF",), members=True),
     "hdf5": Format("hdf5", (".h5", ".hdf5", ".hdf"), (b"\x89HDF\r\n\x1a\n",), members=True),
     "zarr": Format("zarr", (".zarr",), members=True),
@@ -72,7 +72,7 @@ _SIGNS = {
 }
 
 
-def open_source(source: Any, *, format: str | None = None) -> Source:
+def open_source(source: Any, *, format: str | None = None, member: str = "") -> Source:
     """Open whatever holds rows of arrays.
 
     Args:
@@ -80,22 +80,25 @@ def open_source(source: Any, *, format: str | None = None) -> Source:
             array or what turns into one, an iterable of arrays (each a batch [n, *row_shape]), a pyarrow Table,
             RecordBatch, Dataset or RecordBatchReader, a torch Dataset, IterableDataset or DataLoader, or a Source.
         format: name of the file format, where neither the extension nor the first bytes of a path tell it.
+        member: the columns of a pyarrow object that make the array, with commas between; or as in ``path::member``.
 
     Raises:
         InputError: the source cannot be read, or holds no rows of one dtype and shape.
     """
     if isinstance(source, str | Path):
-        return _open_location(str(source), format)
+        return _open_location(f"{source}::{member}" if member else str(source), format)
     if format is not None:
         raise InputError(f"The format {format!r} was given with a {type(source).__name__}; it goes with a path only.")
+    if type(source).__module__.partition(".")[0] == "pyarrow":
+        from aecompress.sources.arrow import open_arrow
+
+        return open_arrow(source, member)
+    if member:
+        raise InputError(f"The columns {member} were given with a {type(source).__name__}, which has none.")
     return source if isinstance(source, Source) else _open_object(source)
 
 
 def _open_object(data: Any) -> Source:
-    if type(data).__module__.partition(".")[0] == "pyarrow":
-        from aecompress.sources.arrow import open_arrow
-
-        return open_arrow(data)
     if is_samples(data):
         return open_samples(data)
     if hasattr(data, "__array__"):

@@ -32,7 +32,8 @@ class Columns:
 
     Attributes:
         schema: their Arrow schema; at least one field.
-        batches: ``batches(start, rows)`` gives all rows from ``start`` on, in record batches of about ``rows``.
+        batches: ``batches(start, rows)`` gives all rows from ``start`` on, in record batches of about ``rows``. Of a
+            stream it gives what stands beside rows that were read from it and not given yet.
     """
 
     schema: pa.Schema

@@ -1,13 +1,14 @@
-"""Arrow record batches as arrays of rows.
+"""Arrow record batches as arrays of rows, and what stands beside them.
 
-A row is one value of the only column where that column holds tensors or lists, and otherwise the values of all columns
-side by side.
+A row is one value of the column that makes the array, or the values of several side by side.
 """
 
 from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,19 +22,111 @@ from aecompress.spec import Array, ArraySpec
 _COLUMNS_SHOWN = 8
 
 
-def check_columns(schema: pa.Schema, name: str) -> None:
-    """Raise InputError unless the columns are one tensor or list column, or numeric columns of one dtype."""
-    types = {_value_type(field.type) for field in schema}
-    numeric = all(pa.types.is_boolean(t) or pa.types.is_integer(t) or pa.types.is_floating(t) for t in types)
-    nested = any(_value_type(field.type) != field.type for field in schema)
-    if len(types) == 1 and numeric and not (nested and len(schema) > 1):
-        return
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a table make the array; the others stand beside it.
+
+    Attributes:
+        schema: of the whole table.
+        array: names of those of the array, in the order of its axis 1.
+    """
+
+    schema: pa.Schema
+    array: tuple[str, ...]
+
+    @classmethod
+    def of(cls, schema: pa.Schema, member: str, name: str) -> Layout:
+        """The columns that ``member`` names, several with commas between, or those that are evident.
+
+        Raises:
+            InputError: there are none of these names, none are evident, or they do not make rows of one dtype.
+        """
+        array = _named(schema, member, name) if member else _evident(schema, name)
+        if len(array) < len(schema) and len(set(schema.names)) < len(schema):
+            raise InputError(f"{name} has two columns of one name; rename one, or choose columns when reading it.")
+        return cls(schema, tuple(array))
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Names of the columns beside the array."""
+        return () if len(self.array) == len(self.schema) else tuple(n for n in self.schema.names if n not in self.array)
+
+    def part(self, names: tuple[str, ...]) -> pa.Schema:
+        """The schema of some of the columns, in the order of ``names``; whole where these are all."""
+        if names == tuple(self.schema.names):
+            return self.schema
+        return pa.schema([self.schema.field(name) for name in names])
+
+    def origin(self) -> dict[str, Any]:
+        """What a sink needs to make the table again."""
+        return arrow_origin(self.schema) | ({"array": list(self.array)} if self.beside else {})
+
+
+def _named(schema: pa.Schema, member: str, name: str) -> list[str]:
+    names = [member] if member in schema.names else [word.strip() for word in member.split(",")]
+    for word in names:
+        if word not in schema.names:
+            raise InputError(f"{name} has no column {word!r}; {_shown(schema)}.")
+    fields = [schema.field(word) for word in names]
+    if len(set(names)) < len(names) or not all(map(_numeric, fields)) or len({field.type for field in fields}) > 1:
+        raise InputError(f"The columns {member} of {name} do not make rows of one dtype; {_shown(schema)}.")
+    return names
+
+
+def _evident(schema: pa.Schema, name: str) -> list[str]:
+    """All columns if they are numbers of one dtype; else the first of _LOOKS that is there, if it is not ambiguous."""
+    fields = list(schema)
+    if len(fields) > 1 and not any(map(_nested, fields)) and all(map(_numeric, fields)) and _agree(fields):
+        return list(schema.names)
+    found: list[pa.Field] = []
+    for looks, alone in _LOOKS:
+        found = [field for field in fields if _numeric(field) and looks(field)]
+        if found and (len(found) == 1 if alone else _agree(found)):
+            return [field.name for field in found]
+        if found:
+            break
+    raise InputError(
+        f"{name} has columns that do not make rows of one dtype; {_shown(schema)}. Name those of the array, as in "
+        f"{name}::{found[0].name if found else 'NAME'}, and the others are kept beside it."
+    )
+
+
+def _shown(schema: pa.Schema) -> str:
     shown = ", ".join(f"{field.name}: {field.type}" for field in list(schema)[:_COLUMNS_SHOWN])
     more = f" and {len(schema) - _COLUMNS_SHOWN} more" if len(schema) > _COLUMNS_SHOWN else ""
-    raise InputError(
-        f"{name} has the columns {shown or '(none)'}{more}, which do not make rows of one dtype; first select one "
-        "tensor column or numeric columns of one dtype, as in pyarrow.parquet.read_table(path, columns=[...])."
-    )
+    return f"it has {shown or 'none'}{more}"
+
+
+def _agree(fields: list[pa.Field]) -> bool:
+    return len({field.type for field in fields}) == 1
+
+
+def _numeric(field: pa.Field) -> bool:
+    kind = _value_type(field.type)
+    return bool(pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _nested(field: pa.Field) -> bool:
+    return bool(_value_type(field.type) != field.type)
+
+
+def _float(field: pa.Field) -> bool:
+    return bool(pa.types.is_floating(_value_type(field.type)))
+
+
+def _fixed(field: pa.Field) -> bool:
+    return bool(isinstance(field.type, pa.FixedShapeTensorType) or pa.types.is_fixed_size_list(field.type))
+
+
+#: What may make an array, the likeliest first, and True where it must be one column.
+_LOOKS: tuple[tuple[Callable[[pa.Field], bool], bool], ...] = (
+    (lambda field: _float(field) and _fixed(field), True),
+    (lambda field: _float(field) and _nested(field), True),
+    (_fixed, True),
+    (_float, False),
+    (_nested, True),
+    (lambda _: True, False),
+)
 
 
 def row_spec(schema: pa.Schema, first: pa.RecordBatch | None, name: str) -> ArraySpec:
@@ -54,6 +147,8 @@ def decode(batch: pa.RecordBatch, name: str) -> Array:
     columns = [
         _values(array, f"{name}: column {label}") for label, array in zip(batch.schema.names, batch, strict=True)
     ]
+    if len({column.shape for column in columns}) > 1:
+        raise InputError(f"{name}: the lists of {', '.join(batch.schema.names)} differ in length; choose one of them.")
     return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
 
 

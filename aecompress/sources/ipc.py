@@ -15,13 +15,13 @@ from aecompress.sources.base import Source
 _FILE_MAGIC = b"ARROW1"
 
 
-def open_path(path: Path) -> Source:
+def open_path(path: Path, member: str = "") -> Source:
     """A source over the rows of an IPC file or stream, whose columns are as for Parquet.
 
     A stream does not say how many rows it has: it is read once, without its values where they can be passed over.
 
     Raises:
-        InputError: not Arrow IPC, or columns that do not make rows of one dtype and shape.
+        InputError: not Arrow IPC, or no columns that make rows of one dtype and shape.
     """
     try:
         with path.open("rb") as file:
@@ -32,7 +32,7 @@ def open_path(path: Path) -> Source:
         rows = sum(batch.num_rows for batch in read(path))
     except (pa.ArrowException, OSError) as err:
         raise InputError(f"{path} is not a whole Arrow IPC file or stream: {err}") from err
-    return arrow_source(str(path), schema, rows, partial(_batches, read, path))
+    return arrow_source(str(path), schema, rows, partial(_batches, read, path), member)
 
 
 def _reader(path: Path, is_file: bool) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
@@ -52,7 +52,7 @@ def _of_stream(path: Path) -> Iterator[pa.RecordBatch]:
 
 
 def _batches(
-    read: Callable[[Path], Iterator[pa.RecordBatch]], path: Path, start: int, rows: int
+    read: Callable[[Path], Iterator[pa.RecordBatch]], path: Path, start: int, rows: int, _names: list[str]
 ) -> Iterator[pa.RecordBatch]:
     """Pieces of at most ``rows`` rows: record batches may be as large as the file."""
     for batch in skip_rows(read(path), start):

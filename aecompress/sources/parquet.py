@@ -24,18 +24,18 @@ class _Part:
     footer: pq.FileMetaData
 
 
-def open_path(path: Path) -> Source:
+def open_path(path: Path, member: str = "") -> Source:
     """A source over a Parquet file or a folder of them; names that begin with ``.`` or ``_`` are passed over.
 
     Raises:
-        InputError: not Parquet, no or differing part files, or columns that do not make rows of one dtype and shape.
+        InputError: not Parquet, no or differing part files, or no columns that make rows of one dtype and shape.
     """
     parts = [_open_part(file) for file in _part_files(path)]
     for part in parts:
         if not part.schema.equals(parts[0].schema):
             raise InputError(f"{part.path} has other columns than {parts[0].path}; pack them one by one.")
     rows = sum(part.footer.num_rows for part in parts)
-    return arrow_source(str(path), parts[0].schema, rows, partial(_batches, parts))
+    return arrow_source(str(path), parts[0].schema, rows, partial(_batches, parts), member)
 
 
 def _part_files(path: Path) -> list[Path]:
@@ -56,14 +56,14 @@ def _open_part(path: Path) -> _Part:
         raise InputError(f"{path} is not a whole Parquet file: {err}") from err
 
 
-def _batches(parts: list[_Part], start: int, rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(parts: list[_Part], start: int, rows: int, names: list[str]) -> Iterator[pa.RecordBatch]:
     for part in parts:
         if start < part.footer.num_rows:
-            yield from _part_batches(part, start, rows)
+            yield from _part_batches(part, start, rows, names)
         start = max(0, start - part.footer.num_rows)
 
 
-def _part_batches(part: _Part, start: int, rows: int) -> Iterator[pa.RecordBatch]:
+def _part_batches(part: _Part, start: int, rows: int, names: list[str]) -> Iterator[pa.RecordBatch]:
     first = 0
     while start >= part.footer.row_group(first).num_rows:
         start -= part.footer.row_group(first).num_rows
@@ -73,4 +73,4 @@ def _part_batches(part: _Part, start: int, rows: int) -> Iterator[pa.RecordBatch
     with pq.ParquetFile(
         part.path, metadata=part.footer, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
     ) as file:
-        yield from skip_rows(file.iter_batches(batch_size=rows, row_groups=groups), start)
+        yield from skip_rows(file.iter_batches(batch_size=rows, row_groups=groups, columns=names or None), start)

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from aecompress.errors import DestinationError
-from aecompress.sources.base import SlicedSource, Source, chunk_rows
+from aecompress.sources.base import Columns, SlicedSource, Source, chunk_rows
 from aecompress.sources.rowfile import RowFile
 from aecompress.spec import Array
 
 
 def spool(source: Source, folder: Path) -> Source:
-    """Read a one-shot source to its end into a file in ``folder``, in constant memory.
+    """Read a one-shot source to its end into files in ``folder``, in constant memory.
 
-    Returns a replayable source of the same name, origin and spec, rows now known; who owns the folder removes it.
+    Returns a replayable source of the same name, origin, spec and columns, rows now known; who owns the folder removes
+    it.
 
     Raises:
         InputError: the source cannot be read to its end.
-        DestinationError: the file cannot be written.
+        DestinationError: a file cannot be written.
     """
     path = _create(folder)
+    beside = path.with_suffix(".arrows")
     try:
-        spec = source.spec.with_rows(_copy(source, path))
+        rows, columns = _copy(source, path, beside)
     except BaseException:
-        path.unlink()
+        for file in (path, beside):
+            file.unlink(missing_ok=True)
         raise
-    return SlicedSource(source.name, spec, source.origin, RowFile(path, spec).read)
+    spec = source.spec.with_rows(rows)
+    return SlicedSource(source.name, spec, source.origin, RowFile(path, spec).read, columns)
 
 
 def _create(folder: Path) -> Path:
@@ -40,20 +46,33 @@ def _create(folder: Path) -> Path:
         raise DestinationError(f"Cannot make a temporary file in {folder}: {err.strerror}.") from err
 
 
-def _copy(source: Source, path: Path) -> int:
-    rows = 0
+def _copy(source: Source, path: Path, beside: Path) -> tuple[int, Columns | None]:
+    """Rows written to ``path``, and what stands beside them, in ``beside``."""
+    rows, columns, kept = 0, source.columns, None
+    if columns is not None:
+        from aecompress.sources.columnfile import ColumnFile  # loads pyarrow, which other streams do without
+
+        kept = ColumnFile(beside, columns.schema)
     with path.open("wb", buffering=0) as file:
         for batch in source.batches(chunk_rows(source.spec)):
-            _append(file, batch.astype(source.spec.dtype, copy=False), path)
             rows += len(batch)
-    return rows
+            with _storing(path):
+                _append(file, batch.astype(source.spec.dtype, copy=False))
+                if columns is not None and kept is not None:
+                    kept.append(columns.batches(0, rows))
+    return rows, None if kept is None else kept.close()
 
 
-def _append(file: io.FileIO, batch: Array, path: Path) -> None:
+def _append(file: io.FileIO, batch: Array) -> None:
     left = batch.reshape(-1).view(np.uint8).data
+    while left:
+        left = left[file.write(left) :]
+
+
+@contextmanager
+def _storing(path: Path) -> Iterator[None]:
     try:
-        while left:
-            left = left[file.write(left) :]
+        yield
     except OSError as err:
         raise DestinationError(
             f"Cannot keep the stream in {path}: {err.strerror}; free space there or save the stream to a file first."
