@@ -7,19 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import aecompress
+from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
 from aecompress.config import Target
 from aecompress.entropy import adaptive
 from aecompress.errors import CorruptError
-from aecompress.spec import Array
-from aecompress.subbands import CELL, MOST_CORRECTION, MOST_VALUE, Subbands, lifting
+from aecompress.spec import Array, ArraySpec
+from aecompress.subbands import CELL, MOST_CORRECTION, MOST_VALUE, Subbands, axes_of, lifting
 from aecompress.subbands.gaps import fill_gaps
-from aecompress.trainer.smooth import suits
+from aecompress.trainer.smooth import fit_subbands, suits
 
 shapes = st.one_of(
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
@@ -68,13 +69,13 @@ def test_squash_is_the_logistic_function() -> None:
 @given(shapes, st.integers(0, 2**32 - 1), st.integers(0, 5), st.sampled_from([0.0, 0.02, 0.5]))
 def test_what_is_encoded_comes_back(shape: tuple[int, ...], seed: int, level: int, share: float) -> None:
     rng = np.random.default_rng(seed)
-    subbands = Subbands((*[level] * (len([n for n in shape[1:] if n != 1]) - 1), level, level), 300)
-    if sum(n != 1 for n in shape[1:]) == 0:
-        return
+    axes = len(axes_of(shape))
+    assume(axes > 1)
+    subbands = Subbands(tuple(rng.permutation(axes).tolist()), (*[level] * (axes - 2), level, level), 300)
     values = rng.integers(-(1 << rng.integers(1, 27)), 1 << rng.integers(1, 27), shape)
-    quantized = subbands.forward(values)
+    quantized = subbands.forward(values, np.ones(shape, bool))
     assert quantized is not None
-    estimate = subbands.inverse(quantized)
+    estimate = subbands.inverse(quantized, shape)
     coded = rng.random(shape) >= share
     size = rng.choice([1, 1, 2, MOST_CORRECTION], shape) * rng.choice([-1, 1], shape)
     missing = np.where(coded & (rng.random(shape) < share), size, 0)
@@ -83,12 +84,12 @@ def test_what_is_encoded_comes_back(shape: tuple[int, ...], seed: int, level: in
 
 
 def test_a_cut_stream_is_refused() -> None:
-    subbands = Subbands((3, 3), 300)
+    subbands = Subbands((0, 1), (3, 3), 300)
     values = np.arange(40 * 50).reshape(40, 50) ** 2
-    quantized = subbands.forward(values)
-    assert quantized is not None
     coded = np.ones(values.shape, bool)
-    data = subbands.encode(quantized, np.zeros_like(values), subbands.inverse(quantized), coded)
+    quantized = subbands.forward(values, coded)
+    assert quantized is not None
+    data = subbands.encode(quantized, np.zeros_like(values), subbands.inverse(quantized, values.shape), coded)
     for cut in (0, 3, 8, len(data) // 8 * 4, len(data) - 4):
         with pytest.raises(CorruptError):
             subbands.decode(data[:cut], coded)
@@ -99,18 +100,18 @@ def test_the_error_grows_with_the_step() -> None:
     values = np.rint(5000 * np.sin(y / 9.0) * np.cos(x / 7.0)).astype(np.int64) * CELL
     errors = []
     for step in (128, 512, 2048):
-        subbands = Subbands((4, 4), step)
-        quantized = subbands.forward(values)
+        subbands = Subbands((0, 1), (4, 4), step)
+        quantized = subbands.forward(values, np.ones(values.shape, bool))
         assert quantized is not None
-        errors.append(float(np.abs(subbands.inverse(quantized) - values).mean()) / CELL)
+        errors.append(float(np.abs(subbands.inverse(quantized, values.shape) - values).mean()) / CELL)
     assert errors[0] < errors[1] < errors[2]
     assert errors[0] < 0.25
 
 
 def test_values_too_large_to_transform_are_refused() -> None:
-    subbands = Subbands((2, 2), 256)
-    assert subbands.forward(np.full((16, 16), MOST_VALUE - 1)) is not None
-    assert subbands.forward(np.full((16, 16), -MOST_VALUE)) is None
+    subbands, keep = Subbands((0, 1), (2, 2), 256), np.ones((16, 16), bool)
+    assert subbands.forward(np.full((16, 16), MOST_VALUE - 1), keep) is not None
+    assert subbands.forward(np.full((16, 16), -MOST_VALUE), keep) is None
 
 
 def smooth(dtype: str, seed: int = 0) -> Array:
@@ -149,6 +150,19 @@ def test_bounds_of_each_variable(per: int, tmp_path: Path) -> None:
     assert (np.abs(values.astype(np.float64) - decoded) <= bound).all()
 
 
+def test_channels_at_the_end_are_taken_apart() -> None:
+    values = np.stack([smooth("f4"), 50 * smooth("f4", 1)[::-1]], -1)
+    cells = Cells("real", np.asarray(1.0), np.asarray(0.5))
+    blank = Model(
+        ArraySpec(values.dtype, values.shape[1:]), "none", Target("max-error", 0.5), cells, values.reshape(-1)[:0]
+    )
+    model = fit_subbands(blank, [values], values.nbytes)
+    assert model is not None
+    assert model.subbands is not None
+    assert model.subbands.order == (3, 0, 1, 2)
+    assert np.abs(model.decompress(model.compress(values)) - values).max() <= 0.5
+
+
 def test_special_values_in_smooth_fields(tmp_path: Path) -> None:
     values = smooth("f4")
     values[:, 30:50, 40:70] = np.nan
@@ -181,22 +195,34 @@ def test_a_plane_of_gaps_alone_is_level() -> None:
 def test_short_planes_are_left_alone() -> None:
     assert suits((3, 16, 16))
     assert suits((3, 16, 1, 16))
+    assert suits((16, 400, 3))
     assert not suits((3, 7, 400))
     assert not suits((400,))
 
 
 @pytest.mark.parametrize(
-    ("levels", "step"),
-    [([3], 5), ([1, 2], 5), ([11, 11], 5), ([-1, -1], 5), ([2, 2], 0), ([2, 2], 2**20), ([[2, 2]], 5), ([2] * 9, 5)],
+    ("order", "levels", "step"),
+    [
+        ([0], [3], 5),
+        ([0, 1], [1, 2], 5),
+        ([0, 1], [11, 11], 5),
+        ([0, 1], [-1, -1], 5),
+        ([0, 1], [2, 2], 0),
+        ([0, 1], [2, 2], 2**20),
+        ([[0, 1]], [[2, 2]], 5),
+        ([0, 0], [2, 2], 5),
+        ([1, 2], [2, 2], 5),
+        (list(range(9)), [2] * 9, 5),
+    ],
 )
-def test_impossible_stored_subbands_are_refused(levels: list[int], step: int) -> None:
+def test_impossible_stored_subbands_are_refused(order: list[int], levels: list[int], step: int) -> None:
     with pytest.raises(CorruptError):
-        Subbands.checked(np.array(levels), np.array(step))
+        Subbands.checked(np.array(order), np.array(levels), np.array(step))
 
 
 def test_subbands_of_other_axes_are_refused() -> None:
     with pytest.raises(CorruptError):
-        Subbands((0, 2, 2), 256).decode(b"", np.ones((16, 16), bool))
+        Subbands((0, 1, 2), (0, 2, 2), 256).decode(b"", np.ones((16, 16), bool))
 
 
 def test_a_stored_model_keeps_its_identity_whatever_zstd_writes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,6 @@ from aecompress.quantize import (
 )
 from aecompress.spec import Array
 from aecompress.subbands import CELL, MOST_CORRECTION
-from aecompress.subbands.gaps import fill_gaps
 
 if TYPE_CHECKING:
     from aecompress.codec.model import Model
@@ -259,14 +258,14 @@ def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
         raise CorruptError("The model has no subbands.")
     bound, steps = model.cells.bounds(work.values, model.fills)
     lattice = model.cells.finer(work.values.dtype, work.values.shape, steps, CELL)
-    fine = fill_gaps(lattice.quantize(work.values), work.keep)
-    quantized = model.subbands.forward(fine)
+    fine = lattice.quantize(work.values)
+    quantized = model.subbands.forward(fine, work.keep)
     if quantized is None:
         return None
-    estimate = model.subbands.inverse(quantized)
+    estimate = model.subbands.inverse(quantized, work.values.shape)
     off = work.keep & ~specials.within(work.values, lattice.dequantize(estimate), bound)
-    cells_off = (fine - estimate) / CELL
-    missing = np.where(off, np.sign(cells_off) * np.maximum(np.rint(np.abs(cells_off)), 1.0), 0.0).astype(np.int64)
+    cells_off = np.where(off, (fine - estimate) / CELL, 0.0)
+    missing = (np.sign(cells_off) * np.maximum(np.rint(np.abs(cells_off)), 1.0)).astype(np.int64)
     keep = work.keep & (np.abs(missing) <= MOST_CORRECTION)
     missing *= keep
     decoded = lattice.dequantize(estimate + missing * CELL)

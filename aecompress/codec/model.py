@@ -307,7 +307,8 @@ class Model:
         if self.lens is not None:
             tensors["lens"] = _bytes(record.pack([self.lens.scale, self.lens.drop, self.lens.shift]))
         if self.subbands is not None:
-            tensors["subbands"] = _bytes(record.pack([np.array(self.subbands.levels), self.subbands.step]))
+            order, levels = np.array(self.subbands.order), np.array(self.subbands.levels)
+            tensors["subbands"] = _bytes(record.pack([order, levels, self.subbands.step]))
         if self.wavelet is not None:
             tensors["wavelet"] = _bytes(record.pack([self.wavelet.levels, self.wavelet.steps]))
         if encoder:

@@ -20,6 +20,7 @@ from aecompress.entropy import adaptive
 from aecompress.errors import CorruptError
 from aecompress.spec import MAX_AXES, Array
 from aecompress.subbands import coefficients, corrections, lifting
+from aecompress.subbands.gaps import fill_gaps
 from aecompress.subbands.layout import Layout, layout_of
 
 #: Bits below the point of transformed values, in units of a cell.
@@ -31,9 +32,6 @@ CELL = 1 << FRACTION
 #: Values of a smaller magnitude can be transformed; low bands grow by 1.23 a split.
 MOST_VALUE = 1 << 27
 _MOST_COEFFICIENT = 1 << 30
-
-#: Shorter axes are not worth a split of their own.
-_SHORTEST = 8
 
 #: What is off by more cells is better kept aside.
 MOST_CORRECTION = corrections.MOST
@@ -49,61 +47,69 @@ class Subbands:
     """A transform with its quantiser, and the coder that goes with it.
 
     Attributes:
-        levels: for each axis of a block but those of size 1, how often its low band is split again; the last two axes,
-            the plane, share one number.
+        order: the axes of a block but those of size 1, counted from 0, in the order they are taken; the last two are
+            the plane.
+        levels: for each of these, in this order, how often its low band is split again; the plane shares one number.
         step: quantisation step, in 1/2^FRACTION of a cell, of a band whose synthesis basis has norm 1.
     """
 
+    order: tuple[int, ...]
     levels: tuple[int, ...]
     step: int
 
     @classmethod
-    def checked(cls, levels: Array, step: Array) -> Subbands:
+    def checked(cls, order: Array, levels: Array, step: Array) -> Subbands:
         """A stored transform. Raises CorruptError if its numbers are impossible."""
         if not (
             levels.ndim == 1
             and 2 <= len(levels) <= MAX_AXES
+            and sorted(order.tolist()) == list(range(len(levels)))
             and 0 <= levels.min() <= levels.max() <= lifting.MOST_LEVELS
             and levels[-1] == levels[-2]
             and step.shape == ()
             and 1 <= step < _MOST_STEP
         ):
             raise CorruptError("The model's subbands have impossible numbers; the file is damaged.")
-        return cls(tuple(levels.tolist()), int(step))
+        return cls(tuple(order.tolist()), tuple(levels.tolist()), int(step))
 
-    def forward(self, values: Array) -> Array | None:
-        """Quantised coefficients int64 [rows, ...] of fixed-point values; None if some are too large to code."""
-        if max(abs(int(values.max(initial=0))), abs(int(values.min(initial=0)))) >= MOST_VALUE:
-            return None
+    def forward(self, values: Array, keep: Array) -> Array | None:
+        """Quantised coefficients int64 [..., H, W] of fixed-point values; None if some are too large to code.
+
+        Args:
+            values: int64 [rows, ...].
+            keep: bool, same shape: False where the value does not matter.
+        """
         layout = self._layout(values.shape)
-        exact = lifting.forward(values.reshape(layout.shape), layout.levels)
+        filled = fill_gaps(self._planes(values), self._planes(keep))
+        if max(abs(int(filled.max(initial=0))), abs(int(filled.min(initial=0)))) >= MOST_VALUE:
+            return None
+        exact = lifting.forward(filled.reshape(layout.shape), layout.levels)
         steps = lifting.steps(layout.shape, layout.levels, self.step)
         size = np.floor(np.abs(exact) / steps + _ROUNDING).astype(np.int64)
         if size.max(initial=0) >= _MOST_COEFFICIENT:
             return None
-        return (np.sign(exact) * size).reshape(values.shape)
+        return np.sign(exact) * size
 
-    def inverse(self, quantized: Array) -> Array:
-        """Fixed-point values int64 of quantised coefficients."""
-        layout = self._layout(quantized.shape)
-        exact = quantized.reshape(layout.shape) * lifting.steps(layout.shape, layout.levels, self.step)
-        return lifting.inverse(exact, layout.levels).reshape(quantized.shape)
+    def inverse(self, quantized: Array, shape: tuple[int, ...]) -> Array:
+        """Fixed-point values int64, of the block's ``shape``, of quantised coefficients."""
+        layout = self._layout(shape)
+        exact = quantized * lifting.steps(layout.shape, layout.levels, self.step)
+        return self._block(lifting.inverse(exact, layout.levels), shape)
 
     def encode(self, quantized: Array, missing: Array, estimate: Array, coded: Array) -> bytes:
         """Stream of a block.
 
         Args:
-            quantized: int64 [rows, ...] coefficients, as ``forward`` gives them.
-            missing: int64, same shape: whole cells to add to ``estimate``, magnitudes up to MOST_CORRECTION.
+            quantized: int64 [..., H, W] coefficients, as ``forward`` gives them.
+            missing: int64 [rows, ...]: whole cells to add to ``estimate``, magnitudes up to MOST_CORRECTION.
             estimate: int64, same shape: ``inverse`` of the coefficients.
             coded: bool, same shape: False where ``missing`` need not come back.
         """
-        layout = self._layout(quantized.shape)
-        memory = layout.spread(quantized)
-        planes = _planes(missing, layout)
+        layout = self._layout(missing.shape)
+        memory, planes = layout.spread(quantized), self._planes(missing)
         tape = adaptive.Tape.empty(coefficients.most(memory) + corrections.most(planes))
         coefficients.code(memory, layout, tape, False)
-        self._correct(planes, estimate, coded, layout, tape, False)
+        self._correct(planes, estimate, coded, tape, False)
         return tape.to_bytes()
 
     def decode(self, data: bytes, coded: Array) -> Array:
@@ -115,31 +121,36 @@ class Subbands:
         memory = np.zeros((layout.frames, layout.size), np.int32)
         tape = adaptive.Tape.of(data)
         coefficients.code(memory, layout, tape, True)
-        estimate = self.inverse(layout.gather(memory).reshape(coded.shape))
+        estimate = self.inverse(layout.gather(memory), coded.shape)
         planes = np.zeros((layout.frames, *layout.shape[-2:]), np.int64)
-        self._correct(planes, estimate, coded, layout, tape, True)
+        self._correct(planes, estimate, coded, tape, True)
         tape.finish()
-        return estimate + CELL * planes.reshape(coded.shape)
+        return estimate + CELL * self._block(planes, coded.shape)
 
-    @staticmethod
-    def _correct(
-        planes: Array, estimate: Array, coded: Array, layout: Layout, tape: adaptive.Tape, decoding: bool
-    ) -> None:
+    def _correct(self, planes: Array, estimate: Array, coded: Array, tape: adaptive.Tape, decoding: bool) -> None:
         """Encode the corrections [F, H, W], or fill them in."""
-        seen = estimate.reshape(planes.shape) >> (FRACTION - corrections.FRACTION)
-        corrections.code(planes, seen, coded.reshape(planes.shape), layout.earlier, tape, decoding)
+        seen = self._planes(estimate) >> (FRACTION - corrections.FRACTION)
+        earlier = self._layout(coded.shape).earlier
+        corrections.code(planes, seen, self._planes(coded), earlier, tape, decoding)
+
+    def _planes(self, values: Array) -> Array:
+        """A block as its planes [F, H, W], contiguous."""
+        layout = self._layout(values.shape)
+        seen = values.reshape(axes_of(values.shape)).transpose(self.order)
+        return np.ascontiguousarray(seen).reshape(layout.frames, *layout.shape[-2:])
+
+    def _block(self, planes: Array, shape: tuple[int, ...]) -> Array:
+        """Undo ``_planes``."""
+        seen = planes.reshape(self._layout(shape).shape).transpose(np.argsort(self.order))
+        return np.ascontiguousarray(seen).reshape(shape)
 
     def _layout(self, shape: tuple[int, ...]) -> Layout:
         axes = axes_of(shape)
-        if len(axes) != len(self.levels):
+        if len(axes) != len(self.order):
             raise CorruptError("The model's subbands are of blocks with other axes; the file is damaged.")
-        return layout_of(axes, self.levels)
+        return layout_of(tuple(axes[axis] for axis in self.order), self.levels)
 
 
 def axes_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Sizes of the row axis and of the inner axes longer than 1."""
     return (shape[0], *(n for n in shape[1:] if n != 1))
-
-
-def _planes(values: Array, layout: Layout) -> Array:
-    return values.reshape(layout.frames, *layout.shape[-2:])

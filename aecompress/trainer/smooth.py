@@ -26,9 +26,8 @@ _SHARE = 0.6
 
 
 def suits(shape: tuple[int, ...]) -> bool:
-    """True if blocks of this shape have two last axes that are long enough for a transform."""
-    axes = axes_of(shape)
-    return len(axes) >= 2 and min(axes[-2:]) >= _SHORTEST
+    """True if blocks of this shape have two axes side by side that are long enough for a transform."""
+    return bool(_orders(axes_of(shape)))
 
 
 def fit_subbands(model: Model, blocks: Sequence[Array], most: float) -> Model | None:
@@ -43,19 +42,34 @@ def fit_subbands(model: Model, blocks: Sequence[Array], most: float) -> Model | 
     if not works:
         return None
     axes = axes_of(blocks[0].shape)
-    plane = min(lifting.MOST_LEVELS, min(axes[-2:]).bit_length())
-    first = Subbands((*[0] * (len(axes) - 2), plane, plane), _STEPS[_FIRST])
-    sizes = np.array([_bytes(model, first, work) for work in works])
+    tried = [(first, np.array([_bytes(model, first, work) for work in works])) for first in _firsts(axes)]
+    first, sizes = min(tried, key=lambda pair: float(pair[1].sum()))
     if sizes.sum() > most:
         return None
-    decisive = [works[i] for i in _largest(sizes)]
+    decisive = _largest(sizes)
 
     def cost(rival: Subbands) -> float:
-        return sum(_bytes(model, rival, work) for work in decisive)
+        return sum(_bytes(model, rival, works[i]) for i in decisive)
 
-    least = float(sizes[_largest(sizes)].sum())
-    best, least = _with_levels(first, least, axes, cost)
+    best, least = _with_levels(first, float(sizes[decisive].sum()), axes, cost)
     return replace(model, context=None, subbands=_with_step(best, least, cost))
+
+
+def _orders(axes: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Orders of the axes to try: as they are, and with the last, of channels maybe, before the others."""
+    as_they_are = tuple(range(len(axes)))
+    orders = [as_they_are, (as_they_are[-1], *as_they_are[:-1])]
+    many = 1 if len(axes) < 3 else 2
+    return [order for order in orders[:many] if len(axes) > 1 and min(axes[axis] for axis in order[-2:]) >= _SHORTEST]
+
+
+def _firsts(axes: tuple[int, ...]) -> list[Subbands]:
+    """Subbands to begin with: no levels but in the plane, and there all."""
+    found = []
+    for order in _orders(axes):
+        plane = min(lifting.MOST_LEVELS, max(axes[axis] for axis in order[-2:]).bit_length())
+        found.append(Subbands(order, (*[0] * (len(axes) - 2), plane, plane), _STEPS[_FIRST]))
+    return found
 
 
 def _largest(sizes: Array) -> Array:
@@ -70,7 +84,7 @@ def _with_levels(
 ) -> tuple[Subbands, float]:
     """The subbands with as many levels along each axis before the plane as pay, and their cost."""
     for axis in reversed(range(len(axes) - 2)):
-        for many in range(1, axes[axis].bit_length()):
+        for many in range(1, axes[best.order[axis]].bit_length()):
             rival = replace(best, levels=(*best.levels[:axis], many, *best.levels[axis + 1 :]))
             size = cost(rival)
             if size >= least:
