@@ -3,7 +3,7 @@
 python -m benchmarks.colorize FILE... [--size 32] [--sheet colours.png]
 
 Pictures are uint8 [n, h, w, 3], from .npy files or folders of PNG files. Those more than four squares high are shrunk
-first, and all are cut to squares; of each file the last eighth of the pictures judges. One model learns from all files.
+first, and all are cut to squares. Of each file the last quarter of the pictures judges; one model learns from them all.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def load(file: Path, side: int) -> Set:
     pictures = data.load(file)
     times = max(1, min(pictures.shape[1:3]) // (4 * side))
     pictures = shrunk(pictures, times)
-    kept = len(pictures) - max(1, len(pictures) // 8)
+    kept = len(pictures) - max(1, len(pictures) // 4)
     return Set(file.stem, squares(pictures[:kept], side), squares(pictures[kept:], side))
 
 
@@ -88,7 +88,7 @@ def chroma(pictures: Array) -> Array:
 
 def sheet(model: Colorizer, pictures: Array) -> Array:
     """Originals, grey, and what was told, below each other; twice as wide and high."""
-    shown = pictures[:: max(1, len(pictures) // _SHOWN)][:_SHOWN]
+    shown = pictures[np.random.default_rng(0).permutation(len(pictures))[:_SHOWN]]
     grey = brightness(shown)
     lines = (shown, np.repeat(grey[..., None], 3, axis=-1), model.apply(grey))
     return np.concatenate([np.concatenate(list(line), axis=1) for line in lines]).repeat(2, 0).repeat(2, 1)
