@@ -82,6 +82,10 @@ class StorePath:
     def suffix(self) -> str:
         return PurePosixPath(self.name).suffix
 
+    def looked_up(self) -> StorePath:
+        """The same, with what the store says of it now, so that it is asked once."""
+        return StorePath(self.url, self._info())
+
     def relative_to(self, other: StorePath) -> PurePosixPath:
         """What of the name comes behind ``other``."""
         return PurePosixPath(self.url.removeprefix(f"{other.url}/"))
@@ -100,7 +104,7 @@ class StorePath:
 
     def rglob(self, pattern: str) -> Iterator[StorePath]:
         """All objects below this one whose last name matches; asking them for their size costs nothing more."""
-        with self._answers():
+        with self.answers():
             found = self._store.find(self.url, detail=True)
         scheme = self.url.partition("://")[0]
         for name, info in found.items():
@@ -115,34 +119,34 @@ class StorePath:
 
     def read_range(self, start: int, stop: int) -> bytes:
         """Bytes ``start`` to ``stop`` of the object."""
-        with self._answers():
+        with self.answers():
             data = bytes(self._store.cat_file(self.url, start=start, end=stop)) if start < stop else b""
         if len(data) != stop - start:
             raise StoreError(f"{self} cannot be read: {len(data)} bytes came for {start} to {stop}; it has changed.")
         return data
 
     def read_bytes(self) -> bytes:
-        with self._answers():
+        with self.answers():
             return bytes(self._store.cat_file(self.url))
 
     def write_bytes(self, data: bytes) -> None:
         """Make the object, or replace it; it appears when all of it has arrived."""
-        with self._answers("written"):
+        with self.answers("written"):
             self._store.pipe_file(self.url, data)
 
     def upload(self, file: Path) -> None:
         """The same, from a file of this machine."""
-        with self._answers("written"):
+        with self.answers("written"):
             self._store.put_file(str(file), self.url)
 
     def download(self, file: Path) -> None:
         """Copy the object to a file of this machine."""
-        with self._answers():
+        with self.answers():
             self._store.get_file(self.url, str(file))
 
     def unlink(self) -> None:
         """Delete the object, if it is there."""
-        with suppress(FileNotFoundError), self._answers("deleted"):
+        with suppress(FileNotFoundError), self.answers("deleted"):
             self._store.rm_file(self.url)
 
     @property
@@ -152,7 +156,7 @@ class StorePath:
     def _info(self) -> dict[str, Any]:
         if self._listed is not None:
             return self._listed
-        with self._answers():
+        with self.answers():
             found: dict[str, Any] = self._store.info(self.url)
         return found
 
@@ -163,7 +167,7 @@ class StorePath:
             return None
 
     @contextmanager
-    def _answers(self, verb: str = "read") -> Iterator[None]:
+    def answers(self, verb: str = "read") -> Iterator[None]:
         """Make the errors of the stores' libraries ours; each library has its own, and those of Python are defects."""
         try:
             yield
@@ -196,6 +200,16 @@ def locate(where: Where) -> Location:
         known = ", ".join(f"{name}://" for name in ("file", *_PACKAGES))
         raise InputError(f"{where} leads to no place known here; give a path, or a URL that begins with {known}.")
     return StorePath(f"{scheme}://{rest.strip('/')}")
+
+
+def files_below(folder: Location) -> dict[str, Location]:
+    """Every file in a folder and below, by its name from there, in the order of the names' parts."""
+    found: dict[str, Location] = {}
+    if isinstance(folder, StorePath):
+        found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    else:
+        found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: found[name] for name in sorted(found, key=PurePosixPath)}
 
 
 def upload_all(pairs: list[tuple[Path, StorePath]]) -> Iterator[Path]:

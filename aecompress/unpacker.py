@@ -6,7 +6,6 @@ ShardReader ─► Model.decompress (workers) ─► batches, and what stands be
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aecompress.archive import Archive
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 def unpack(
     archive: Where | Archive,
-    dest: str | Path,
+    dest: Where,
     *,
     rows: tuple[int | None, int | None] = (None, None),
     where: pc.Expression | str | None = None,

@@ -25,13 +25,16 @@ PAGES = {
     "docs/quickstart.md": ["readings"],
     "docs/etl.md": ["monday", "tuesday"],
     "docs/applications.md": ["readings"],
+    "docs/stores.md": ["windows"],
 }
 REFERENCE = (ROOT / "docs/cli.md").read_text()
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> dict[str, str]:
-    """An environment whose ``aecompress`` is the one under test."""
+def shell(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    """An environment whose ``aecompress`` is the one under test, with an S3 server where a page needs it."""
+    if page == "docs/stores.md":
+        request.getfixturevalue("store")
     command = tmp_path / "bin" / "aecompress"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m aecompress "$@"\n')

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from aecompress.errors import DestinationError, StoreError
-from aecompress.locations import StorePath, upload_all, workspace
+from aecompress.locations import StorePath, files_below, upload_all, workspace
 from aecompress.shards.durable import write_durably
 from aecompress.shards.manifest import MANIFEST, is_archive, staging_folder
 from aecompress.shards.staging import FOLDERS, Staging, remove
@@ -71,7 +71,7 @@ class StoreStaging(Staging):
 
     def _found(self) -> dict[str, int]:
         """Names and sizes of what is in the store."""
-        return {str(path.relative_to(self.archive)): path.stat().st_size for path in self.archive.rglob("*")}
+        return {name: path.stat().st_size for name, path in files_below(self.archive).items()}
 
     def _has_arrived(self, name: str, size: int) -> bool:
         return self._mark(name).exists() and (self.folder / name).stat().st_size == size

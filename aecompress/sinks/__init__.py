@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aecompress.errors import DestinationError
+from aecompress.locations import Location, StorePath, Where, locate
 from aecompress.sinks.base import Sink, StagedSink, Writer
 from aecompress.sinks.npy import StdoutSink
+from aecompress.sinks.store import StoreSink
 from aecompress.spec import ArraySpec
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ _DEFAULT = "npy"
 
 
 def open_sink(
-    dest: str | Path,
+    dest: Where,
     spec: ArraySpec,
     origin: dict[str, Any],
     *,
@@ -70,8 +72,8 @@ def open_sink(
     """Open a destination for all rows of a set.
 
     Args:
-        dest: a path, or ``-`` for npy on standard output. Its extension names the format; without one it is that of
-            the source, or npy where the source was no file.
+        dest: a path, a URL, or ``-`` for npy on standard output. Its extension names the format; without one it is
+            that of the source, or npy where the source was no file.
         spec: dtype (byte order included), row shape and number of rows of what will be written.
         origin: what the source said of itself (Source.origin); gives its own format back where the two agree.
         columns: what will stand beside the rows; only tabular formats take it.
@@ -87,8 +89,13 @@ def open_sink(
         if format not in (None, "npy"):
             raise DestinationError(f"Standard output gets npy, not {format}; write to a file.")
         return StdoutSink(spec)
-    path = Path(dest)
-    known = FORMATS[format or _named(path) or _own(path, origin)]
+    path = locate(dest)
+    name = format or _named(path) or _own(path, origin)
+    known = FORMATS[name]
+    if isinstance(path, StorePath):
+        if known.folder:
+            raise DestinationError(f"{path} would be a folder, which is not written to a store; copy one there.")
+        return StoreSink(path, lambda file: open_sink(file, spec, origin, columns=columns, format=name), force=force)
     module = import_module(f"aecompress.sinks.{known.module}")
     replaces = module.replaces if known.folder else None
     more = {"columns": columns} if known.tabular else {}
@@ -100,7 +107,7 @@ def open_sink(
     return StagedSink(path, spec, open_writer, replaces=replaces, tabular=known.tabular, force=force)
 
 
-def _named(path: Path) -> str | None:
+def _named(path: Location) -> str | None:
     """The format that an extension names, None if there is no extension."""
     if not path.suffix:
         return None
@@ -111,7 +118,7 @@ def _named(path: Path) -> str | None:
     raise DestinationError(f"{path} names no known format; end it in one of {listed}, or choose one with --format.")
 
 
-def _own(path: Path, origin: dict[str, Any]) -> str:
+def _own(path: Location, origin: dict[str, Any]) -> str:
     """The format of the source."""
     own = str(origin.get("format", _DEFAULT))
     if own in ("array", "iterable"):

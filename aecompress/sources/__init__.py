@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from aecompress.errors import InputError
+from aecompress.locations import Location, StorePath, files_below, locate
 from aecompress.sources.array import open_array
 from aecompress.sources.base import Source
 from aecompress.sources.iterable import open_iterable
 from aecompress.sources.npy import open_stream
 from aecompress.sources.samples import is_samples, open_samples
-from aecompress.sources.spool import spool
+from aecompress.sources.spool import open_copy, spool
 
 __all__ = ["FORMATS", "Format", "Source", "open_source", "spool"]
 
@@ -32,27 +33,29 @@ class Format:
         extensions: in lower case, with the dot.
         magic: the bytes that files of this format begin with, any of these.
         members: True if a file holds several arrays, or columns that make one, chosen as in ``path::member``.
+        in_place: True if it is read where it lies in a store, piece by piece; others are copied to this machine first.
     """
 
     module: str
     extensions: tuple[str, ...]
     magic: tuple[bytes, ...] = ()
     members: bool = False
+    in_place: bool = False
 
 
 FORMATS = {
-    "npy": Format("npy", (".npy",), (b"\x93NUMPY",)),
-    "npz": Format("npz", (".npz",), (b"PK\x03\x04",), members=True),
-    "parquet": Format("parquet", (".parquet", ".pq"), (b"PAR1",), members=True),
+    "npy": Format("npy", (".npy",), (b"\x93NUMPY",), in_place=True),
+    "npz": Format("npz", (".npz",), (b"PK\x03\x04",), members=True, in_place=True),
+    "parquet": Format("parquet", (".parquet", ".pq"), (b"PAR1",), members=True, in_place=True),
     "arrow": Format("ipc", (".arrow", ".arrows", ".feather", ".ipc"), (b"ARROW1",), members=True),
     "netcdf": Format("netcdf", (".nc", ".nc4", ".cdf"), (b"CDF",), members=True),
-    "hdf5": Format("hdf5", (".h5", ".hdf5", ".hdf"), (b"\x89HDF\r\n\x1a\n",), members=True),
-    "zarr": Format("zarr", (".zarr",), members=True),
-    "safetensors": Format("safetensors", (".safetensors",), members=True),
+    "hdf5": Format("hdf5", (".h5", ".hdf5", ".hdf"), (b"\x89HDF\r\n\x1a\n",), members=True, in_place=True),
+    "zarr": Format("zarr", (".zarr",), members=True, in_place=True),
+    "safetensors": Format("safetensors", (".safetensors",), members=True, in_place=True),
     "csv": Format("csv", (".csv",)),
     "tsv": Format("csv", (".tsv",)),
-    "images": Format("images", ()),
-    "tar": Format("images", (".tar",)),
+    "images": Format("images", (), in_place=True),
+    "tar": Format("images", (".tar",), in_place=True),
     "tiff": Format("tiff", (".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
 }
 
@@ -122,14 +125,16 @@ def _open_location(location: str, format: str | None) -> Source:
         raise InputError(f"Cannot read {location}: {err.strerror or err}.") from err
 
 
-def _split_member(location: str) -> tuple[Path, str]:
-    if Path(location).exists():
-        return Path(location), ""
+def _split_member(location: str) -> tuple[Location, str]:
+    """The path, and the array in it that was chosen, empty if none was."""
     path, _, member = location.partition("::")
-    return Path(path), member
+    if member and locate(location).exists():
+        path, member = location, ""
+    found = locate(path)
+    return (found.looked_up() if isinstance(found, StorePath) else found), member
 
 
-def _recognise(path: Path) -> str:
+def _recognise(path: Location) -> str:
     """The format by extension, or else by content."""
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"The file {path} is empty.")
@@ -148,18 +153,27 @@ def _recognise(path: Path) -> str:
     raise InputError(f"{path} is in no known format; the formats are {', '.join(FORMATS)}.")
 
 
-def _recognise_folder(path: Path) -> str:
+def _recognise_folder(path: Location) -> str:
     """The format of the first file in it that says one; hidden ones say nothing."""
-    for _, inner, names in os.walk(path):
-        inner[:] = sorted(name for name in inner if name[0] != ".")
-        for name in sorted(names):
-            sign = _SIGNS.get(Path(name).suffix.lower())
-            if sign and name[0] != ".":
-                return sign
+    for name in _names(path):
+        if sign := _SIGNS.get(Path(name).suffix.lower()):
+            return sign
     raise InputError(f"The folder {path} holds neither Parquet files nor pictures; give a file, or another folder.")
 
 
-def _open_file(path: Path, member: str, format: str) -> Source:
+def _names(path: Location) -> Iterator[str]:
+    """The names of the files in a folder and below, those of hidden ones left out."""
+    if isinstance(path, StorePath):
+        yield from (name for name in files_below(path) if not any(word.startswith(".") for word in name.split("/")))
+        return
+    for _, inner, names in os.walk(path):
+        inner[:] = sorted(name for name in inner if name[0] != ".")
+        yield from (name for name in sorted(names) if name[0] != ".")
+
+
+def _open_file(path: Location, member: str, format: str) -> Source:
+    if isinstance(path, StorePath) and not FORMATS[format].in_place:
+        return open_copy(path, lambda file: _open_file(file, member, format))
     known = FORMATS[format]
     if member and not known.members:
         raise InputError(f"{path} is a {format} file, which has no members such as {member!r}; give the path alone.")

@@ -10,6 +10,7 @@ import numpy as np
 
 from aecompress.attributes import to_json
 from aecompress.errors import InputError
+from aecompress.locations import Location
 from aecompress.sources.base import SlicedSource, Source, spec_of
 from aecompress.sources.containers import choose
 from aecompress.spec import Array
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _LINKS = ("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates")
 
 
-def open_path(path: Path, member: str = "") -> Source:
+def open_path(path: Location, member: str = "") -> Source:
     """A source over the data set at ``member``, as in ``group/name``; it may be left out where there is only one.
 
     Rows are read where they are asked for, through HDF5's own filters and chunks. The origin keeps
@@ -41,13 +42,13 @@ def open_path(path: Path, member: str = "") -> Source:
     return SlicedSource(name, spec, origin, partial(_read, path, chosen))
 
 
-def _open(path: Path) -> h5py.File:
+def _open(path: Location) -> h5py.File:
     try:
         import h5py
     except ImportError as err:
         raise InputError(f"{path} needs h5py to be read; install it by: pip install 'aecompress[formats]'") from err
     try:
-        return h5py.File(path, "r")
+        return h5py.File(path if isinstance(path, Path) else path.open(), "r")
     except OSError as err:
         raise InputError(f"{path} is not a whole HDF5 file: {' '.join(str(err).split())}") from err
 
@@ -65,7 +66,7 @@ def _is_array(item: object) -> bool:
     return dtype is not None and dtype.kind in "biuf" and bool(shape)
 
 
-def _read(path: Path, member: str, lo: int, hi: int) -> Array:
+def _read(path: Location, member: str, lo: int, hi: int) -> Array:
     # The file is opened for each batch: no handle outlives its use, and threads do not meet in one.
     try:
         with _open(path) as file:

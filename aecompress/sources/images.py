@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 
 from aecompress.errors import InputError
+from aecompress.locations import Location, files_below
 from aecompress.sources.base import Columns, SlicedSource, Source
 from aecompress.spec import Array, ArraySpec
 
@@ -77,7 +77,7 @@ class _Pictures:
             raise InputError(f"{self.place}/{name} cannot be packed: {err}") from err
 
 
-def open_path(path: Path) -> Source:
+def open_path(path: Location) -> Source:
     """A source over the pictures of a folder or a tar. Headers are all read at once, the rest when it is asked for.
 
     Raises:
@@ -95,7 +95,7 @@ def open_path(path: Path) -> Source:
     return SlicedSource(str(path), spec, origin, partial(_read, pictures, spec), columns)
 
 
-def _check_installed(path: Path) -> None:
+def _check_installed(path: Location) -> None:
     try:
         import imagecodecs  # noqa: F401
         import PIL  # noqa: F401
@@ -104,15 +104,15 @@ def _check_installed(path: Path) -> None:
         raise InputError(f"{path} needs Pillow and tifffile: pip install 'aecompress[images]'") from err
 
 
-def _of_folder(path: Path) -> _Pictures:
-    names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
-    return _Pictures(str(path), _sorted(names), lambda name: (path / name).open("rb"))
+def _of_folder(path: Location) -> _Pictures:
+    files = files_below(path)
+    return _Pictures(str(path), _sorted(files), lambda name: files[name].open("rb"))
 
 
-def _of_tar(path: Path) -> _Pictures:
+def _of_tar(path: Location) -> _Pictures:
     """Its index is read once; each picture is then read at its place."""
     try:
-        with tarfile.open(path, "r:") as tar:
+        with path.open("rb") as opened, tarfile.open(fileobj=opened, mode="r:") as tar:
             members = {member.name: (member.offset_data, member.size) for member in tar if member.isreg()}
     except tarfile.TarError as err:
         raise InputError(f"{path} is not a whole tar, or a compressed one: {err}; gunzip it first.") from err

@@ -6,15 +6,16 @@ Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
 
 from aecompress.errors import InputError
+from aecompress.locations import Location, StorePath
 from aecompress.sources.base import SlicedSource, Source, StreamSource, chunk_rows, spec_of
 from aecompress.sources.rowfile import RowFile
+from aecompress.sources.spool import open_copy
 from aecompress.spec import Array, ArraySpec
 
 # Version 3 differs from 2 only in the field names of structured dtypes, which are refused anyway.
@@ -25,7 +26,7 @@ _READERS = {
 }
 
 
-def open_path(path: Path) -> Source:
+def open_path(path: Location) -> Source:
     """A source over a npy file, in C or Fortran order.
 
     Raises:
@@ -34,6 +35,8 @@ def open_path(path: Path) -> Source:
     with path.open("rb") as file:
         spec, fortran = read_header(file, str(path))
         offset = file.tell()
+    if fortran and isinstance(path, StorePath):  # a row is everywhere in the file
+        return open_copy(path, open_path)
     check_size(str(path), spec, path.stat().st_size - offset)
     rows = RowFile(path, spec, offset, fortran)
     return SlicedSource(str(path), spec, {"format": "npy", "fortran": fortran}, rows.read)

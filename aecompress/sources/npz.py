@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from aecompress.errors import InputError
+from aecompress.locations import Location
 from aecompress.sources.base import ChunkedSource, SlicedSource, Source
 from aecompress.sources.containers import choose
 from aecompress.sources.npy import check_size, read_header, read_rows
@@ -26,7 +27,7 @@ from aecompress.spec import Array
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError)
 
 
-def open_path(path: Path, member: str = "") -> Source:
+def open_path(path: Location, member: str = "") -> Source:
     """A source over one member of a npz file; the name may be left out where there is only one.
 
     Raises:
@@ -44,18 +45,19 @@ def open_path(path: Path, member: str = "") -> Source:
         "deflated": info.compress_type != zipfile.ZIP_STORED,
         "fortran": fortran,
     }
-    if not fortran:
+    if not fortran and isinstance(path, Path):
         return ChunkedSource(name, spec, origin, partial(_chunks, path, info, name))
-    # The first row of a Fortran-ordered member is complete only at its end, and a zip cannot be mapped.
+    # The first row of a Fortran-ordered member is complete only at its end, and a zip cannot be mapped; in a store,
+    # each look at a row would fetch all rows before it.
     extracted = _extract(path, info)
-    source = SlicedSource(name, spec, origin, RowFile(extracted, spec, offset, fortran=True).read)
+    source = SlicedSource(name, spec, origin, RowFile(extracted, spec, offset, fortran).read)
     weakref.finalize(source, extracted.unlink, missing_ok=True)
     return source
 
 
-def _choose(path: Path, member: str) -> zipfile.ZipInfo:
+def _choose(path: Location, member: str) -> zipfile.ZipInfo:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as opened, zipfile.ZipFile(opened) as archive:
             members = {i.filename.removesuffix(".npy"): i for i in archive.infolist() if i.filename.endswith(".npy")}
     except _ZIP_ERRORS as err:
         raise InputError(f"{path} is not a whole npz file; write it anew with numpy.savez.") from err
@@ -63,22 +65,22 @@ def _choose(path: Path, member: str) -> zipfile.ZipInfo:
 
 
 @contextmanager
-def _open_member(path: Path, info: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
+def _open_member(path: Location, info: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(info) as file:
+        with path.open("rb") as opened, zipfile.ZipFile(opened) as archive, archive.open(info) as file:
             yield file
     except _ZIP_ERRORS as err:
         raise InputError(f"{path}::{info.filename} cannot be read ({err}); write the file anew.") from err
 
 
-def _chunks(path: Path, info: zipfile.ZipInfo, name: str, start: int, _rows: int) -> Iterator[Array]:
+def _chunks(path: Location, info: zipfile.ZipInfo, name: str, start: int, _rows: int) -> Iterator[Array]:
     with _open_member(path, info) as file:
         spec, _ = read_header(file, name)
         file.seek(start * spec.row_bytes, io.SEEK_CUR)
         yield from read_rows(file, spec.with_rows(spec.shape[0] - start), name)
 
 
-def _extract(path: Path, info: zipfile.ZipInfo) -> Path:
+def _extract(path: Location, info: zipfile.ZipInfo) -> Path:
     handle, name = tempfile.mkstemp(suffix=".npy")
     try:
         with os.fdopen(handle, "wb") as out, _open_member(path, info) as file:

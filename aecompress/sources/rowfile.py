@@ -7,11 +7,11 @@ at a time, and the map is dropped before the next, so that resident memory does 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from aecompress.errors import InputError
+from aecompress.locations import Location, StorePath
 from aecompress.spec import Array, ArraySpec
 
 _MAPPED_BYTES = 1 << 24
@@ -21,7 +21,7 @@ _MAPPED_BYTES = 1 << 24
 class RowFile:
     """The values of ``spec`` (rows known), from byte ``offset`` of the file on."""
 
-    path: Path
+    path: Location
     spec: ArraySpec
     offset: int = 0
     fortran: bool = False
@@ -36,8 +36,12 @@ class RowFile:
             ) from err
 
     def _read_rows(self, lo: int, hi: int) -> Array:
-        count = (hi - lo) * self.spec.row_size
-        values = np.fromfile(self.path, self.spec.dtype, count, offset=self.offset + lo * self.spec.row_bytes)
+        count, start = (hi - lo) * self.spec.row_size, self.offset + lo * self.spec.row_bytes
+        if isinstance(self.path, StorePath):
+            data = self.path.read_range(start, start + count * self.spec.dtype.itemsize)
+            values = np.frombuffer(bytearray(data), self.spec.dtype)
+        else:
+            values = np.fromfile(self.path, self.spec.dtype, count, offset=start)
         return values.reshape(hi - lo, *self.spec.row_shape)
 
     def _read_columns(self, lo: int, hi: int) -> Array:
@@ -47,7 +51,7 @@ class RowFile:
         for first in range(0, len(columns), step):
             part = columns[first : first + step]
             shape = (len(part), self.spec.shape[0])
-            mapped = np.memmap(self.path, self.spec.dtype, "r", self.offset + first * column_bytes, shape)
+            mapped = np.memmap(str(self.path), self.spec.dtype, "r", self.offset + first * column_bytes, shape)
             part[:] = mapped[:, lo:hi]
         # A file in Fortran order holds the transposed array in C order.
         return columns.reshape(*reversed(self.spec.row_shape), hi - lo).T

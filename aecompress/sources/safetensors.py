@@ -6,12 +6,12 @@ Format: https://github.com/huggingface/safetensors
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aecompress.errors import InputError
+from aecompress.locations import Location
 from aecompress.sources.base import SlicedSource, Source, spec_of
 from aecompress.sources.containers import choose
 from aecompress.sources.npy import check_size
@@ -27,7 +27,7 @@ DTYPES = {
 _LONGEST_HEADER = 100_000_000  # the format's own limit
 
 
-def open_path(path: Path, member: str = "") -> Source:
+def open_path(path: Location, member: str = "") -> Source:
     """A source over the tensor ``member``; it may be left out where there is only one.
 
     Raises:
@@ -47,7 +47,7 @@ def open_path(path: Path, member: str = "") -> Source:
     return SlicedSource(name, spec, origin, RowFile(path, spec, start + first).read)
 
 
-def _read_header(path: Path) -> tuple[dict[str, tuple[str, tuple[int, ...], int, int]], int]:
+def _read_header(path: Location) -> tuple[dict[str, tuple[str, tuple[int, ...], int, int]], int]:
     """(name to dtype, shape, first byte and the one behind the last; where bytes are counted from)."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")

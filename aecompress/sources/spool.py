@@ -1,16 +1,21 @@
-"""Keep a stream in a temporary file, so that it can be read again."""
+"""Keep a stream, or an object of a store, in a temporary file, so that it can be read again, and anywhere."""
 
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from aecompress.errors import DestinationError
+from aecompress.errors import DestinationError, InputError
+from aecompress.locations import StorePath
 from aecompress.sources.base import Columns, SlicedSource, Source, chunk_rows
 from aecompress.sources.rowfile import RowFile
 from aecompress.spec import Array
@@ -36,6 +41,24 @@ def spool(source: Source, folder: Path) -> Source:
         raise
     spec = source.spec.with_rows(rows)
     return SlicedSource(source.name, spec, source.origin, RowFile(path, spec).read, columns)
+
+
+def open_copy(path: StorePath, open_file: Callable[[Path], Source]) -> Source:
+    """A source over a temporary copy of an object, which goes when the source does. Raises InputError."""
+    folder = Path(tempfile.mkdtemp(prefix="aecompress-"))
+    copy = folder / path.name
+    try:
+        path.download(copy)
+        opened: Any = open_file(copy)
+        source: Source = replace(opened, name=opened.name.replace(str(copy), str(path)))
+    except InputError as err:
+        shutil.rmtree(folder)
+        raise InputError(str(err).replace(str(copy), str(path))) from err
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    weakref.finalize(source, shutil.rmtree, folder, ignore_errors=True)
+    return source
 
 
 def _create(folder: Path) -> Path:

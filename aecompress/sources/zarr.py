@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aecompress.attributes import to_json
 from aecompress.errors import InputError
+from aecompress.locations import Location, StorePath
 from aecompress.sources.base import SlicedSource, Source, spec_of
 from aecompress.sources.containers import choose
 from aecompress.spec import Array
 
 
-def open_path(path: Path, member: str = "") -> Source:
+def open_path(path: Location, member: str = "") -> Source:
     """A source over the array at ``member``, as in ``group/name``; left out where the store is, or has, only one array.
 
     Raises:
@@ -31,26 +32,34 @@ def open_path(path: Path, member: str = "") -> Source:
     dimensions = getattr(array.metadata, "dimension_names", None)  # of version 3
     if dimensions and None not in dimensions:
         origin["dimensions"] = list(dimensions)
-    return SlicedSource(name, spec, origin, partial(_read, array, name))
+    return SlicedSource(name, spec, origin, partial(_read, path, array, name))
 
 
-def _arrays(path: Path) -> dict[str, Any]:
+def _arrays(path: Location) -> dict[str, Any]:
     """All arrays of a store by name; one that is the store itself has the name ""."""
     try:
         import zarr
     except ImportError as err:
         raise InputError(f"{path} needs zarr to be read; install it by: pip install 'aecompress[formats]'") from err
     try:
-        store = zarr.open(path, mode="r")
+        with _answers(path):
+            store = zarr.open(str(path), mode="r")
     except (ValueError, KeyError, OSError) as err:
         raise InputError(f"{path} is not a Zarr store: {err}") from err
     if isinstance(store, zarr.Array):
         return {"": store}
-    return {name: item for name, item in store.members(max_depth=None) if isinstance(item, zarr.Array)}
+    with _answers(path):
+        return {name: item for name, item in store.members(max_depth=None) if isinstance(item, zarr.Array)}
 
 
-def _read(array: Any, name: str, lo: int, hi: int) -> Array:
+def _answers(path: Location) -> AbstractContextManager[None]:
+    """Where zarr speaks to a store by itself."""
+    return path.answers() if isinstance(path, StorePath) else nullcontext()
+
+
+def _read(path: Location, array: Any, name: str, lo: int, hi: int) -> Array:
     try:
-        return np.asarray(array[lo:hi])
+        with _answers(path):
+            return np.asarray(array[lo:hi])
     except (ValueError, KeyError, OSError, RuntimeError) as err:
         raise InputError(f"Cannot read rows {lo} to {hi} of {name}: {err}") from err
