@@ -14,7 +14,7 @@ from aecompress.errors import ArchiveError, CorruptError, InputError
 from aecompress.indexing import select
 from aecompress.locations import Location, Where, locate
 from aecompress.shards.block import Block
-from aecompress.shards.manifest import Manifest
+from aecompress.shards.manifest import LATENTS, Manifest
 from aecompress.shards.reader import ShardReader
 from aecompress.spec import Array, ArraySpec
 
@@ -138,8 +138,26 @@ class Archive:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of what stands beside the array: ids, labels, file names; empty if nothing does."""
-        return self.manifest.columns
+        """Names of what stood beside the array: ids, labels, file names; empty if nothing did."""
+        return tuple(name for name in self.manifest.columns if name != LATENTS)
+
+    def latents(self, start: int = 0, stop: int | None = None) -> Array:
+        """float32 [n, K]: the latents of rows ``start`` to ``stop``, in the units of their autoencoder.
+
+        Raises:
+            InputError: they were not kept when the archive was packed, or the rows are not in it.
+            CorruptError: a file is damaged.
+        """
+        from aecompress.shards.table import latents_of
+
+        if LATENTS not in self.manifest.columns:
+            raise InputError(
+                f"{self.path} was packed without --keep-latents; `aecompress embed` makes features of its rows."
+            )
+        stop = len(self) if stop is None else stop
+        if not 0 <= start <= stop <= len(self):
+            raise InputError(f"Rows {start} to {stop} were asked for; the archive has rows 0 to {len(self)}.")
+        return latents_of(self._reader.columns([LATENTS], start, stop))
 
     @property
     def columns_schema(self) -> pa.Schema:
@@ -198,7 +216,7 @@ class Archive:
         return Selection(self, expression, workers)
 
     def _check_columns(self) -> None:
-        if not self.columns:
+        if not self.manifest.columns:
             raise InputError(
                 f"{self.path} holds an array alone, without columns beside it: nothing can be asked of them."
             )

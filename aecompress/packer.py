@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aecompress.codec.model import Coded, Model
+import pyarrow as pa
+
+from aecompress.codec.model import Model
 from aecompress.config import MODEL_KINDS, Progress, Target, silent
 from aecompress.errors import InputError, ModelError
 from aecompress.locations import Location, Where, locate
@@ -25,9 +27,9 @@ from aecompress.metrics import Distortion
 from aecompress.recipe import Recipe
 from aecompress.report import Report, break_even, stored
 from aecompress.shards.block import Block
-from aecompress.shards.manifest import Manifest, is_archive
+from aecompress.shards.manifest import LATENTS, Manifest, is_archive
 from aecompress.shards.reader import ShardReader, archive_bytes
-from aecompress.shards.table import Cursor, fingerprint
+from aecompress.shards.table import Cursor, fingerprint, latents_field, with_latents
 from aecompress.shards.writer import ShardWriter
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
@@ -62,6 +64,7 @@ def pack(
     target: Target | None = None,
     force: bool = False,
     resume: bool = False,
+    keep_latents: bool = False,
     fit_seconds: float = 60.0,
     seed: int = 0,
     workers: int = 2,
@@ -79,6 +82,7 @@ def pack(
         force: replace an archive that is there.
         resume: go on with an unfinished pack of the same source and settings; of a stream only before its model is
             fitted. If that pack was finished after all, nothing is left to do.
+        keep_latents: keep the latents of each row in ``rows/`` too, where the model is an autoencoder.
         fit_seconds: time that training a network may take.
         seed: of everything random.
         workers: blocks coded at once.
@@ -103,21 +107,24 @@ def pack(
         goal, default = given.target, False
     recipe = _checked(recipe or Recipe(), given, model)
     named = _name(recipe, model) if given is None else given.identity.hex()
-    key = _key(opened, goal, named, seed)
+    key = _key(opened, goal, named, seed, keep_latents)
     if resume and not force and _is_done(where, key):
         return _report_again(where, default, started)
     writer = ShardWriter.create(where, key=key, force=force, resume=resume)
     try:
         if opened.columns is not None:
+            _check_names(opened.columns.schema.names)
             writer.keep_columns(opened.columns.schema)
         if not opened.replayable:
             _check_fresh(writer, opened)
             opened = spool(opened, writer.scratch())
-            key = _key(opened, goal, named, seed)
+            key = _key(opened, goal, named, seed, keep_latents)
         fitting = time.monotonic()
-        fitted = _model(writer, opened, goal, given, model, recipe, fit_seconds, seed, progress)
+        fitted = _model(writer, opened, goal, given, model, recipe, fit_seconds, seed, keep_latents, progress)
         fit_took = time.monotonic() - fitting
-        totals = _write_blocks(writer, opened, fitted, workers, progress)
+        if keep_latents:
+            writer.keep_columns(_with_latents(opened, fitted))
+        totals = _write_blocks(writer, opened, fitted, workers, keep_latents, progress)
         found = facts(fitted, totals, key)
         manifest = writer.commit(opened.spec, opened.origin, goal, block_rows(opened.spec), found)
     finally:
@@ -158,13 +165,14 @@ def load_model(path: str | Path) -> Model:
         raise ModelError(f"{path} is neither a model kind ({kinds}) nor a model file that can be read.") from err
 
 
-def _key(source: Source, target: Target, model: str, seed: int) -> str:
+def _key(source: Source, target: Target, model: str, seed: int, keep_latents: bool) -> str:
     """16 hexadecimal digits of all that decides the bytes of the archive; of a stream, what is known before it is read.
 
     Values count by a few stretches of rows, the first and the last among them, in bounded time; and so does what stands
     beside them.
     """
     facts = [VERSION, source.spec.to_json(), source.origin, target.to_json(), model, seed]
+    facts += ["latents"] if keep_latents else []
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for start, stop in _stretches(source):
         for rows in source.batches(stop - start, start, stop):
@@ -217,29 +225,51 @@ def _model(
     recipe: Recipe,
     seconds: float,
     seed: int,
+    keep_latents: bool,
     progress: Progress,
 ) -> Model:
     """The model to code with: staged by an earlier run, given, or fitted now; staged before the first block."""
     if writer.model is not None:
-        return Model.from_bytes(writer.model)
+        return Model.from_bytes(writer.fitted or writer.model)
     if given is not None:
         fitted = adapt(given, source, target, progress=progress)
     else:
         fitted = fit(source, target, kind=str(kind), recipe=recipe, seconds=seconds, seed=seed, progress=progress)
-    writer.save_model(fitted.to_bytes())
+    if keep_latents:
+        _with_latents(source, fitted)  # before anything is staged that a resume would find
+    writer.save_model(fitted.to_bytes(), fitted.to_bytes(encoder=True))
     return fitted
 
 
-def _write_blocks(writer: ShardWriter, source: Source, model: Model, workers: int, progress: Progress) -> Totals:
+def _check_names(names: list[str]) -> None:
+    if LATENTS in names:
+        raise InputError(f"A column beside the array is named {LATENTS}, which archives use; rename it.")
+
+
+def _with_latents(source: Source, model: Model) -> pa.Schema:
+    """What stands beside the rows, latents included. Raises InputError if the model has none."""
+    if model.network is None or model.encoder is None:
+        raise InputError(
+            f"The model is {model.kind}, which has no latents to keep; choose one that has, as with --model pca or "
+            "vanilla, or leave --keep-latents out."
+        )
+    columns = [] if source.columns is None else list(source.columns.schema)
+    return pa.schema([*columns, latents_field(model.encoder.latent_dim)])
+
+
+def _write_blocks(
+    writer: ShardWriter, source: Source, model: Model, workers: int, keep_latents: bool, progress: Progress
+) -> Totals:
     """Code and write what is not yet written, in order, with what stands beside it."""
     totals = Totals()
     rows = source.spec.shape[0]
     beside = Cursor(() if source.columns is None else source.columns.batches(writer.next_row, block_rows(source.spec)))
     for block in writer.finished():
         totals.add(block)
-    start = writer.next_row
-    for block in _coded(source, model, start, workers):
-        writer.write(block, beside.take(block.rows))
+    names = [] if source.columns is None else source.columns.schema.names
+    for block, latents in _coded(source, model, writer.next_row, workers, keep_latents):
+        columns = beside.take(block.rows)
+        writer.write(block, columns if latents is None else with_latents(columns, latents, names))
         totals.add(block)
         done = block.start + block.rows
         raw = done * source.spec.row_bytes
@@ -247,26 +277,25 @@ def _write_blocks(writer: ShardWriter, source: Source, model: Model, workers: in
     return totals
 
 
-def _coded(source: Source, model: Model, start: int, workers: int) -> Iterator[Block]:
-    """Blocks in row order; up to ``workers`` are coded at once, so memory stays bounded."""
+def _coded(
+    source: Source, model: Model, start: int, workers: int, keep_latents: bool
+) -> Iterator[tuple[Block, Array | None]]:
+    """Blocks in row order, with their latents if wanted; up to ``workers`` are coded at once: memory stays bounded."""
     with ThreadPoolExecutor(workers) as pool:
-        waiting: list[tuple[int, int, Future[Coded]]] = []
+        waiting: list[Future[tuple[Block, Array | None]]] = []
         for batch in source.batches(block_rows(source.spec), start):
-            waiting.append((start, len(batch), pool.submit(_code, model, batch)))
+            waiting.append(pool.submit(_code, model, start, batch, keep_latents))
             start += len(batch)
             if len(waiting) > workers:
-                yield _block(*waiting.pop(0))
+                yield waiting.pop(0).result()
         for item in waiting:
-            yield _block(*item)
+            yield item.result()
 
 
-def _code(model: Model, batch: Array) -> Coded:
-    return model.code(batch)
-
-
-def _block(start: int, rows: int, coded: Future[Coded]) -> Block:
-    done = coded.result()
-    return Block(start, rows, done.payload, done.method, done.distortion)
+def _code(model: Model, start: int, batch: Array, keep_latents: bool) -> tuple[Block, Array | None]:
+    done = model.code(batch)
+    block = Block(start, len(batch), done.payload, done.method, done.distortion)
+    return block, model.embed(batch) if keep_latents else None
 
 
 def facts(model: Model, totals: Totals, key: str) -> dict[str, Any]:

@@ -529,6 +529,72 @@ def test_the_command_line_packs_tables_and_chooses_rows(tmp_path: Path, monkeypa
     assert pq.read_table(tmp_path / "out.parquet")["id"].to_pylist() == [21, 91, 161]
 
 
+# Latents
+
+
+def pack_latents(source: Any, archive: Path, **options: Any) -> aecompress.Report:
+    target = aecompress.Target("latent-dim", 2)
+    return aecompress.pack(source, archive, target=target, model="pca", keep_latents=True, **options)
+
+
+def test_latents_are_kept_beside_the_columns(tmp_path: Path) -> None:
+    pack_latents(make(), tmp_path / "a.aec")
+    archive = aecompress.open(tmp_path / "a.aec")
+    assert archive.columns == tuple(name for name in make().schema.names if name != "embedding")
+    latents = archive.latents()
+    assert (latents.shape, latents.dtype) == ((ROWS, 2), np.dtype(np.float32))
+    assert np.array_equal(archive.latents(35, 130), latents[35:130])
+    assert archive.latents(7, 7).shape[0] == 0
+    decoded = archive[:].astype(np.float64)
+    apart = [np.linalg.norm(rows[:100] - rows[100:200], axis=1) for rows in (decoded, latents.astype(np.float64))]
+    assert np.corrcoef(*apart)[0, 1] > 0.99  # latents are as far from each other as rows are
+    aecompress.unpack(tmp_path / "a.aec", tmp_path / "out.parquet")
+    assert pq.read_schema(tmp_path / "out.parquet").names == make().schema.names
+    aecompress.verify(tmp_path / "a.aec", against=make())
+
+
+def test_latents_of_an_array_alone_can_be_asked_for(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    pack_latents(embeddings(), tmp_path / "a.aec")
+    archive = aecompress.open(tmp_path / "a.aec")
+    assert archive.columns == ()
+    assert len(archive.where("_row < 10")) == 10
+    query = f"""
+        with r as (from '{tmp_path}/a.aec/rows/*.parquet'), q as (select _latents as l from r where _row = 17)
+        select _row from r, q order by list_distance(_latents::float[], l::float[]) limit 3
+    """
+    nearest = np.argsort(np.linalg.norm(archive.latents() - archive.latents(17, 18), axis=1), kind="stable")[:3]
+    assert [row for (row,) in duckdb.sql(query).fetchall()] == nearest.tolist()
+
+
+def test_latents_that_are_not_there_say_so(packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="without --keep-latents"):
+        aecompress.open(packed / "a.aec").latents()
+    with pytest.raises(InputError, match="none, which has no latents to keep"):
+        aecompress.pack(embeddings(), tmp_path / "a.aec", target=BOUND, model="none", keep_latents=True)
+    with pytest.raises(InputError, match="named _latents"):
+        aecompress.pack(make().rename_columns({"id": "_latents"}), tmp_path / "a.aec", target=BOUND, model="none")
+    pack_latents(embeddings(20), tmp_path / "b.aec")
+    with pytest.raises(InputError, match="has rows 0 to 20"):
+        aecompress.open(tmp_path / "b.aec").latents(3, 21)
+
+
+def test_a_pack_with_an_autoencoder_is_resumed(tmp_path: Path) -> None:
+    """What only the encoder knows is staged too, until the archive is complete."""
+    pack_latents(make(), tmp_path / "whole.aec")
+    finished = writer.finish
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "finish", lambda *args: finished(*args) if not args[2] else stop())
+        with pytest.raises(KeyboardInterrupt):
+            pack_latents(make(), tmp_path / "a.aec")
+    pack_latents(make(), tmp_path / "a.aec", resume=True)
+    assert tree(tmp_path / "a.aec") == tree(tmp_path / "whole.aec")
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
 # Other readers
 
 

@@ -42,7 +42,7 @@ PLACES = {
     "pyspark": {"integrations"},
     "numba": {"entropy", "context", "subbands"},
     "fsspec": {"locations"},
-    "pyarrow": {"archive", "unpacker", "locations", "sources", "sinks", "shards", "integrations"},
+    "pyarrow": {"archive", "packer", "unpacker", "locations", "sources", "sinks", "shards", "integrations"},
     "zstandard": {"entropy", "shards", "demo", "peers"},
     "imagecodecs": {"peers", "sources", "sinks"},
     "PIL": {"sources", "sinks"},

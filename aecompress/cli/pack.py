@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 @fit_options
 @workers_option
 @force_option
+@click.option("--keep-latents", is_flag=True, help="Keep the latents of each row in rows/, for search and features.")
 @click.option("--resume", is_flag=True, help="Go on with a pack that was interrupted.")
 @json_option
 def pack(
@@ -58,6 +59,7 @@ def pack(
     seed: int,
     workers: int,
     force: bool,
+    keep_latents: bool,
     resume: bool,
     as_json: bool,
 ) -> None:
@@ -77,6 +79,7 @@ def pack(
                 target=target,
                 force=force,
                 resume=resume,
+                keep_latents=keep_latents,
                 fit_seconds=fit_seconds,
                 seed=seed,
                 workers=workers,

@@ -235,6 +235,15 @@ class Model:
         rows = self.encoder.rows(values, keep)
         return np.clip(np.rint(self.encoder.analysis(rows) / self.steps), -(2**20), 2**20).astype(np.int32)
 
+    def embed(self, batch: Array) -> Array:
+        """float32 [n, K]: quantised latents of a batch [n, *row_shape], in the units that the encoder has.
+
+        Raises ModelError if there is no autoencoder, or no encoder with it.
+        """
+        values = self._checked(batch)
+        latents = self.quantize_latents(values, specials.ordinary(values, self.fills))
+        return (latents * np.asarray(self.steps)).astype(np.float32)
+
     def latents(self, payload: bytes) -> Array | None:
         """int32 [n, K] latents of a payload; None if it was coded without. Raises CorruptError."""
         frame = Frame.from_bytes(payload, self.identity)

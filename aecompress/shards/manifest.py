@@ -19,6 +19,9 @@ MANIFEST = "_manifest.json"
 MODEL_FOLDER = "_model"
 BLOCK_FOLDER = "blocks"
 ROWS_FOLDER = "rows"
+
+#: The column of the latents of the rows, where they are kept.
+LATENTS = "_latents"
 STAGING_FOLDER = "_staging"
 
 #: Row counts of single blocks are int32 in the block table.

@@ -22,14 +22,12 @@ import pyarrow.parquet as pq
 from aecompress.errors import CorruptError, InputError
 from aecompress.locations import Location, arrow_file, arrow_names
 from aecompress.shards.block import Block
-from aecompress.shards.manifest import Fragment
+from aecompress.shards.manifest import LATENTS, Fragment
 from aecompress.shards.part import parsing
+from aecompress.spec import Array
 
 #: Columns that every table has: the row, and the first row of its block.
 ROW, BLOCK = "_row", "_block"
-
-#: Latents of the rows, where they are kept.
-LATENTS = "_latents"
 
 #: Rows that are looked at together; the pieces of a block begin at its first row.
 PIECE_ROWS = 4096
@@ -67,6 +65,28 @@ class Cursor:
 def joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     """Record batches of one schema, one or more, as one that refers to nothing but its own values."""
     return pa.concat_batches([*batches, batches[0].slice(0, 0)])  # of a single batch Arrow would make no copy
+
+
+def with_latents(batches: Iterable[pa.RecordBatch], latents: Array, names: list[str]) -> Iterator[pa.RecordBatch]:
+    """Columns ``names`` of n rows and their latents float32 [n, K] behind them; there may be no other columns."""
+    column = pa.FixedSizeListArray.from_arrays(pa.array(latents.reshape(-1)), type=latents_field(latents.shape[1]).type)
+    if not names:
+        yield pa.record_batch([column], [LATENTS])
+    row = 0
+    for batch in batches:
+        yield pa.record_batch([*batch.columns, column.slice(row, len(batch))], [*names, LATENTS])
+        row += len(batch)
+
+
+def latents_of(batches: Iterable[pa.RecordBatch]) -> Array:
+    """float32 [n, K] of record batches whose only column is LATENTS."""
+    found = [np.asarray(batch.column(0).flatten(), np.float32).reshape(len(batch), -1) for batch in batches]
+    return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
+
+
+def latents_field(count: int) -> pa.Field:
+    """The column of ``count`` latents of each row."""
+    return pa.field(LATENTS, pa.list_(pa.field("element", pa.float32(), nullable=False), count), nullable=False)
 
 
 class TableWriter:

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 #: again at most.
 PART_BYTES = 32 << 20
 
+#: The model with what only packing needs, in the staging folder.
+FITTED = "fitted.safetensors"
+
 #: The longest payload: well below the 2 GiB of a Parquet page.
 MAX_PAYLOAD = 1 << 30
 
@@ -50,6 +53,7 @@ class ShardWriter:
 
     Attributes:
         model: the bytes given to :meth:`save_model`, by this run or by the one it resumes; None if there are none.
+        fitted: what goes with them while packing, likewise.
         fragments: the finished parts; after a resume, those found whole.
     """
 
@@ -60,6 +64,7 @@ class ShardWriter:
         self._table: TableWriter | None = None
         self._row = 0
         self.model: bytes | None = None
+        self.fitted: bytes | None = None
         self.fragments: tuple[Fragment, ...] = ()
 
     @classmethod
@@ -106,10 +111,12 @@ class ShardWriter:
         for fragment in self.fragments:
             yield from read_part(self._staging.folder / fragment.path, fragment, fragment.start, fragment.stop)
 
-    def save_model(self, data: bytes) -> None:
-        """Stage the model, before the first block."""
+    def save_model(self, data: bytes, fitted: bytes | None = None) -> None:
+        """Stage the model, before the first block; ``fitted`` is what only packing needs, there for a resume."""
         name = _model_name(data)
         with writing(self._staging.archive):
+            if fitted is not None:
+                write_durably(self._staging.folder / FITTED, fitted)
             write_durably(self._staging.folder / MODEL_FOLDER / name, data)
             self._staging.keep(MODEL_FOLDER, {name})
         self.model = data
@@ -220,6 +227,8 @@ class ShardWriter:
             self.model = path.read_bytes()
             if path.name != _model_name(self.model):
                 raise DestinationError(f"{path} is damaged; use --force without --resume to start again.")
+        if (self._staging.folder / FITTED).exists():
+            self.fitted = (self._staging.folder / FITTED).read_bytes()
 
     def _load_fragments(self) -> None:
         while (fragment := self._read_note(len(self.fragments))) is not None:
