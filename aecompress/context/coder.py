@@ -7,10 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from aecompress.context import kernel
+from aecompress.context import kernel, mixture, neural
+from aecompress.context.network import Network
 from aecompress.context.stencil import MOST_CHANNELS, MOST_STEPS, Layout, Step, geometry
 from aecompress.context.tree import Tree
 from aecompress.entropy import rans, record
+from aecompress.entropy.bits import join_bits
 from aecompress.entropy.tables import Tables
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
@@ -19,6 +21,11 @@ from aecompress.spec import Array
 _MOST = 1 << 56
 
 _MOST_TABLES = 1 << 14
+
+#: The tables of a model whose network needs none.
+NO_TABLES = Tables.from_counts(np.ones((1, 1), np.int64))
+
+_NO_WORDS = np.empty(0, np.uint32)
 
 
 @dataclass(frozen=True)
@@ -61,12 +68,19 @@ class Activity:
 
 @dataclass(frozen=True)
 class ContextModel:
-    """Codes blocks of integers: ``encode`` and ``decode`` are each other's inverse on every machine."""
+    """Codes blocks of integers: ``encode`` and ``decode`` are each other's inverse on every machine.
+
+    Attributes:
+        predictor, activity: what a value and the size of its residual are expected to be.
+        tree, tables: choose the frequencies of the residual; one leaf where a network does that.
+        network: None, or what gives the distribution of each integer.
+    """
 
     predictor: Predictor
     activity: Activity
     tree: Tree
     tables: Tables
+    network: Network | None = None
 
     def encode(self, q: Array, coded: Array, reference: Array | None = None) -> bytes:
         """Stream for a block.
@@ -79,6 +93,9 @@ class ContextModel:
         Raises CorruptError if the block or the reference is not of the kind the model was fitted to.
         """
         self._check(coded, reference)
+        if self.network is not None:
+            starts, spans, rest, widths = self._spans(self.network, q, coded, reference)
+            return rans.join(neural.encode_spans(starts, spans), join_bits(rest, widths))
         folded, tables = self.residuals(q, coded, reference)
         symbols = kernel.symbols(folded, tables, self.tables.cumulative)
         coded_words = rans.encode_symbols(symbols, tables, self.tables.cumulative, 1)
@@ -91,8 +108,30 @@ class ContextModel:
         near, plan = stencil(self.predictor, coded.shape), self.plan()
         q = _buffer(np.zeros(coded.shape, np.int64), reference)
         flags = np.ascontiguousarray(coded).reshape(-1)
+        if self.network is not None:
+            _walk(neural.DECODE, q, flags, near, self.plan(), self.network, words=words, raw=raw)
+            return q[: coded.size].reshape(coded.shape)
         kernel.restore(q, flags, near, plan, words, raw, self.tables.lookup, self.tables.cumulative)
         return q[: coded.size].reshape(coded.shape)
+
+    def network_bits(self, q: Array, coded: Array, reference: Array | None = None) -> float:
+        """Code length of a block by the network."""
+        if self.network is None:
+            raise ValueError("the model has no network")
+        _, spans, _, widths = self._spans(self.network, q, coded, reference)
+        return float((mixture.PRECISION - np.log2(spans)).sum() + widths.sum())
+
+    def _spans(
+        self, network: Network, q: Array, coded: Array, reference: Array | None
+    ) -> tuple[Array, Array, Array, Array]:
+        """Slots of the coded values, uint32 [n] starts and frequencies, and their raw bits: uint64 [n], int64 [n]."""
+        starts, spans = np.empty(q.size, np.uint32), np.empty(q.size, np.uint32)
+        rest, widths = np.empty(q.size, np.uint64), np.empty(q.size, np.int64)
+        flags = np.ascontiguousarray(coded).reshape(-1)
+        near = stencil(self.predictor, coded.shape)
+        buffer = _buffer(q, reference)
+        n = _walk(neural.ENCODE, buffer, flags, near, self.plan(), network, (starts, spans, rest, widths))
+        return starts[:n], spans[:n], rest[:n], widths[:n]
 
     def residuals(self, q: Array, coded: Array, reference: Array | None = None) -> tuple[Array, Array]:
         """Zigzagged residuals uint64 [n] and table indices uint16 [n] of the coded values."""
@@ -151,6 +190,7 @@ class ContextModel:
             t.threshold,
             t.child,
             self.tables.levels.T,
+            *([] if self.network is None else self.network.arrays()),
         ]
         return record.pack(arrays)
 
@@ -192,6 +232,23 @@ def describe(
         np.empty((0, 0)),
     )
     return folded[:n], tables[:n], described[:n]
+
+
+def _walk(
+    mode: int,
+    q: Array,
+    flags: Array,
+    near: kernel.Stencil,
+    numbers: kernel.Plan,
+    network: Network,
+    slots: tuple[Array, Array, Array, Array] | None = None,
+    words: Array = _NO_WORDS,
+    raw: Array = _NO_WORDS,
+) -> int:
+    """A pass that encodes or decodes; see ``neural.walk``."""
+    slots = slots or (_NO_WORDS, _NO_WORDS, np.empty(0, np.uint64), np.empty(0, np.int64))
+    nothing = (np.empty(0, np.bool_), np.empty((0, 0), np.int8), np.empty((0, 0), np.int64))
+    return int(neural.walk(mode, q, flags, near, numbers, network.layers(), *nothing, *slots, words, raw))
 
 
 def plan(predictor: Predictor, activity: Activity, tree: Tree) -> kernel.Plan:
@@ -247,7 +304,7 @@ class _Parts:
     """Checks the arrays of a stored model, so that the compiled loops can trust every index in it."""
 
     def __init__(self, arrays: list[Array]) -> None:
-        _require(len(arrays) == 17 and arrays[0].shape == (5,) and arrays[1].ndim == 1)
+        _require(len(arrays) in (17, 23) and arrays[0].shape == (5,) and arrays[1].ndim == 1)
         self.arrays = arrays
         self.channels = len(arrays[1])
         _require(1 <= self.channels <= MOST_CHANNELS)
@@ -258,7 +315,9 @@ class _Parts:
         levels = self.arrays[16].T
         _require(len(levels) == tree.tables <= _MOST_TABLES)
         tables = Tables.from_levels(levels)
-        return ContextModel(predictor, self._activity(predictor.weights.shape[1] - 1), tree, tables)
+        width = predictor.weights.shape[1] - 1
+        network = Network.from_arrays(self.arrays[17:], width, self.channels) if len(self.arrays) > 17 else None
+        return ContextModel(predictor, self._activity(width), tree, tables, network)
 
     def _predictor(self) -> Predictor:
         (depth, has_channels, low, high, grain), counts, flat, means, roots = self.arrays[:5]

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numba
 import numpy as np
 
 from aecompress.context import classes, kernel
 from aecompress.context.coder import (
+    NO_TABLES,
     Activity,
     ContextModel,
     Predictor,
@@ -22,6 +23,8 @@ from aecompress.context.coder import (
     plan,
     stencil,
 )
+from aecompress.context.network import MOST_INPUTS, inputs_of
+from aecompress.context.sample import Sample
 from aecompress.context.stencil import (
     Layout,
     Step,
@@ -30,7 +33,7 @@ from aecompress.context.stencil import (
     reference_steps,
     spatial_steps,
 )
-from aecompress.context.tree import Tree, grow
+from aecompress.context.tree import STUMP, Tree, grow
 from aecompress.entropy.tables import Tables
 from aecompress.spec import Array
 
@@ -39,13 +42,15 @@ FIT_VALUES = 400_000
 TREE_VALUES = 1_500_000
 TRIAL_VALUES = 300_000
 
+#: A set that takes fewer bits has nothing to win from a network, which itself takes some thousand bytes.
+_LEAST_BITS = 200_000.0
+
 #: Most leaves of the context tree.
 MOST_TABLES = 512
 
 _SETS = 8
 _SIZE_ROWS = 100_000  # rows that activity weights are fitted to
 _CHOSEN = 12  # neighbours a channel chooses
-_STUMP = Tree(np.array([-1], np.int16), np.zeros(1, np.int16), np.zeros(1, np.int16))
 
 
 #: Layouts tried at once.
@@ -53,36 +58,6 @@ _WORKERS = 2
 
 #: What the activity is fitted to: neighbours' errors and differences [n, 2 K], errors [n], channels [n].
 Errors = tuple[Array, Array, Array]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One block to learn from: ``q`` int64 [rows, ...], ``coded`` bool, ``reference`` int64 or None."""
-
-    q: Array
-    coded: Array
-    reference: Array | None = None
-
-    def flat(self) -> Array:
-        """A flat copy of ``q`` with the reference behind it."""
-        parts = [self.q] if self.reference is None else [self.q, self.reference]
-        return np.concatenate([part.reshape(-1) for part in parts])
-
-    def crop(self, values: int) -> Sample:
-        """A corner of about ``values`` values that keeps a few indices of every leading axis."""
-        cut: list[slice] = []
-        for axis, n in enumerate(self.q.shape):
-            inner = math.prod(self.q.shape[axis + 1 :])
-            keep = min(n, max(4, values // max(inner, 1)))
-            cut.append(slice(0, keep))
-            values = max(values // keep, 1)
-        index = tuple(cut)
-        reference = None if self.reference is None else np.ascontiguousarray(self.reference[index])
-        return Sample(
-            np.ascontiguousarray(self.q[index]),
-            np.ascontiguousarray(self.coded[index]),
-            reference,
-        )
 
 
 def fit(samples: Sequence[Sample], total: int, layout: Layout | None = None) -> ContextModel:
@@ -108,7 +83,7 @@ def _empty() -> ContextModel:
     steps: tuple[tuple[Step, ...], ...] = (((0, 0, 0, -1, 0, 0),),)
     predictor = _naive(Layout(1, False), steps, np.zeros(1, np.int64), 0, 0)
     activity = Activity(np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), np.zeros(1, np.int32))
-    return ContextModel(predictor, activity, _STUMP, Tables.from_counts(np.ones((1, 1), np.int64)))
+    return ContextModel(predictor, activity, STUMP, NO_TABLES)
 
 
 def _cost(samples: Sequence[Sample], layout: Layout, total: int) -> float:
@@ -119,13 +94,44 @@ def _cost(samples: Sequence[Sample], layout: Layout, total: int) -> float:
 
 
 def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
-    """Code length of ``samples`` in bits: tokens by their tables' entropy, and raw bits."""
+    """Code length of ``samples`` in bits."""
     spent = 0.0
     for s in samples:
+        if model.network is not None:
+            spent += model.network_bits(s.q, s.coded, s.reference)
+            continue
         folded, tables = model.residuals(s.q, s.coded, s.reference)
         count = kernel.counts(folded, tables, model.tree.tables)
         spent += model.tables.bits(count) + float(count.sum(0) @ kernel.RAW_WIDTHS)
     return spent
+
+
+def with_network(
+    model: ContextModel, samples: Sequence[Sample], total: int, units: int, steps: int, seconds: float, seed: int
+) -> ContextModel:
+    """The model with a network in place of its context tree, where that takes fewer bits, its own included.
+
+    Args:
+        model: as ``fit`` made it of the samples.
+        total: values of the whole set.
+        units: of each layer of the network.
+        steps: batches it is trained on, as long as ``seconds`` are not over.
+        seed: of everything random.
+    """
+    samples = [s for s in samples if s.coded.any()]
+    seen = sum(int(s.coded.sum()) for s in samples)
+    if not seen or inputs_of(model.predictor.weights.shape[1] - 1) > MOST_INPUTS:
+        return model
+    share = total / seen
+    now = bits(model, samples) * share + 8.0 * len(model.to_bytes())
+    if now < _LEAST_BITS:
+        return model
+    from aecompress.context.training import lesson, train  # torch takes seconds to load
+
+    learned = lesson(samples, model.predictor, model.activity)
+    network = train(learned, units, steps, seconds, total, seed)
+    rival = replace(model, tree=STUMP, tables=NO_TABLES, network=network)
+    return rival if bits(rival, samples) * share + 8.0 * len(rival.to_bytes()) < now else model
 
 
 def _fit_layout(samples: Sequence[Sample], layout: Layout, total: int, *, with_classes: bool = True) -> ContextModel:
@@ -178,7 +184,7 @@ def _naive(
     weights = np.zeros((_SETS * channels, width + 1), np.int32)
     weights[:, 0] = 1 << kernel.WEIGHT
     return _apart(
-        Predictor(layout, steps, means, np.zeros(0, np.int16), _STUMP, weights, low, high),
+        Predictor(layout, steps, means, np.zeros(0, np.int16), STUMP, weights, low, high),
         weights,
     )
 
@@ -223,7 +229,7 @@ def _collect(samples: Sequence[Sample], predictor: Predictor) -> tuple[Array, Ar
         looks = np.empty((room, len(kernel.LOOKS)), np.int16)
         near, numbers = (
             stencil(predictor, s.q.shape),
-            plan(predictor, _no_activity(predictor), _STUMP),
+            plan(predictor, _no_activity(predictor), STUMP),
         )
         n = kernel.regressors(
             s.flat(),
@@ -378,7 +384,7 @@ def _collect_errors(samples: Sequence[Sample], predictor: Predictor) -> Errors:
         take = rng.random(s.q.size) < share
         room = int(take.sum())
         parts, target, channel = np.empty((room, 2 * width)), np.empty(room), np.empty(room, np.int64)
-        near, numbers = stencil(predictor, s.q.shape), plan(predictor, _no_activity(predictor), _STUMP)
+        near, numbers = stencil(predictor, s.q.shape), plan(predictor, _no_activity(predictor), STUMP)
         n = kernel.errors(s.flat(), s.coded.reshape(-1), take, near, numbers, parts, target, channel)
         found.append((parts[:n], target[:n], channel[:n]))
     return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
@@ -424,11 +430,11 @@ def _fit_tree(samples: Sequence[Sample], predictor: Predictor, activity: Activit
     share = min(1.0, TREE_VALUES / sum(s.q.size for s in samples))
     features, tokens = [], []
     for s in samples:
-        folded, _, described = describe(predictor, activity, _STUMP, s.q, s.coded, s.reference, features=True)
+        folded, _, described = describe(predictor, activity, STUMP, s.q, s.coded, s.reference, features=True)
         keep = rng.random(len(folded)) < share
         features.append(described[keep])
         tokens.append(kernel.tokens(folded[keep]))
     seen = sum(len(part) for part in tokens)
     if not seen:
-        return _STUMP
+        return STUMP
     return grow(np.concatenate(features), np.concatenate(tokens), total / seen, MOST_TABLES)

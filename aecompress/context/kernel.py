@@ -101,7 +101,7 @@ def level_of(value: Scalar) -> Scalar:
 
 
 @numba.njit(forceinline=True)
-def _weigh(
+def weigh(
     q: Array,
     i: Scalar,
     offsets: Array,
@@ -121,14 +121,14 @@ def _weigh(
 
 
 @numba.njit(forceinline=True)
-def _clamp(total: Scalar, mean: Scalar, low: Scalar, high: Scalar) -> Scalar:
-    """Prediction in 1/2^FRACTION from a sum of ``_weigh``, within the range of the set."""
+def clamp(total: Scalar, mean: Scalar, low: Scalar, high: Scalar) -> Scalar:
+    """Prediction in 1/2^FRACTION from a sum of ``weigh``, within the range of the set."""
     p = (mean << FRACTION) + ((total + np.int64(1 << (WEIGHT - FRACTION - 1))) >> (WEIGHT - FRACTION))
     return min(max(p, low << FRACTION), high << FRACTION)
 
 
 @numba.njit(forceinline=True)
-def _activity(
+def activity_of(
     q: Array,
     error: Array,
     i: Scalar,
@@ -142,7 +142,7 @@ def _activity(
     first = q[np.uint64(i + offsets[at])]
     while terms[term] >= 0:
         neighbour = np.uint64(i + offsets[np.uint64(at + terms[term])])
-        total += np.int64(error[neighbour]) * terms[term + np.uint64(1)]
+        total += abs(np.int64(error[neighbour])) * terms[term + np.uint64(1)]
         term += np.uint64(2)
     term += np.uint64(1)
     while terms[term] >= 0:
@@ -153,7 +153,7 @@ def _activity(
 
 
 @numba.njit(forceinline=True)
-def _slope(difference: Scalar) -> Scalar:
+def slope(difference: Scalar) -> Scalar:
     """A signed difference as a feature: its level above or below the middle."""
     down = difference >> np.int64(63)  # 0 or -1
     return _MIDDLE + ((level_of(abs(difference) << 2) ^ down) - down)
@@ -206,9 +206,9 @@ def regressors(
                             two = np.uint64(i + near.offsets[at + second])
                             three = np.uint64(i + near.offsets[at + third])
                             four = np.uint64(i + near.offsets[at + fourth])
-                            look[0] = _slope(q[one] - q[two])
-                            look[1] = _slope(q[one] - q[three])
-                            look[2] = _slope(q[two] - q[four])
+                            look[0] = slope(q[one] - q[two])
+                            look[1] = slope(q[one] - q[three])
+                            look[2] = slope(q[two] - q[four])
                             look[3] = level_of(
                                 np.int64(error[one])
                                 + np.int64(error[two])
@@ -221,7 +221,7 @@ def regressors(
                             )
                             root = plan.roots[near.sets[row] * near.size[4] + c]
                             of = leaf_of(plan.classes, root, look) * (near.width + 1)
-                            total = _weigh(
+                            total = weigh(
                                 q,
                                 i,
                                 near.offsets,
@@ -231,7 +231,7 @@ def regressors(
                                 near.width,
                                 plan.means[c],
                             )
-                        p = _clamp(total, plan.means[c], plan.low, plan.high)
+                        p = clamp(total, plan.means[c], plan.low, plan.high)
                         if not coded[i]:
                             q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
                             i += 1
@@ -284,9 +284,9 @@ def errors(
                             two = np.uint64(i + near.offsets[at + second])
                             three = np.uint64(i + near.offsets[at + third])
                             four = np.uint64(i + near.offsets[at + fourth])
-                            look[0] = _slope(q[one] - q[two])
-                            look[1] = _slope(q[one] - q[three])
-                            look[2] = _slope(q[two] - q[four])
+                            look[0] = slope(q[one] - q[two])
+                            look[1] = slope(q[one] - q[three])
+                            look[2] = slope(q[two] - q[four])
                             look[3] = level_of(
                                 np.int64(error[one])
                                 + np.int64(error[two])
@@ -299,7 +299,7 @@ def errors(
                             )
                             root = plan.roots[near.sets[row] * near.size[4] + c]
                             of = leaf_of(plan.classes, root, look) * (near.width + 1)
-                            total = _weigh(
+                            total = weigh(
                                 q,
                                 i,
                                 near.offsets,
@@ -309,7 +309,7 @@ def errors(
                                 near.width,
                                 plan.means[c],
                             )
-                        p = _clamp(total, plan.means[c], plan.low, plan.high)
+                        p = clamp(total, plan.means[c], plan.low, plan.high)
                         if not coded[i]:
                             q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
                             i += 1
@@ -383,9 +383,9 @@ def residuals(
                             two = np.uint64(i + near.offsets[at + second])
                             three = np.uint64(i + near.offsets[at + third])
                             four = np.uint64(i + near.offsets[at + fourth])
-                            look[0] = _slope(q[one] - q[two])
-                            look[1] = _slope(q[one] - q[three])
-                            look[2] = _slope(q[two] - q[four])
+                            look[0] = slope(q[one] - q[two])
+                            look[1] = slope(q[one] - q[three])
+                            look[2] = slope(q[two] - q[four])
                             look[3] = level_of(
                                 np.int64(error[one])
                                 + np.int64(error[two])
@@ -398,7 +398,7 @@ def residuals(
                             )
                             root = plan.roots[near.sets[row] * near.size[4] + c]
                             of = leaf_of(plan.classes, root, look) * (near.width + 1)
-                            total = _weigh(
+                            total = weigh(
                                 q,
                                 i,
                                 near.offsets,
@@ -408,7 +408,7 @@ def residuals(
                                 near.width,
                                 plan.means[c],
                             )
-                        p = _clamp(total, plan.means[c], plan.low, plan.high)
+                        p = clamp(total, plan.means[c], plan.low, plan.high)
                         whole = (p + _HALF) >> FRACTION
                         if not coded[i]:
                             q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
@@ -422,7 +422,7 @@ def residuals(
                                 out[f] = 0
                         else:
                             term = np.uint64(c * (4 * near.width + 2))
-                            activity += _activity(q, error, i, near.offsets, at, plan.terms, term)
+                            activity += activity_of(q, error, i, near.offsets, at, plan.terms, term)
                             for f in range(3):
                                 out[4 + f] = _MIDDLE + (look[f] - _MIDDLE) * sign
                             out[7] = level_of(np.int64(error[one]))
@@ -487,9 +487,9 @@ def restore(
                             two = np.uint64(i + near.offsets[at + second])
                             three = np.uint64(i + near.offsets[at + third])
                             four = np.uint64(i + near.offsets[at + fourth])
-                            look[0] = _slope(q[one] - q[two])
-                            look[1] = _slope(q[one] - q[three])
-                            look[2] = _slope(q[two] - q[four])
+                            look[0] = slope(q[one] - q[two])
+                            look[1] = slope(q[one] - q[three])
+                            look[2] = slope(q[two] - q[four])
                             look[3] = level_of(
                                 np.int64(error[one])
                                 + np.int64(error[two])
@@ -502,7 +502,7 @@ def restore(
                             )
                             root = plan.roots[near.sets[row] * near.size[4] + c]
                             of = leaf_of(plan.classes, root, look) * (near.width + 1)
-                            total = _weigh(
+                            total = weigh(
                                 q,
                                 i,
                                 near.offsets,
@@ -512,7 +512,7 @@ def restore(
                                 near.width,
                                 plan.means[c],
                             )
-                        p = _clamp(total, plan.means[c], plan.low, plan.high)
+                        p = clamp(total, plan.means[c], plan.low, plan.high)
                         whole = (p + _HALF) >> FRACTION
                         if not coded[i]:
                             q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
@@ -526,7 +526,7 @@ def restore(
                                 out[f] = 0
                         else:
                             term = np.uint64(c * (4 * near.width + 2))
-                            activity += _activity(q, error, i, near.offsets, at, plan.terms, term)
+                            activity += activity_of(q, error, i, near.offsets, at, plan.terms, term)
                             for f in range(3):
                                 out[4 + f] = _MIDDLE + (look[f] - _MIDDLE) * sign
                             out[7] = level_of(np.int64(error[one]))

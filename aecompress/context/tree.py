@@ -49,6 +49,10 @@ class Tree:
         return int((self.feature < 0).sum())
 
 
+#: A tree of one leaf.
+STUMP = Tree(np.array([-1], np.int16), np.zeros(1, np.int16), np.zeros(1, np.int16))
+
+
 def grow(features: Array, tokens: Array, weight: float, most: int = 256) -> Tree:
     """Fit a tree to ``features`` int16 [n, F] and ``tokens`` int64 [n].
 

@@ -17,7 +17,7 @@ _LEVEL = 3
 
 def pack(values: Array, widths: Array) -> bytes:
     """Numbers uint64 [n] of ``widths`` int64 [n] bits each, 0 to 63, side by side; by zstd where that is shorter."""
-    raw = _pack(values, widths).astype("<u4").tobytes()
+    raw = join_bits(values, widths).astype("<u4").tobytes()
     packed = zstandard.compress(raw, _LEVEL)
     return _ZSTD + packed if len(packed) < len(raw) else _AS_THEY_ARE + raw
 
@@ -72,7 +72,8 @@ def get_bits(words: Array, at: Scalar, width: Scalar) -> Scalar:
 
 
 @numba.njit(cache=True, nogil=True)
-def _pack(values: Array, widths: Array) -> Array:
+def join_bits(values: Array, widths: Array) -> Array:
+    """uint32 words of ``widths`` bits of each of ``values``, side by side."""
     words = np.zeros((widths.sum() + 31) // 32, np.uint32)
     at = np.int64(0)
     for i in range(values.size):

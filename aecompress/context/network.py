@@ -1,0 +1,105 @@
+"""A small integer network that says how the next integer is distributed: its numbers, checked and stored.
+
+    neighbours, their errors, place ──► two layers of ReLU units ──► mixture of three logistics
+
+It takes over from the context tree and its tables where that pays. Inputs are in units of the activity, so one
+network serves calm and rough places. Weights are multiples of 2^-7, inputs and activations of 2^-5, all of few bits,
+so every sum is an integer below 2^24: exact in float32, in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from aecompress.errors import CorruptError
+from aecompress.spec import Array
+
+#: Bits below the point of weights, and of inputs and activations.
+WEIGHT_BITS, UNIT_BITS = 7, 5
+
+#: Greatest magnitudes: of an input, an activation, a weight, a bias.
+MOST_INPUT, MOST_UNIT, MOST_WEIGHT, MOST_BIAS = 127, 255, 511, 1 << 21
+
+#: Inputs beside the neighbours: activity, level, phase, b, y, x, channel.
+PLACE_INPUTS = 7
+
+#: Logistics in a mixture; each has a weight, a mean and a scale.
+COMPONENTS = 3
+OUTPUTS = 3 * COMPONENTS
+
+#: Units of a layer come in vectors of this many, inputs in groups of four.
+LANES = 16
+_GROUP = 4
+
+#: Most units of a layer, most inputs, most channels with biases of their own.
+MOST_UNITS, MOST_INPUTS, MOST_CHANNELS = 64, 88, 16
+
+
+def inputs_of(width: int) -> int:
+    """Inputs of a network whose stencil has ``width`` neighbours, filled up to whole groups."""
+    return -(-(2 * width + PLACE_INPUTS) // _GROUP) * _GROUP
+
+
+class Layers(NamedTuple):
+    """The network as the compiled loops want it: float32, flat, outputs filled up to a vector."""
+
+    first: Array  # [inputs * units]
+    first_bias: Array  # [channels * units]
+    second: Array  # [units * units]
+    second_bias: Array  # [units]
+    last: Array  # [units * LANES]
+    last_bias: Array  # [LANES]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Integer weights, in 2^-WEIGHT_BITS; biases in 2^-(WEIGHT_BITS + UNIT_BITS).
+
+    Attributes:
+        first: int32 [inputs, units] weights; ``first_bias`` int32 [channels or 1, units].
+        second: int32 [units, units]; ``second_bias`` int32 [units].
+        last: int32 [units, OUTPUTS]; ``last_bias`` int32 [OUTPUTS].
+    """
+
+    first: Array
+    first_bias: Array
+    second: Array
+    second_bias: Array
+    last: Array
+    last_bias: Array
+
+    def layers(self) -> Layers:
+        wide = np.zeros((len(self.last), LANES))
+        wide[:, :OUTPUTS] = self.last
+        bias = np.zeros(LANES)
+        bias[:OUTPUTS] = self.last_bias
+        parts = (self.first, self.first_bias, self.second, self.second_bias, wide, bias)
+        return Layers(*(np.ascontiguousarray(part, np.float32).reshape(-1) for part in parts))
+
+    def arrays(self) -> list[Array]:
+        """For a record: each unit's weights together, since they are alike."""
+        return [self.first.T, self.first_bias, self.second.T, self.second_bias, self.last.T, self.last_bias]
+
+    @classmethod
+    def from_arrays(cls, arrays: Sequence[Array], width: int, channels: int) -> Network:
+        """Undo ``arrays``, for a stencil of ``width`` neighbours. Raises CorruptError for impossible numbers."""
+        first, first_bias, second, second_bias, last, last_bias = arrays
+        units = len(first)
+        rows = channels if channels <= MOST_CHANNELS else 1
+        shapes = ((units, inputs_of(width)), (rows, units), (units, units), (units,), (OUTPUTS, units), (OUTPUTS,))
+        if not (
+            0 < units <= MOST_UNITS
+            and units % LANES == 0
+            and inputs_of(width) <= MOST_INPUTS
+            and all(array.shape == shape for array, shape in zip(arrays, shapes, strict=True))
+            and all(bool((np.abs(array) <= MOST_WEIGHT).all()) for array in (first, second, last))
+            and all(bool((np.abs(array) <= MOST_BIAS).all()) for array in (first_bias, second_bias, last_bias))
+        ):
+            raise CorruptError("The context model's network holds impossible numbers; the file is damaged.")
+        return cls(
+            *(array.astype(np.int32) for array in (first.T, first_bias, second.T, second_bias, last.T, last_bias))
+        )

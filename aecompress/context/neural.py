@@ -1,0 +1,260 @@
+"""The compiled loop of a context model with a network: one pass over a block that learns, encodes or decodes.
+
+    neighbours ──► prediction, activity (as in ``kernel``) ──► inputs ──► network ──► mixture ──► rANS
+
+The three modes share every line up to the mixture, so they cannot drift apart. All is integers: int64 with wrap-around,
+and float32 sums below 2^24.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from aecompress.context import mixture as mix
+from aecompress.context.dense import dense
+from aecompress.context.kernel import (
+    ACTIVITY,
+    FRACTION,
+    LOOKS,
+    Plan,
+    Stencil,
+    activity_of,
+    clamp,
+    leaf_of,
+    level_of,
+    slope,
+    weigh,
+)
+from aecompress.context.network import LANES, MOST_INPUT, MOST_UNIT, WEIGHT_BITS, Layers
+from aecompress.entropy.bits import get_bits, word_at
+from aecompress.entropy.tokens import Scalar, bit_length, unzigzag, zigzag
+from aecompress.spec import Array
+
+LEARN, ENCODE, DECODE = 0, 1, 2
+
+#: What ``walk`` notes of a value to learn from: prediction in 1/16, level of activity, the integer, its channel.
+FACTS = 4
+
+_HALF = np.int64(1 << (FRACTION - 1))
+_ERROR_LIMIT = np.int64(1 << 30)
+_FAR = np.int64(1 << 46)
+_LOW = np.uint64(1 << 31)
+_WORD = np.uint64(32)
+_BITS = np.uint64(mix.PRECISION)
+_MASK = np.uint64((1 << mix.PRECISION) - 1)
+_ROOM = np.uint64(63 - mix.PRECISION)
+_WIDTH_BITS = np.int64(6)
+_DOWN = np.int32(WEIGHT_BITS)
+_MOST_LEVEL = np.int64(mix.MOST_LEVEL)
+
+
+@numba.njit(forceinline=True)
+def _scaled(difference: Scalar, unit: Scalar, shift: Scalar) -> Scalar:
+    """A difference in 1/2^FRACTION cells as an input, in units of the activity."""
+    product = min(max(difference, -_FAR), _FAR) * unit
+    return np.float32(min(max(product >> shift, np.int64(-MOST_INPUT)), np.int64(MOST_INPUT)))
+
+
+@numba.njit(forceinline=True)
+def _place(number: Scalar) -> Scalar:
+    """A number around 0 as an input."""
+    return np.float32(min(max(number, np.int64(-MOST_INPUT)), np.int64(MOST_INPUT)))
+
+
+@numba.njit(forceinline=True)
+def _rectify(units: Array) -> None:
+    """Sums of a layer to activations: the point moved, negative ones 0."""
+    for j in range(units.size):
+        units[j] = np.float32(min(max(np.int32(units[j]) >> _DOWN, np.int32(0)), np.int32(MOST_UNIT)))
+
+
+@numba.njit(cache=True, nogil=True)
+def walk(
+    mode: Scalar,
+    q: Array,
+    coded: Array,
+    near: Stencil,
+    plan: Plan,
+    layers: Layers,
+    take: Array,
+    inputs: Array,
+    facts: Array,
+    starts: Array,
+    spans: Array,
+    rest: Array,
+    widths: Array,
+    words: Array,
+    raw: Array,
+) -> Scalar:
+    """One pass over a block in coding order; returns how many values were noted or coded.
+
+    Args:
+        mode: LEARN, ENCODE or DECODE.
+        q: int64, flat, with the reference behind it; values that are not coded are replaced, DECODE fills all.
+        coded: bool.
+        near, plan: as in ``kernel``; the plan's context tree is not used.
+        layers: the network; in LEARN its numbers are not used.
+        take, inputs, facts: LEARN notes int8 [n, inputs] and int64 [n, FACTS] where ``take`` is set.
+        starts, spans: ENCODE writes the uint32 start and frequency of each value, in 2^-PRECISION.
+        rest, widths: ENCODE writes uint64 raw bits and their int64 number.
+        words, raw: DECODE reads these uint32 streams.
+    """
+    error = np.zeros(q.size, np.int32)
+    look = np.zeros(len(LOOKS), np.int64)
+    x = np.zeros(layers.first.size // layers.second_bias.size, np.float32)
+    one_layer = np.zeros(layers.second_bias.size, np.float32)
+    next_layer = np.zeros(layers.second_bias.size, np.float32)
+    out = np.zeros(LANES, np.float32)
+    mixture = np.zeros(mix.ENTRIES, np.int64)
+    units = np.int64(one_layer.size)
+    apart = np.int64(layers.first_bias.size > units)
+    second = min(np.int64(1), near.width - 1)
+    third = min(np.int64(2), near.width - 1)
+    fourth = min(np.int64(3), near.width - 1)
+    state = np.uint64(0)
+    if mode == DECODE:
+        state = word_at(words, 0) | (word_at(words, 1) << _WORD)
+    word, bit = np.int64(2), np.int64(0)
+    i, n = np.int64(0), np.int64(0)
+    for a in range(near.size[0]):
+        for b in range(near.size[1]):
+            for y in range(near.size[2]):
+                look[5] = near.places[1][y]
+                for v in range(near.size[3]):
+                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][v]
+                    look[6] = near.places[2][v]
+                    for c in range(near.size[4]):
+                        at = (row * near.size[4] + c) * near.width
+                        total = np.int64(0)
+                        known = near.offsets[at] != 0
+                        if known:
+                            one = np.uint64(i + near.offsets[at])
+                            two = np.uint64(i + near.offsets[at + second])
+                            three = np.uint64(i + near.offsets[at + third])
+                            four = np.uint64(i + near.offsets[at + fourth])
+                            look[0] = slope(q[one] - q[two])
+                            look[1] = slope(q[one] - q[three])
+                            look[2] = slope(q[two] - q[four])
+                            look[3] = level_of(
+                                abs(np.int64(error[one]))
+                                + abs(np.int64(error[two]))
+                                + abs(np.int64(error[three]))
+                                + abs(np.int64(error[four]))
+                            )
+                            look[4] = min(max((q[one] - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
+                            root = plan.roots[near.sets[row] * near.size[4] + c]
+                            of = leaf_of(plan.classes, root, look) * (near.width + 1)
+                            total = weigh(q, i, near.offsets, at, plan.weights, of, near.width, plan.means[c])
+                        p = clamp(total, plan.means[c], plan.low, plan.high)
+                        if not coded[i]:
+                            q[i] = q[one] if known else plan.means[c]
+                            i += 1
+                            continue
+                        if mode == LEARN and not take[i]:
+                            error[i] = min(max((q[i] << FRACTION) - p, -_ERROR_LIMIT), _ERROR_LIMIT)
+                            i += 1
+                            continue
+                        activity = plan.bias[c]
+                        if known:
+                            term = np.uint64(c * (4 * near.width + 2))
+                            activity += activity_of(q, error, i, near.offsets, at, plan.terms, term)
+                        level = min(level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0))), _MOST_LEVEL)
+                        unit, shift = mix.UNITS[level, 0], mix.UNITS[level, 1]
+                        if known:
+                            for k in range(near.width):
+                                neighbour = np.uint64(i + near.offsets[np.uint64(at + k)])
+                                x[k] = _scaled((q[neighbour] << FRACTION) - p, unit, shift)
+                                x[near.width + k] = _scaled(np.int64(error[neighbour]), unit, shift)
+                        else:
+                            for k in range(2 * near.width):
+                                x[k] = 0
+                        whole = (p + _HALF) >> FRACTION
+                        k = 2 * near.width
+                        x[k] = _place((level - np.int64(32)) << np.int64(1))
+                        x[k + 1] = _place(((whole - plan.low) >> plan.shift) - np.int64(128))
+                        x[k + 2] = _place((p - (whole << FRACTION)) << np.int64(3))
+                        x[k + 3] = _place((near.places[0][b] - np.int64(32)) << np.int64(1))
+                        x[k + 4] = _place((look[5] - np.int64(32)) << np.int64(1))
+                        x[k + 5] = _place((look[6] - np.int64(32)) << np.int64(1))
+                        x[k + 6] = _place(np.int64(c * 255 // near.size[4] - 127))
+                        if mode == LEARN:
+                            for k in range(x.size):
+                                inputs[n, k] = np.int8(x[k])
+                            facts[n, 0], facts[n, 1], facts[n, 2], facts[n, 3] = p, level, q[i], c
+                        else:
+                            dense(
+                                x,
+                                np.int64(x.size),
+                                layers.first,
+                                layers.first_bias,
+                                apart * c * units,
+                                units,
+                                one_layer,
+                            )
+                            _rectify(one_layer)
+                            dense(one_layer, units, layers.second, layers.second_bias, np.int64(0), units, next_layer)
+                            _rectify(next_layer)
+                            dense(next_layer, units, layers.last, layers.last_bias, np.int64(0), np.int64(LANES), out)
+                            mix.describe(out, p, mix.ACTIVITIES[level], mixture)
+                            if mode == ENCODE:
+                                bucket = mix.bucket_of(mixture, q[i])
+                                if bucket > mix.REACH or bucket < -mix.REACH:
+                                    side = np.int64(bucket > 0)
+                                    edge = mix.cumulative(mixture, np.int64(mix.REACH + 1 if side else -mix.REACH))
+                                    starts[n] = np.uint32(edge if side else 0)
+                                    spans[n] = np.uint32((np.int64(1 << mix.PRECISION) - edge) if side else edge)
+                                    u = zigzag(q[i] - mixture[mix.MIDDLE])
+                                    rest[n] = np.uint64(bit_length(u)) | (u << np.uint64(_WIDTH_BITS))
+                                    widths[n] = bit_length(u) + _WIDTH_BITS
+                                else:
+                                    start = mix.cumulative(mixture, bucket)
+                                    starts[n] = np.uint32(start)
+                                    spans[n] = np.uint32(mix.cumulative(mixture, bucket + 1) - start)
+                                    widths[n] = mixture[mix.SHIFT]
+                                    rest[n] = np.uint64(q[i] - mixture[mix.MIDDLE] - (bucket << mixture[mix.SHIFT]))
+                            else:
+                                slot = np.int64(state & _MASK)
+                                bucket = mix.search(mixture, slot)
+                                if bucket > mix.REACH or bucket < -mix.REACH:
+                                    side = np.int64(bucket > 0)
+                                    edge = mix.cumulative(mixture, np.int64(mix.REACH + 1 if side else -mix.REACH))
+                                    start = edge if side else np.int64(0)
+                                    span = (np.int64(1 << mix.PRECISION) - edge) if side else edge
+                                    width = np.int64(get_bits(raw, bit, _WIDTH_BITS))
+                                    bit += _WIDTH_BITS
+                                    q[i] = mixture[mix.MIDDLE] + unzigzag(get_bits(raw, bit, width))
+                                else:
+                                    start = mix.cumulative(mixture, bucket)
+                                    span = mix.cumulative(mixture, bucket + 1) - start
+                                    width = mixture[mix.SHIFT]
+                                    low = np.int64(get_bits(raw, bit, width))
+                                    q[i] = mixture[mix.MIDDLE] + (bucket << width) + low
+                                bit += width
+                                state = np.uint64(span) * (state >> _BITS) + np.uint64(slot - start)
+                                if state < _LOW:
+                                    state = (state << _WORD) | word_at(words, word)
+                                    word += 1
+                        error[i] = min(max((q[i] << FRACTION) - p, -_ERROR_LIMIT), _ERROR_LIMIT)
+                        n += 1
+                        i += 1
+    return n
+
+
+@numba.njit(cache=True, nogil=True)
+def encode_spans(starts: Array, spans: Array) -> Array:
+    """uint32 words that hold these slots of 2^PRECISION: the state first, then the stream."""
+    words = np.empty(starts.size + 4, np.uint32)
+    at = words.size
+    x = _LOW
+    for i in range(starts.size - 1, -1, -1):
+        span = np.uint64(spans[i])
+        if x >= span << _ROOM:
+            at -= 1
+            words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
+            x >>= _WORD
+        x = ((x // span) << _BITS) + x % span + np.uint64(starts[i])
+    at -= 2
+    words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
+    words[at + 1] = np.uint32(x >> _WORD)
+    return words[at:].copy()

@@ -1,0 +1,212 @@
+"""Train the network of a context model by code length.
+
+    samples ──► walk (LEARN) ──► inputs, facts ──► Adam on the bits of a mixture of logistics ──► integer weights
+
+Rounding is in the loop: forwards, weights and activations are what the integer network will have; backwards, as if they
+were not rounded. Weights pay for the bits they take in the model, so a small set gets a plain network.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from aecompress.context import mixture, neural
+from aecompress.context.coder import Activity, Predictor, plan, stencil
+from aecompress.context.network import (
+    COMPONENTS,
+    LANES,
+    MOST_BIAS,
+    MOST_CHANNELS,
+    MOST_UNIT,
+    MOST_WEIGHT,
+    OUTPUTS,
+    UNIT_BITS,
+    WEIGHT_BITS,
+    Layers,
+    Network,
+    inputs_of,
+)
+from aecompress.context.sample import Sample
+from aecompress.context.tree import STUMP
+from aecompress.spec import Array
+
+#: Values that a network is trained on.
+MOST_VALUES = 1_500_000
+
+_BATCH = 4096
+_RATE = 4e-3
+_OUT_BITS = UNIT_BITS + WEIGHT_BITS
+_LEAST_CHANCE = 2.0**-22
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What there is to learn from, in random order: ``inputs`` int8 [n, inputs], ``facts`` int64 [n, FACTS]; channels."""
+
+    inputs: Array
+    facts: Array
+    channels: int
+
+
+def lesson(samples: Sequence[Sample], predictor: Predictor, activity: Activity) -> Lesson:
+    """Inputs and facts at random places of the samples."""
+    rng = np.random.default_rng(3)
+    width = predictor.weights.shape[1] - 1
+    many = inputs_of(width)
+    share = min(1.0, MOST_VALUES / sum(s.q.size for s in samples))
+    numbers = plan(predictor, activity, STUMP)
+    found = []
+    for s in samples:
+        take = rng.random(s.q.size) < share
+        room = int(take.sum())
+        inputs, facts = np.empty((room, many), np.int8), np.empty((room, neural.FACTS), np.int64)
+        none = (np.empty(0, np.uint32), np.empty(0, np.uint32), np.empty(0, np.uint64), np.empty(0, np.int64))
+        n = neural.walk(
+            neural.LEARN,
+            s.flat(),
+            np.ascontiguousarray(s.coded).reshape(-1),
+            stencil(predictor, s.q.shape),
+            numbers,
+            _no_layers(many),
+            take,
+            inputs,
+            facts,
+            *none,
+            none[0],
+            none[0],
+        )
+        found.append((inputs[:n], facts[:n]))
+    inputs, facts = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = rng.permutation(len(facts))
+    return Lesson(inputs[order], facts[order], len(predictor.steps))
+
+
+def _no_layers(inputs: int) -> Layers:
+    """A network of one vector of units, for a pass that does not ask it."""
+    zeros = (np.zeros(n * LANES, np.float32) for n in (inputs, 1, LANES, 1, LANES, 1))
+    return Layers(*zeros)
+
+
+def train(learned: Lesson, units: int, steps: int, seconds: float, total: int, seed: int) -> Network:
+    """A network of two layers of ``units`` after ``steps`` batches, or what it is when ``seconds`` are over.
+
+    Args:
+        total: values of the whole set, which the bits of the weights are shared among.
+    """
+    torch.manual_seed(seed)
+    net = _Net(learned.inputs.shape[1], units, learned.channels if learned.channels <= MOST_CHANNELS else 1)
+    inputs = torch.from_numpy(learned.inputs)
+    rest, size, channel = _targets(learned)
+    batch = min(_BATCH, len(rest))
+    starts = max(len(rest) - batch, 0) // batch + 1
+    optimiser = torch.optim.Adam(net.parameters(), _RATE, betas=(0.9, 0.98))
+    started = time.monotonic()
+    done = 0.0
+    for step in range(steps):
+        done = max(step / steps, (time.monotonic() - started) / seconds)
+        if done >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = _RATE * (0.5 + 0.5 * math.cos(math.pi * done)) + 1e-5
+        first = step % starts * batch
+        mine = slice(first, first + batch)
+        outputs = net(inputs[mine].float(), channel[mine])
+        loss = _bits(outputs, rest[mine], size[mine]) + net.bits() / total
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return net.integers()
+
+
+def _targets(learned: Lesson) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Residual in cells float32 [n], activity in cells float32 [n], row of biases int64 [n]."""
+    p, level, q, channel = learned.facts.T
+    rest = (q - (p >> 4)) - (p & 15) / 16
+    size = mixture.ACTIVITIES[level] / (1 << mixture.FINE)
+    rows = channel if learned.channels <= MOST_CHANNELS else np.zeros_like(channel)
+    return torch.from_numpy(rest.astype(np.float32)), torch.from_numpy(size.astype(np.float32)), torch.from_numpy(rows)
+
+
+def _bits(outputs: torch.Tensor, rest: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+    """Mean bits of the cells that hold ``rest``, under mixtures of logistics."""
+    logits, means, scales = outputs.split(COMPONENTS, 1)
+    scale = torch.clamp(size[:, None] * torch.exp2(torch.clamp(scales, -7.0, 5.9) - 1), min=2.0**-6)
+    away = rest[:, None] - means * size[:, None]
+    # both ends on the lower side, where the logistic function keeps its precision
+    near, far = -(away.abs() - 0.5) / scale, -(away.abs() + 0.5) / scale
+    chance = torch.sigmoid(near) - torch.sigmoid(far)
+    mixed = (torch.softmax(logits, 1) * chance).sum(1)
+    return -torch.log2(mixed + _LEAST_CHANCE).mean()
+
+
+class _Rounded(torch.autograd.Function):
+    """Rounds, and lets gradients through."""
+
+    @staticmethod
+    def forward(_context: object, x: torch.Tensor) -> torch.Tensor:
+        return torch.round(x)
+
+    @staticmethod
+    def backward(_context: object, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return gradient
+
+
+class _Net(nn.Module):
+    """The integer network in float: weights in units of 1, rounded to multiples of 2^-WEIGHT_BITS when used."""
+
+    def __init__(self, inputs: int, units: int, channels: int) -> None:
+        super().__init__()
+        self.first = _uniform(inputs, units)
+        self.second = _uniform(units, units)
+        self.last = nn.Parameter(torch.zeros(units, OUTPUTS))
+        self.first_bias = nn.Parameter(torch.zeros(channels, units))
+        self.second_bias = nn.Parameter(torch.zeros(units))
+        spread = torch.zeros(OUTPUTS)
+        spread[2 * COMPONENTS :] = torch.linspace(-1, 1, COMPONENTS)
+        self.last_bias = nn.Parameter(spread)
+
+    def forward(self, x: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
+        scale = float(1 << UNIT_BITS)
+        bias = self.first_bias[channel] if len(self.first_bias) > 1 else self.first_bias
+        one = _activation(x / scale @ _weights(self.first) + bias)
+        two = _activation(one @ _weights(self.second) + self.second_bias)
+        return two @ _weights(self.last) + self.last_bias
+
+    def bits(self) -> torch.Tensor:
+        """About what the weights take in the model."""
+        grain = float(1 << WEIGHT_BITS)
+        parts = (self.first, self.second, self.last, self.first_bias)
+        return torch.stack([(2 * torch.log2(1 + grain * part.abs()) + 1).sum() for part in parts]).sum()
+
+    def integers(self) -> Network:
+        weights = [_integers(part, WEIGHT_BITS, MOST_WEIGHT) for part in (self.first, self.second, self.last)]
+        biases = [_integers(part, _OUT_BITS, MOST_BIAS) for part in (self.first_bias, self.second_bias, self.last_bias)]
+        return Network(weights[0], biases[0], weights[1], biases[1], weights[2], biases[2])
+
+
+def _uniform(inputs: int, units: int) -> nn.Parameter:
+    return nn.Parameter((torch.rand(inputs, units) * 2 - 1) * math.sqrt(3.0 / inputs))
+
+
+def _weights(part: torch.Tensor) -> torch.Tensor:
+    grain = float(1 << WEIGHT_BITS)
+    return torch.clamp(_Rounded.apply(part * grain), -MOST_WEIGHT, MOST_WEIGHT) / grain
+
+
+def _activation(x: torch.Tensor) -> torch.Tensor:
+    """ReLU, rounded down to multiples of 2^-UNIT_BITS."""
+    scale = float(1 << UNIT_BITS)
+    return functional.relu(torch.clamp(_Rounded.apply(x * scale - 0.5), max=MOST_UNIT)) / scale
+
+
+def _integers(part: torch.Tensor, bits: int, most: int) -> Array:
+    whole = torch.round(part.detach() * (1 << bits)).clamp(-most, most)
+    return whole.numpy().astype(np.int32)
