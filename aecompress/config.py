@@ -14,6 +14,10 @@ from aecompress.errors import InputError
 TargetKind = Literal["max-error", "rel-error", "psnr", "rmse", "ratio", "lossless", "latent-dim"]
 ModelKind = Literal["auto", "none", "conv", "pca", "vanilla", "sparse", "denoising", "vae", "textbook"]
 
+Effort = Literal["fast", "balanced", "best"]
+
+EFFORTS: tuple[str, ...] = get_args(Effort)
+
 MODEL_KINDS: tuple[str, ...] = get_args(ModelKind)
 
 

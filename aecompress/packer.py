@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from aecompress.codec.model import Model
-from aecompress.config import MODEL_KINDS, Progress, Target, silent
+from aecompress.config import MODEL_KINDS, Effort, Progress, Target, silent
 from aecompress.errors import InputError, ModelError
 from aecompress.locations import Location, Where, locate
 from aecompress.metrics import Distortion
@@ -66,6 +66,7 @@ def pack(
     resume: bool = False,
     keep_latents: bool = False,
     fit_seconds: float = 60.0,
+    effort: Effort = "balanced",
     seed: int = 0,
     workers: int = 2,
     progress: Progress = silent,
@@ -84,6 +85,7 @@ def pack(
             fitted. If that pack was finished after all, nothing is left to do.
         keep_latents: keep the latents of each row in ``rows/`` too, where the model is an autoencoder.
         fit_seconds: time that training a network may take.
+        effort: how long to look for a smaller archive: ``fast``, ``balanced`` or ``best``; see ``fit``.
         seed: of everything random.
         workers: blocks coded at once.
         progress: called as progress(phase, share done, facts).
@@ -107,7 +109,7 @@ def pack(
         goal, default = given.target, False
     recipe = _checked(recipe or Recipe(), given, model)
     named = _name(recipe, model) if given is None else given.identity.hex()
-    key = _key(opened, goal, named, seed, keep_latents)
+    key = _key(opened, goal, named, effort, seed, keep_latents)
     if resume and not force and _is_done(where, key):
         return _report_again(where, default, started)
     writer = ShardWriter.create(where, key=key, force=force, resume=resume)
@@ -118,9 +120,9 @@ def pack(
         if not opened.replayable:
             _check_fresh(writer, opened)
             opened = spool(opened, writer.scratch())
-            key = _key(opened, goal, named, seed, keep_latents)
+            key = _key(opened, goal, named, effort, seed, keep_latents)
         fitting = time.monotonic()
-        fitted = _model(writer, opened, goal, given, model, recipe, fit_seconds, seed, keep_latents, progress)
+        fitted = _model(writer, opened, goal, given, model, recipe, fit_seconds, effort, seed, keep_latents, progress)
         fit_took = time.monotonic() - fitting
         if keep_latents:
             writer.keep_columns(_with_latents(opened, fitted))
@@ -165,13 +167,13 @@ def load_model(path: str | Path) -> Model:
         raise ModelError(f"{path} is neither a model kind ({kinds}) nor a model file that can be read.") from err
 
 
-def _key(source: Source, target: Target, model: str, seed: int, keep_latents: bool) -> str:
+def _key(source: Source, target: Target, model: str, effort: str, seed: int, keep_latents: bool) -> str:
     """16 hexadecimal digits of all that decides the bytes of the archive; of a stream, what is known before it is read.
 
     Values count by a few stretches of rows, the first and the last among them, in bounded time; and so does what stands
     beside them.
     """
-    facts = [VERSION, source.spec.to_json(), source.origin, target.to_json(), model, seed]
+    facts = [VERSION, source.spec.to_json(), source.origin, target.to_json(), model, effort, seed]
     facts += ["latents"] if keep_latents else []
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     for start, stop in _stretches(source):
@@ -224,6 +226,7 @@ def _model(
     kind: str | Path | Model,
     recipe: Recipe,
     seconds: float,
+    effort: Effort,
     seed: int,
     keep_latents: bool,
     progress: Progress,
@@ -232,9 +235,18 @@ def _model(
     if writer.model is not None:
         return Model.from_bytes(writer.fitted or writer.model)
     if given is not None:
-        fitted = adapt(given, source, target, progress=progress)
+        fitted = adapt(given, source, target, effort=effort, progress=progress)
     else:
-        fitted = fit(source, target, kind=str(kind), recipe=recipe, seconds=seconds, seed=seed, progress=progress)
+        fitted = fit(
+            source,
+            target,
+            kind=str(kind),
+            recipe=recipe,
+            seconds=seconds,
+            effort=effort,
+            seed=seed,
+            progress=progress,
+        )
     if keep_latents:
         _with_latents(source, fitted)  # before anything is staged that a resume would find
     writer.save_model(fitted.to_bytes(), fitted.to_bytes(encoder=True))

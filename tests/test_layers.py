@@ -36,7 +36,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: Packages that are slow to import or belong to one concern, and where they may be used.
 PLACES = {
-    "torch": {"autoencoder", "trainer", "restoration", "integrations"},
+    "torch": {"autoencoder", "context", "trainer", "restoration", "integrations"},
     "xarray": {"integrations"},
     "ray": {"integrations"},
     "pyspark": {"integrations"},

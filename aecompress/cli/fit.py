@@ -20,7 +20,7 @@ from aecompress.cli.options import (
     target_options,
 )
 from aecompress.cli.progress import ProgressBar
-from aecompress.config import MODEL_KINDS, Target
+from aecompress.config import MODEL_KINDS, Effort, Target
 from aecompress.recipe import Recipe
 from aecompress.sinks.base import check_free
 from aecompress.sources import Source, open_source
@@ -58,6 +58,7 @@ def fit(
     clean: str | None,
     noise: float | None,
     fit_seconds: float,
+    effort: Effort,
     seed: int,
     force: bool,
 ) -> None:
@@ -79,6 +80,7 @@ def fit(
             kind=kind,
             recipe=recipe,
             seconds=fit_seconds,
+            effort=effort,
             seed=seed,
             progress=progress,
         )

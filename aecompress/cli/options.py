@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from aecompress.config import Target, TargetKind
+from aecompress.config import EFFORTS, Target, TargetKind
 from aecompress.recipe import Recipe, load_recipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -59,7 +59,7 @@ class _RecipeFile(click.ParamType[Recipe]):
 
 
 def fit_options(command: Command) -> Command:
-    """Add what a fit takes besides source and target: ``recipe``, ``fit_seconds`` and ``seed``."""
+    """Add what a fit takes besides source and target: ``recipe``, ``fit_seconds``, ``effort`` and ``seed``."""
     settings = click.option(
         "--model-config",
         "recipe",
@@ -67,7 +67,14 @@ def fit_options(command: Command) -> Command:
         type=_RecipeFile(),
         help="TOML file of settings of the model: latents, hidden, loss and more.",
     )
-    return settings(seconds_option(seed_option(command)))
+    effort = click.option(
+        "--effort",
+        type=click.Choice(EFFORTS),
+        default="balanced",
+        show_default=True,
+        help="How long to look for a smaller archive.",
+    )
+    return settings(seconds_option(effort(seed_option(command))))
 
 
 archive_argument = click.argument("archive", type=click.Path())

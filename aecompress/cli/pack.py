@@ -19,7 +19,7 @@ from aecompress.cli.options import (
     workers_option,
 )
 from aecompress.cli.progress import ProgressBar
-from aecompress.config import MODEL_KINDS, Target
+from aecompress.config import MODEL_KINDS, Effort, Target
 from aecompress.locations import locate
 from aecompress.recipe import Recipe
 from aecompress.shards.manifest import staging_folder
@@ -56,6 +56,7 @@ def pack(
     target: Target | None,
     recipe: Recipe | None,
     fit_seconds: float,
+    effort: Effort,
     seed: int,
     workers: int,
     force: bool,
@@ -81,6 +82,7 @@ def pack(
                 resume=resume,
                 keep_latents=keep_latents,
                 fit_seconds=fit_seconds,
+                effort=effort,
                 seed=seed,
                 workers=workers,
                 progress=progress,

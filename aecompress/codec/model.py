@@ -287,7 +287,8 @@ class Model:
     @property
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
-        if self.subbands is not None:
+        coders = (self.context, self.joint)
+        if self.subbands is not None or any(coder is not None and coder.network is not None for coder in coders):
             return VERSION
         return 3 if self.conv is not None else 2 if self.cells.point else 1
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numba
 import numpy as np
 
+from aecompress.config import Progress, silent
 from aecompress.context import classes, kernel
 from aecompress.context.coder import (
     NO_TABLES,
@@ -107,7 +108,14 @@ def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
 
 
 def with_network(
-    model: ContextModel, samples: Sequence[Sample], total: int, units: int, steps: int, seconds: float, seed: int
+    model: ContextModel,
+    samples: Sequence[Sample],
+    total: int,
+    units: int,
+    steps: int,
+    seconds: float,
+    seed: int,
+    progress: Progress = silent,
 ) -> ContextModel:
     """The model with a network in place of its context tree, where that takes fewer bits, its own included.
 
@@ -117,10 +125,11 @@ def with_network(
         units: of each layer of the network.
         steps: batches it is trained on, as long as ``seconds`` are not over.
         seed: of everything random.
+        progress: called as progress(phase, share done, facts).
     """
     samples = [s for s in samples if s.coded.any()]
     seen = sum(int(s.coded.sum()) for s in samples)
-    if not seen or inputs_of(model.predictor.weights.shape[1] - 1) > MOST_INPUTS:
+    if model.network is not None or not seen or inputs_of(model.predictor.weights.shape[1] - 1) > MOST_INPUTS:
         return model
     share = total / seen
     now = bits(model, samples) * share + 8.0 * len(model.to_bytes())
@@ -129,7 +138,7 @@ def with_network(
     from aecompress.context.training import lesson, train  # torch takes seconds to load
 
     learned = lesson(samples, model.predictor, model.activity)
-    network = train(learned, units, steps, seconds, total, seed)
+    network = train(learned, units, steps, seconds, total, seed, progress)
     rival = replace(model, tree=STUMP, tables=NO_TABLES, network=network)
     return rival if bits(rival, samples) * share + 8.0 * len(rival.to_bytes()) < now else model
 

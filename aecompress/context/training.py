@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from aecompress.config import Progress, silent
 from aecompress.context import mixture, neural
 from aecompress.context.coder import Activity, Predictor, plan, stencil
 from aecompress.context.network import (
@@ -41,15 +42,17 @@ from aecompress.spec import Array
 #: Values that a network is trained on.
 MOST_VALUES = 1_500_000
 
-_BATCH = 4096
-_RATE = 4e-3
+_BATCH = 2048
+_RATE = 1e-2
+_REPORT = 50  # batches between two reports of progress
+_MOST_EPOCHS = 30
 _OUT_BITS = UNIT_BITS + WEIGHT_BITS
 _LEAST_CHANCE = 2.0**-22
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What there is to learn from, in random order: ``inputs`` int8 [n, inputs], ``facts`` int64 [n, FACTS]; channels."""
+    """What there is to learn from, in random order: ``inputs`` int8 [n, inputs], ``facts`` int64 [n, FACTS]."""
 
     inputs: Array
     facts: Array
@@ -95,7 +98,9 @@ def _no_layers(inputs: int) -> Layers:
     return Layers(*zeros)
 
 
-def train(learned: Lesson, units: int, steps: int, seconds: float, total: int, seed: int) -> Network:
+def train(
+    learned: Lesson, units: int, steps: int, seconds: float, total: int, seed: int, progress: Progress = silent
+) -> Network:
     """A network of two layers of ``units`` after ``steps`` batches, or what it is when ``seconds`` are over.
 
     Args:
@@ -107,6 +112,7 @@ def train(learned: Lesson, units: int, steps: int, seconds: float, total: int, s
     rest, size, channel = _targets(learned)
     batch = min(_BATCH, len(rest))
     starts = max(len(rest) - batch, 0) // batch + 1
+    steps = min(steps, _MOST_EPOCHS * starts)
     optimiser = torch.optim.Adam(net.parameters(), _RATE, betas=(0.9, 0.98))
     started = time.monotonic()
     done = 0.0
@@ -121,8 +127,10 @@ def train(learned: Lesson, units: int, steps: int, seconds: float, total: int, s
         outputs = net(inputs[mine].float(), channel[mine])
         loss = _bits(outputs, rest[mine], size[mine]) + net.bits() / total
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
+        if step % _REPORT == 0:
+            progress("network", done, {"bits": round(float(loss.detach()), 3)})
     return net.integers()
 
 
@@ -137,7 +145,7 @@ def _targets(learned: Lesson) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 def _bits(outputs: torch.Tensor, rest: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
     """Mean bits of the cells that hold ``rest``, under mixtures of logistics."""
-    logits, means, scales = outputs.split(COMPONENTS, 1)
+    logits, means, scales = (outputs[:, k * COMPONENTS : (k + 1) * COMPONENTS] for k in range(3))
     scale = torch.clamp(size[:, None] * torch.exp2(torch.clamp(scales, -7.0, 5.9) - 1), min=2.0**-6)
     away = rest[:, None] - means * size[:, None]
     # both ends on the lower side, where the logistic function keeps its precision
@@ -147,16 +155,9 @@ def _bits(outputs: torch.Tensor, rest: torch.Tensor, size: torch.Tensor) -> torc
     return -torch.log2(mixed + _LEAST_CHANCE).mean()
 
 
-class _Rounded(torch.autograd.Function):
-    """Rounds, and lets gradients through."""
-
-    @staticmethod
-    def forward(_context: object, x: torch.Tensor) -> torch.Tensor:
-        return torch.round(x)
-
-    @staticmethod
-    def backward(_context: object, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-        return gradient
+def _rounded(x: torch.Tensor) -> torch.Tensor:
+    """Whole numbers; gradients pass as if nothing had happened."""
+    return x + (torch.round(x) - x).detach()
 
 
 class _Net(nn.Module):
@@ -198,13 +199,13 @@ def _uniform(inputs: int, units: int) -> nn.Parameter:
 
 def _weights(part: torch.Tensor) -> torch.Tensor:
     grain = float(1 << WEIGHT_BITS)
-    return torch.clamp(_Rounded.apply(part * grain), -MOST_WEIGHT, MOST_WEIGHT) / grain
+    return torch.clamp(_rounded(part * grain), -MOST_WEIGHT, MOST_WEIGHT) / grain
 
 
 def _activation(x: torch.Tensor) -> torch.Tensor:
     """ReLU, rounded down to multiples of 2^-UNIT_BITS."""
     scale = float(1 << UNIT_BITS)
-    return functional.relu(torch.clamp(_Rounded.apply(x * scale - 0.5), max=MOST_UNIT)) / scale
+    return functional.relu(torch.clamp(_rounded(x * scale - 0.5), max=MOST_UNIT)) / scale
 
 
 def _integers(part: torch.Tensor, bits: int, most: int) -> Array:

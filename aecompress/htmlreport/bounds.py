@@ -47,7 +47,11 @@ def points(found: Survey, progress: Progress) -> list[Point]:
         progress("other bounds", i / len(bounds), {})
         target = Target("max-error", bound)
         # the tightest bound is fitted from scratch; at the others context coders are, which is a fraction of the work
-        fitted = fit(sample, target, kind="none") if model is None else adapt(model, open_source(sample), target)
+        fitted = (
+            fit(sample, target, kind="none", effort="fast")
+            if model is None
+            else adapt(model, open_source(sample), target)
+        )
         model = model or fitted
         done.append(_point(fitted, sample, bound))
     return done

@@ -92,7 +92,7 @@ class AecompressCodec(ArrayBytesCodec):  # type: ignore[misc]  # zarr is not fol
 def _pack(chunk: Array, target: Target) -> bytes:
     """A network would cost each chunk more than it saves, so the context model, or the wavelet, does it alone."""
     rows = np.ascontiguousarray(chunk)
-    model = fit(rows, target, kind="none")
+    model = fit(rows, target, kind="none", effort="fast")
     data = model.to_bytes()
     return _LENGTH.pack(len(data)) + data + model.compress(rows)
 

@@ -20,8 +20,9 @@ import numpy as np
 from aecompress.codec import methods
 from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
-from aecompress.config import MODEL_KINDS, Progress, Target, silent
+from aecompress.config import EFFORTS, MODEL_KINDS, Effort, Progress, Target, silent
 from aecompress.context import fit as context
+from aecompress.context.sample import Sample
 from aecompress.context.stencil import Layout
 from aecompress.errors import InputError, ModelError
 from aecompress.metrics import Distortion
@@ -47,8 +48,14 @@ _RIVAL = 0.9  # where the model takes more than this share of the simple ways, e
 _SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are slow
 _GAIN = 0.99  # an autoencoder must bring the bytes of a bounded set below this share
 _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
+_NETWORKS = {"balanced": (32, 3000), "best": (64, 12000)}  # units of a layer and batches, by effort
+_NETWORK_SHARE = 2 / 3  # of the time, for the networks behind context coders
+_REFIT_SECONDS = 60.0
 _TURNS = 2  # fits of a coder whose prices choose the integers, before the last
 _TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # of the time, for a convolution that is tried and for the one that stays
+
+#: A sample block, and what it is on a model's lattice.
+Work = tuple[Array, methods.Work]
 
 
 def fit(
@@ -58,6 +65,7 @@ def fit(
     kind: str = "auto",
     recipe: Recipe | None = None,
     seconds: float = 60.0,
+    effort: Effort = "balanced",
     seed: int = 0,
     progress: Progress = silent,
 ) -> Model:
@@ -70,6 +78,8 @@ def fit(
             ``sparse``, ``denoising``, ``vae``, ``textbook``, or ``auto``: what takes least bytes.
         recipe: how to build and teach an autoencoder of that kind.
         seconds: time that training a network may take.
+        effort: ``fast`` (contexts in closed form alone), ``balanced`` (and a network behind them, where that pays) or
+            ``best`` (a larger one, trained longer).
         seed: of everything random.
         progress: called as progress(phase, share done, facts).
 
@@ -78,19 +88,24 @@ def fit(
     """
     if kind not in MODEL_KINDS:
         raise InputError(f"There is no model kind {kind!r}; use one of {', '.join(MODEL_KINDS)}.")
+    if effort not in EFFORTS:
+        raise InputError(f"There is no effort {effort!r}; use one of {', '.join(EFFORTS)}.")
     recipe = (recipe or Recipe()).checked(kind)
     opened = open_source(source)
     target = target or Target.default(opened.spec.dtype)
     if opened.replayable:
-        return _Fit(opened, target, recipe, seconds, seed, progress).run(kind)
+        return _Fit(opened, target, recipe, seconds, effort, seed, progress).run(kind)
     with tempfile.TemporaryDirectory() as folder:
-        return _Fit(spool(opened, Path(folder)), target, recipe, seconds, seed, progress).run(kind)
+        return _Fit(spool(opened, Path(folder)), target, recipe, seconds, effort, seed, progress).run(kind)
 
 
-def adapt(model: Model, source: Source, target: Target, *, progress: Progress = silent) -> Model:
+def adapt(
+    model: Model, source: Source, target: Target, *, effort: Effort = "fast", progress: Progress = silent
+) -> Model:
     """A given model for another source of the same dtype and row shape, or another target.
 
-    Bounds and steps are worked out anew; the context coder is fitted anew if the cells change by more than half.
+    Bounds and steps are worked out anew; the context coder is fitted anew, with this effort, if the cells change by
+    more than half.
 
     Raises:
         ModelError: the model was fitted for another dtype or row shape.
@@ -100,17 +115,24 @@ def adapt(model: Model, source: Source, target: Target, *, progress: Progress = 
             f"The model was fitted for rows of shape {model.spec.row_shape} and dtype {model.spec.native}, the source "
             f"has {source.spec.row_shape} and {source.spec.native}: fit a model for this source."
         )
-    return _Fit(source, target, Recipe(), 0.0, 0, progress).adapted(model)
+    return _Fit(source, target, Recipe(), _REFIT_SECONDS, effort, 0, progress).adapted(model)
 
 
 class _Fit:
     """One fit: the source, what was asked of it, and what was seen of it."""
 
     def __init__(
-        self, source: Source, target: Target, recipe: Recipe, seconds: float, seed: int, progress: Progress
+        self,
+        source: Source,
+        target: Target,
+        recipe: Recipe,
+        seconds: float,
+        effort: Effort,
+        seed: int,
+        progress: Progress,
     ) -> None:
         self.source, self.target, self.recipe = source, target, recipe
-        self.seconds, self.seed, self.progress = seconds, seed, progress
+        self.seconds, self.effort, self.seed, self.progress = seconds, effort, seed, progress
         self.started = time.monotonic()
         self.samples = sample(source, progress)
         self.fills = fill_values(self.samples, source.spec.native)
@@ -154,8 +176,8 @@ class _Fit:
             if _alike(model.cells, cells):
                 return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
             if model.encoder is None:
-                return self._with_context(fresh) if model.subbands is None else self._fewest(fresh)
-            return self._with_joint(self._with_context(fresh), model.encoder)
+                return self._sharpened(self._with_context(fresh) if model.subbands is None else self._fewest(fresh))
+            return self._sharpened(self._with_joint(self._with_context(fresh), model.encoder))
         if self.target.kind == "latent-dim":
             return self._with_same_latents(blank, model)
         if model.encoder is None:
@@ -166,7 +188,11 @@ class _Fit:
 
     def _bounded(self, kind: str) -> Model:
         cells = self._thriftiest(bounded_cells(self.source, self.target, self.samples, self.fills, self.progress))
-        model = self._fewest(replace(self._blank(), cells=cells))
+        return self._sharpened(self._joined(self._fewest(replace(self._blank(), cells=cells)), kind))
+
+    def _joined(self, model: Model, kind: str) -> Model:
+        """The model, with an autoencoder beside its coder where that takes fewer bytes."""
+        cells = model.cells
         if kind == "none" or cells.lossless or cells.axis is not None or not self.samples:
             return model
         if kind == "auto" and not autoencoders.suits(self.source):
@@ -175,6 +201,32 @@ class _Fit:
         trial = self._trial() if model.subbands is None else self.samples
         # a candidate like any other: it stays only if it pays
         return rival if rival and self._bytes(rival, trial) < _GAIN * self._bytes(model, trial) else model
+
+    def _sharpened(self, model: Model) -> Model:
+        """The model with networks behind its context coders, where they pay."""
+        if self.effort == "fast":
+            return model
+        units, steps = _NETWORKS[self.effort]
+        for name, parts in self._lessons(model).items():
+            coder = getattr(model, name)
+            seconds = self.seconds * _NETWORK_SHARE
+            found = context.with_network(coder, parts, self.values, units, steps, seconds, self.seed, self.progress)
+            if found is not coder:
+                seen = max(sum(part.q.size for part in parts), 1)
+                saved = (context.bits(coder, parts) - context.bits(found, parts)) / seen
+                changed: dict[str, Any] = {name: found, "rate": model.rate - (saved if name != "joint" else 0.0)}
+                model = replace(model, **changed)
+        return model
+
+    def _lessons(self, model: Model) -> dict[str, list[Sample]]:
+        """What each context coder of a model is asked to code of the samples."""
+        works = self._works(model)
+        found: dict[str, list[Sample]] = {}
+        if model.context is not None:
+            found["context"] = [Sample(split_wide(work.q)[0], work.keep) for _, work in works]
+        if model.joint is not None:
+            found["joint"] = self._joint_parts(model, works)
+        return found
 
     def _thriftiest(self, cells: Cells) -> Cells:
         """The cells themselves, or of floats without loss those of the fewest bytes."""
@@ -212,7 +264,7 @@ class _Fit:
         rival = replace(rival, rate=8 * least / self.values)
         if least < _SURE * size:
             return rival
-        full = self._with_context(model, layout=_layout(rough))
+        full = self._sharpened(self._with_context(model, layout=_layout(rough)))
         return rival if least < self._bytes(full, self.samples) else full
 
     def _coarse(self, kind: str, step: float) -> Autoencoder:
@@ -261,11 +313,15 @@ class _Fit:
         works = self._works(model)
         if any(split_wide(work.q)[1] is not None for _, work in works):
             return model
+        return replace(model, joint=context.fit(self._joint_parts(model, works), self.values))
+
+    def _joint_parts(self, model: Model, works: Sequence[Work]) -> list[Sample]:
+        """Lattice integers with what the autoencoder makes of the rows."""
         parts = []
         for block, work in works:
             latents = model.quantize_latents(block, work.keep)
-            parts.append(context.Sample(work.q, work.keep, model.reference(latents, block.shape)))
-        return replace(model, joint=context.fit(parts, self.values))
+            parts.append(Sample(work.q, work.keep, model.reference(latents, block.shape)))
+        return parts
 
     # --- targets without a bound --------------------------------------------------------------------------------
 
@@ -439,7 +495,7 @@ class _Fit:
         cells = Cells("real", np.asarray(1.0), np.asarray(math.inf))
         return Model(spec, "none", self.target, cells, self.fills)
 
-    def _works(self, model: Model, samples: Sequence[Array] | None = None) -> list[tuple[Array, methods.Work]]:
+    def _works(self, model: Model, samples: Sequence[Array] | None = None) -> list[Work]:
         """Sample blocks that fit the model's lattice, prepared for its coders."""
         blocks = self.samples if samples is None else samples
         works = [(block, methods.prepare(model, block)) for block in blocks]
@@ -459,7 +515,7 @@ class _Fit:
 
     def _with_coder(self, model: Model, samples: Sequence[Array] | None, layout: Layout | None) -> Model:
         works = [work for _, work in self._works(model, samples)]
-        parts = [context.Sample(split_wide(work.q)[0], work.keep) for work in works]
+        parts = [Sample(split_wide(work.q)[0], work.keep) for work in works]
         coder = context.fit(parts, self.values, layout)
         seen = sum(part.q.size for part in parts)
         apart = sum(len(data) for work in works for data in work.streams.values())
