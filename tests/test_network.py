@@ -1,0 +1,344 @@
+"""The network behind a context model: exact, the same both ways, and refused where its numbers are impossible."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aecompress.context import fit as fitting
+from aecompress.context import mixture as mix
+from aecompress.context.coder import NO_TABLES, ContextModel
+from aecompress.context.dense import dense
+from aecompress.context.network import (
+    COMPONENTS,
+    LANES,
+    MOST_BIAS,
+    MOST_CHANNELS,
+    MOST_INPUT,
+    MOST_INPUTS,
+    MOST_UNIT,
+    MOST_UNITS,
+    MOST_WEIGHT,
+    OUTPUTS,
+    Network,
+    inputs_of,
+)
+from aecompress.context.sample import Sample
+from aecompress.context.tree import STUMP
+from aecompress.entropy import record
+from aecompress.errors import CorruptError
+from aecompress.spec import Array
+
+numba = pytest.importorskip("numba")
+
+relaxed = settings(max_examples=40, deadline=None)
+
+
+@numba.njit
+def _dense(x: Array, weights: Array, bias: Array, at: int, units: int, out: Array) -> None:
+    dense(x, x.size, weights, bias, at, units, out)
+
+
+@numba.njit
+def _described(out: Array, p: int, activity: int) -> Array:
+    mixture = np.zeros(mix.ENTRIES, np.int64)
+    mix.describe(out, p, activity, mixture)
+    return mixture
+
+
+@numba.njit
+def _cumulative(mixture: Array, first: int, last: int) -> Array:
+    found = np.empty(last - first + 1, np.int64)
+    for j in range(first, last + 1):
+        found[j - first] = mix.cumulative(mixture, j)
+    return found
+
+
+@numba.njit
+def _search(mixture: Array, slots: Array) -> Array:
+    found = np.empty(slots.size, np.int64)
+    for i in range(slots.size):
+        found[i] = mix.search(mixture, slots[i])
+    return found
+
+
+def random_network(width: int, channels: int, units: int, rng: np.random.Generator, most: int = 200) -> Network:
+    rows = channels if channels <= MOST_CHANNELS else 1
+
+    def weights(*shape: int) -> Array:
+        return rng.integers(-most, most + 1, shape).astype(np.int32)
+
+    return Network(
+        weights(inputs_of(width), units),
+        weights(rows, units) * 50,
+        weights(units, units),
+        weights(units) * 50,
+        weights(units, OUTPUTS),
+        weights(OUTPUTS) * 50,
+    )
+
+
+def with_random_network(q: Array, coded: Array, units: int, seed: int, reference: Array | None = None) -> ContextModel:
+    """A fitted model with a network of random weights: bad, but it must be exact."""
+    model = fitting.fit([Sample(q, coded, reference)], q.size)
+    width, channels = model.predictor.weights.shape[1] - 1, len(model.predictor.steps)
+    network = random_network(width, channels, units, np.random.default_rng(seed))
+    return replace(model, tree=STUMP, tables=NO_TABLES, network=network)
+
+
+def walk(shape: tuple[int, ...], seed: int = 0) -> Array:
+    """Integers with something to learn: steps whose size depends on the place."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(size=shape) * (1 + 3 * (np.arange(shape[-1]) % 40 > 20))
+    return np.rint(steps.cumsum(-1)).astype(np.int64)
+
+
+# --- arithmetic -----------------------------------------------------------------------------------------------------
+
+
+@relaxed
+@given(st.sampled_from([4, 20, MOST_INPUTS]), st.sampled_from([16, 32, 64]), st.integers(0, 99), st.booleans())
+def test_a_layer_is_exact(inputs: int, units: int, seed: int, extreme: bool) -> None:
+    rng = np.random.default_rng(seed)
+    if extreme:
+        x, weights = np.full(inputs, MOST_INPUT), np.full((inputs, units), MOST_WEIGHT) * rng.choice([-1, 1], units)
+    else:
+        x = rng.integers(-MOST_INPUT, MOST_INPUT + 1, inputs)
+        weights = rng.integers(-MOST_WEIGHT, MOST_WEIGHT + 1, (inputs, units))
+    bias = rng.integers(-MOST_BIAS, MOST_BIAS + 1, 3 * units)
+    out = np.zeros(units, np.float32)
+    _dense(x.astype(np.float32), weights.astype(np.float32).reshape(-1), bias.astype(np.float32), units, units, out)
+    assert np.array_equal(out.astype(np.int64), x @ weights + bias[units : 2 * units])
+
+
+def test_no_sum_reaches_what_float32_holds() -> None:
+    assert MOST_INPUTS * MOST_INPUT * MOST_WEIGHT + MOST_BIAS < 1 << 24
+    assert MOST_UNITS * MOST_UNIT * MOST_WEIGHT + MOST_BIAS < 1 << 24
+
+
+outputs = st.lists(st.integers(-(1 << 23), 1 << 23), min_size=OUTPUTS, max_size=OUTPUTS)
+predictions = st.one_of(st.integers(-1000, 1000), st.integers(-(1 << 50), 1 << 50))
+
+
+@relaxed
+@given(outputs, predictions, st.integers(0, mix.MOST_LEVEL))
+def test_buckets_share_all_slots(numbers: list[int], p: int, level: int) -> None:
+    """Starts grow, the first is above 0 and the last below the end: each bucket and both escapes have a slot."""
+    out = np.zeros(LANES, np.float32)
+    out[:OUTPUTS] = numbers
+    mixture = _described(out, p, int(mix.ACTIVITIES[level]))
+    starts = _cumulative(mixture, -mix.REACH, mix.REACH + 1)
+    assert starts[0] >= 1
+    assert starts[-1] < 1 << mix.PRECISION
+    assert (np.diff(starts) >= 1).all()
+    slots = np.concatenate([starts, starts - 1, np.random.default_rng(0).integers(0, 1 << mix.PRECISION, 500)])
+    expected = np.searchsorted(starts, slots, side="right") - 1 - mix.REACH
+    assert np.array_equal(_search(mixture, slots), expected)
+
+
+class FromTheText:
+    """A mixture as docs/format.md has it, in Python's integers."""
+
+    def __init__(self, t: list[int], p: int, level: int) -> None:
+        size = ((4 + level % 4) << (level // 4)) + 36
+        one = 1 << 96
+        self.half = self.powers(one, one * one // self.exp(one, 64, 1024), 274)
+        decay = self.powers(one, one * one // self.exp(one, 1, 64), 640)
+        shares = [decay[g] * 2**14 // one if (g := (max(t[:3]) - x) >> 6) < 640 else 0 for x in t[:3]]
+        self.w = [(share << 14) // sum(shares) for share in shares]
+        main = self.w.index(max(self.w))
+        self.w[main] += 2**14 - sum(self.w)
+        self.m = [16 * p + ((min(max(x, -(2**16)), 2**16) * size) >> 12) for x in t[3:6]]
+        powers = [min(max(x >> 9, -56), 47) + 56 for x in t[6:9]]
+        roots = [math.isqrt(math.isqrt(math.isqrt(1 << (n + 112)))) for n in range(8)]
+        self.z = [max(4, (((size * roots[r % 8]) >> 14) << (r >> 3)) >> 8) for r in powers]
+        self.middle = (self.m[main] + 128) >> 8
+        self.shift = (self.z[main] >> 12).bit_length()
+
+    @staticmethod
+    def exp(one: int, a: int, b: int) -> int:
+        term, total, k = one, 0, 0
+        while term:
+            total, k = total + term, k + 1
+            term = term * a // (b * k)
+        return total
+
+    @staticmethod
+    def powers(one: int, e: int, many: int) -> list[int]:
+        found = [one]
+        while len(found) < many:
+            found.append(found[-1] * e // one)
+        return found
+
+    def table(self, i: int) -> int:
+        one = 1 << 96
+        return (one << 24) // (one + self.half[i]) if i >= 0 else 2**24 - self.table(-i)
+
+    def start(self, j: int) -> int:
+        v = 256 * (self.middle + (j << self.shift)) - 128
+        total = 0
+        for w, m, z in zip(self.w, self.m, self.z, strict=True):
+            u = (min(max(v - m, -17 * z), 17 * z) * (2**52 // z)) >> 42
+            low = self.table(u >> 6)
+            total += w * (low + (((self.table((u >> 6) + 1) - low) * (u % 64)) >> 6))
+        return ((total >> 14) * (2**24 - 2051) >> 24) + j + 1025
+
+
+@relaxed
+@given(outputs, predictions, st.integers(0, mix.MOST_LEVEL))
+def test_mixtures_agree_with_the_format(numbers: list[int], p: int, level: int) -> None:
+    out = np.zeros(LANES, np.float32)
+    out[:OUTPUTS] = numbers
+    mixture = _described(out, p, int(mix.ACTIVITIES[level]))
+    text = FromTheText([int(x) for x in out[:OUTPUTS]], p, level)
+    assert (mixture[mix.MIDDLE], mixture[mix.SHIFT]) == (text.middle, text.shift)
+    for j in (-1024, -300, -17, -2, -1, 0, 1, 5, 64, 1024, 1025):
+        assert _cumulative(mixture, j, j)[0] == text.start(j)
+
+
+def test_a_mixture_is_what_it_says() -> None:
+    """Frequencies beside the formula in float64."""
+    rng = np.random.default_rng(4)
+    for _ in range(50):
+        out = np.zeros(LANES, np.float32)
+        out[:OUTPUTS] = rng.integers(-9000, 9000, OUTPUTS)
+        activity = 700
+        mixture = _described(out, 333, activity)
+        logits, means, scales = (out[k * COMPONENTS : (k + 1) * COMPONENTS].astype(float) / 4096 for k in range(3))
+        weights = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        edges = mixture[mix.MIDDLE] + np.arange(-30, 31) * 2.0 ** mixture[mix.SHIFT] - 0.5
+        size = activity / 256
+        z = (edges[:, None] - 333 / 16 - means * size) / np.maximum(size * 2.0**scales / 2, 1 / 64)
+        with np.errstate(over="ignore"):
+            expected = (weights / (1 + np.exp(-z))).sum(1)
+        found = _cumulative(mixture, -30, 30) / (1 << mix.PRECISION)
+        assert np.abs(found - expected).max() < 0.02
+
+
+# --- round trips ----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from([(40,), (9, 31), (5, 6, 7), (30, 3), (4, 5, 6, 3)]),
+    st.sampled_from(["walk", "wild", "zero", "jumps"]),
+    st.sampled_from([16, 32]),
+    st.integers(0, 99),
+    st.sampled_from([1.0, 0.8]),
+    st.booleans(),
+)
+def test_decode_undoes_encode(
+    shape: tuple[int, ...], values: str, units: int, seed: int, share: float, with_reference: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    q = {
+        "walk": walk(shape, seed),
+        "wild": rng.integers(-(2**54), 2**54, shape),
+        "zero": np.zeros(shape, np.int64),
+        "jumps": np.where(rng.random(shape) < 0.1, 2**40, 3),
+    }[values]
+    coded = rng.random(shape) < share
+    coded.flat[0] = True
+    reference = q + rng.integers(-2, 3, shape) if with_reference else None
+    model = with_random_network(q, coded, units, seed, reference)
+    data = model.encode(q, coded, reference)
+    assert np.array_equal(model.decode(data, coded, reference)[coded], q[coded])
+    again = ContextModel.from_bytes(model.to_bytes())
+    assert again.encode(q, coded, reference) == data
+    assert again.to_bytes() == model.to_bytes()
+
+
+def test_code_length_is_what_the_stream_takes() -> None:
+    q = walk((50, 400))
+    model = with_random_network(q, np.ones(q.shape, bool), 16, 1)
+    bits = model.network_bits(q, np.ones(q.shape, bool))
+    assert abs(8 * len(model.encode(q, np.ones(q.shape, bool))) - bits) < 200
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+def curved(rows: int, seed: int) -> Array:
+    """Series whose next number is a curved function of the last two, and some noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 200)) * 3
+    for t in range(2, 200):
+        x[:, t] += 60 * np.sin(x[:, t - 1] / 25) + 40 * np.cos(x[:, t - 2] / 18)
+    return np.rint(x).astype(np.int64)
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[ContextModel, ContextModel, Array]:
+    """(without a network, with one, integers)."""
+    q = curved(600, 5)
+    parts = [Sample(q, np.ones(q.shape, bool))]
+    plain = fitting.fit(parts, q.size)
+    return plain, fitting.with_network(plain, parts, 40 * q.size, 16, 300, 60.0, 0), q
+
+
+def test_a_network_saves_bits_on_integers_it_never_saw(trained: tuple[ContextModel, ContextModel, Array]) -> None:
+    plain, model, _ = trained
+    assert model.network is not None
+    fresh = curved(100, 6)
+    coded = np.ones(fresh.shape, bool)
+    data = model.encode(fresh, coded)
+    assert np.array_equal(model.decode(data, coded), fresh)
+    assert len(data) < len(plain.encode(fresh, coded))
+
+
+def test_training_repeats_itself(trained: tuple[ContextModel, ContextModel, Array]) -> None:
+    plain, model, q = trained
+    parts = [Sample(q, np.ones(q.shape, bool))]
+    assert fitting.with_network(plain, parts, 40 * q.size, 16, 300, 60.0, 0).to_bytes() == model.to_bytes()
+
+
+def test_a_network_that_does_not_pay_is_left_out() -> None:
+    rng = np.random.default_rng(0)
+    q = rng.integers(0, 256, (300, 100))
+    parts = [Sample(q, np.ones(q.shape, bool))]
+    plain = fitting.fit(parts, q.size)
+    assert fitting.with_network(plain, parts, q.size, 16, 20, 10.0, 0) is plain
+    assert fitting.with_network(plain, parts, 1000, 16, 20, 10.0, 0) is plain, "too small to win anything"
+
+
+# --- stored numbers -------------------------------------------------------------------------------------------------
+
+
+def test_impossible_numbers_are_refused(trained: tuple[ContextModel, ContextModel, Array]) -> None:
+    parts = record.unpack(trained[1].to_bytes())
+    assert len(parts) == 23
+    for index, wrong in itertools.product(range(17, 23), (MOST_BIAS + 1, -(2**62), 2**63 - 1)):
+        changed = [part.copy() for part in parts]
+        changed[index].flat[0] = wrong
+        with pytest.raises(CorruptError):
+            ContextModel.from_bytes(record.pack(changed))
+    for index in range(17, 23):
+        for other in (parts[index][..., None], parts[index][:0], np.asarray(3), parts[index][:-1]):
+            with pytest.raises(CorruptError):
+                ContextModel.from_bytes(record.pack([*parts[:index], other, *parts[index + 1 :]]))
+    with pytest.raises(CorruptError):
+        ContextModel.from_bytes(record.pack(parts[:20]))
+
+
+def test_damaged_streams_decode_to_something(trained: tuple[ContextModel, ContextModel, Array]) -> None:
+    model = trained[1]
+    coded = np.ones((3, 200), bool)
+    data = model.encode(curved(3, 7), coded)
+    for bit in range(0, 8 * len(data), 7):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        try:
+            assert model.decode(bytes(changed), coded).shape == coded.shape
+        except CorruptError:
+            continue
+    for end in range(0, len(data), 4):
+        try:
+            assert model.decode(data[:end], coded).shape == coded.shape
+        except CorruptError:
+            continue
