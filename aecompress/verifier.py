@@ -12,7 +12,7 @@ from aecompress.errors import VerificationError
 from aecompress.locations import Where
 from aecompress.metrics import Distortion, distortion
 from aecompress.sources import open_source
-from aecompress.sources.base import Source
+from aecompress.sources.base import Source, Taker
 from aecompress.spec import Array
 
 
@@ -41,11 +41,11 @@ def verify(
     opened = Archive(archive)
     opened.check_files()
     source = None if against is None else matching(opened, against)
-    batches = None if source is None else source.batches(opened.manifest.block_rows)
+    taker = None if source is None else Taker(source, opened.manifest.block_rows)
     error, blocks, rows = Distortion(), 0, len(opened)
     for block, decoded in opened.decoded(0, rows, workers=workers):
-        if batches is not None:
-            error += _compare(opened, block.start, next(batches, None), decoded)
+        if taker is not None:
+            error += _compare(opened, block.start, taker.take(block.rows), decoded)
         blocks += 1
         progress("verify", block.stop / max(rows, 1), {"bytes": block.stop * opened.spec.row_bytes})
     found: dict[str, Any] = {"rows": rows, "blocks": blocks}
@@ -81,9 +81,9 @@ def matching(archive: Archive, against: Any) -> Source:
     return source
 
 
-def _compare(archive: Archive, start: int, original: Array | None, decoded: Array) -> Distortion:
+def _compare(archive: Archive, start: int, original: Array, decoded: Array) -> Distortion:
     """Error of one block. Raises VerificationError where it breaks the bound."""
-    if original is None or original.shape != decoded.shape:
+    if original.shape != decoded.shape:
         raise VerificationError(f"The source ends before row {start + len(decoded)}; the archive goes on.")
     if archive.manifest.target.bounded and not archive.model.holds(original, decoded):
         error = distortion(original, decoded)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import aecompress
 from aecompress.archive import Archive
 from aecompress.config import Target
-from aecompress.errors import DestinationError, InputError
+from aecompress.errors import DestinationError, InputError, VerificationError
 from aecompress.integrations.jobs import PackJob, Share, as_rows, stretches, task_rows
 from aecompress.shards import writer
 from aecompress.shards.manifest import is_archive
@@ -93,9 +93,20 @@ def test_retries_neither_lose_nor_double_rows(
             attempts = [job.write(task(start, stop, step)) for _ in range(2 if i in twice else 1)]
             shares.insert(0, attempts[i % len(attempts)])
         job.commit(shares, rows=100)
-        assert np.abs(aecompress.open(path)[:] - ROWS).max() <= 0.01
+        assert aecompress.verify(path, against=ROWS)["bound_kept"]
         trees.append(tree(path))
     assert trees[0] == trees[1]
+
+
+def test_blocks_of_any_length_are_compared_with_their_source(tmp_path: Path, model: Any) -> None:
+    job = PackJob.start(tmp_path / "a", model)
+    job.commit([job.write(task(start, stop)) for start, stop in ((0, 3), (3, 50), (50, 100))])
+    assert {block.rows for block in blocks_of(tmp_path / "a")} == {2, 3, 4, 5, 6, HEIGHT}
+    stream = (ROWS[start : start + 7] for start in range(0, 100, 7))
+    assert aecompress.verify(tmp_path / "a", against=stream)["max_abs_error"] <= 0.01
+    aecompress.write_report(tmp_path / "a", tmp_path / "a.html", source=ROWS)
+    with pytest.raises(VerificationError, match="ends before row 100"):
+        aecompress.verify(tmp_path / "a", against=iter([ROWS[:99]]))
 
 
 def test_a_row_missing_or_twice_is_refused(tmp_path: Path, model: Any) -> None:

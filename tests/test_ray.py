@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from killing import writers
+from engines import run_section, writers
 
 import aecompress
 from aecompress.config import Target
@@ -138,6 +138,14 @@ def test_a_job_that_fails_leaves_nothing(tmp_path: Path, model: Any, local: Path
     assert not (tmp_path / "a").exists()
     with pytest.raises(DestinationError, match="--force"):
         adapter.pack(ray.data.from_numpy(ROWS[:100]), local, model=model)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_page_does_what_it_says(tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_section("Ray", model, ROWS[:2000])
+    aecompress.verify("windows.aec", against=ROWS[:2000])
+    assert np.abs(aecompress.open("halved.aec")[:] - ROWS[:2000] / 2).max() <= 0.02
 
 
 def lose(cluster: Cluster, folder: Path, lost: list[str]) -> None:

@@ -23,7 +23,7 @@ from aecompress.report import break_even, restored
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import MANIFEST
 from aecompress.shards.reader import ShardReader
-from aecompress.sources.base import Source
+from aecompress.sources.base import Source, Taker
 from aecompress.spec import Array
 from aecompress.verifier import matching
 
@@ -258,10 +258,10 @@ class _Sample:
 
 def _pairs(archive: Archive, source: Source) -> Iterator[tuple[int, Array, Array]]:
     """(first row, originals, reconstructions) of each block. Raises VerificationError where the source ends early."""
-    batches = source.batches(archive.manifest.block_rows)
+    taker = Taker(source, archive.manifest.block_rows)
     for block, decoded in archive.decoded(0, len(archive)):
-        original = next(batches, None)
-        if original is None or original.shape != decoded.shape:
+        original = taker.take(block.rows)
+        if original.shape != decoded.shape:
             raise VerificationError(f"The source ends before row {block.stop}; the archive goes on.")
         yield block.start, original, decoded
 

@@ -87,7 +87,7 @@ def read_archive(archive: Where, **options: Any) -> Dataset:
     """The rows of an archive as a Dataset of two columns: ``row``, their number, and ``values``, a tensor.
 
     Args:
-        archive: the folder, which all machines see under this path.
+        archive: the folder, which all machines see under this path, or the URL of one.
         options: those of ``ray.data.read_datasource``, such as ``override_num_blocks`` and ``num_cpus``.
 
     Raises:

@@ -168,6 +168,35 @@ def rebatch(chunks: Iterable[Array], rows: int, spec: ArraySpec) -> Iterator[Arr
         yield batch[:filled]
 
 
+class Taker:
+    """The rows of a source in order, as many at a time as asked for: blocks of an archive need not be of one length.
+
+    Args:
+        source: read once, from its first row on.
+        rows: how many are mostly asked for; these are handed on without a copy.
+    """
+
+    def __init__(self, source: Source, rows: int) -> None:
+        self._batches = source.batches(rows)
+        self._left = np.empty((0, *source.spec.row_shape), source.spec.native)
+
+    def take(self, rows: int) -> Array:
+        """The next rows, [n, *row_shape]; fewer only where the source ends."""
+        found: list[Array] = []
+        while rows and (len(self._left) or self._more()):
+            found.append(self._left[:rows])
+            self._left = self._left[rows:]
+            rows -= len(found[-1])
+        return found[0] if len(found) == 1 else np.concatenate([*found, self._left[:0]])
+
+    def _more(self) -> bool:
+        """Read on; False at the end."""
+        batch = next(self._batches, None)
+        if batch is not None:
+            self._left = batch
+        return batch is not None
+
+
 def chunk_rows(spec: ArraySpec) -> int:
     """Rows in about 1 MiB: a piece worth reading or writing at once."""
     return max(1, _CHUNK_BYTES // max(1, spec.row_bytes))

@@ -1,23 +1,43 @@
-"""Which process is writing below a folder, to be killed in the middle of it."""
+"""What the tests of engines share: the code of their page, and a process to be killed in the middle of writing."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import aecompress
+from aecompress.spec import Array
+
+PAGE = Path(__file__).parents[1] / "docs" / "engines.md"
+
+
+def run_section(name: str, model: aecompress.Model, rows: Array) -> None:
+    """Run the Python blocks of a section of the page in the working folder, with what the page needs."""
+    np.save("windows.npy", rows)
+    Path("windows.model").write_bytes(model.to_bytes(encoder=True))
+    (section,) = re.findall(rf"^## {name}$(.*?)(?=^## )", PAGE.read_text(), re.M | re.S)
+    names: dict[str, Any] = {}
+    for code in re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S):
+        exec(compile(code, PAGE.name, "exec"), names)
 
 
 def writers(folder: Path) -> set[int]:
-    """Processes with an open file below the folder."""
+    """Processes, this one aside, with an open part below the folder."""
     found = set()
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             with suppress(OSError):
-                if any(str(folder) in os.readlink(open_file) for open_file in (process / "fd").iterdir()):
+                names = [os.readlink(opened) for opened in (process / "fd").iterdir()]
+                if any(name.startswith(str(folder)) and name.endswith(".parquet") for name in names):
                     found.add(int(process.name))
     return found
 
