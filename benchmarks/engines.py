@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import aecompress
-from aecompress.errors import AecompressError
+from aecompress.errors import AecompressError, InputError
 from aecompress.spec import Array
 from benchmarks.command import write_synthetic
 
@@ -27,7 +27,7 @@ _GROUP_ROWS = 1 << 14
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__)
-    options.add_argument("engines", nargs="*", choices=list(ENGINES), default=list(ENGINES))
+    options.add_argument("engines", nargs="*", default=list(ENGINES), metavar="|".join(ENGINES))
     options.add_argument("--megabytes", type=int, default=256)
     options.add_argument("--cpus", type=int, default=2)
     try:
@@ -37,7 +37,9 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print one line an engine."""
+    """Print one line an engine. Raises InputError for one that is not known."""
+    if unknown := set(options.engines) - set(ENGINES):
+        raise InputError(f"There is no engine {', '.join(sorted(unknown))}; use {', '.join(ENGINES)}.")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = write_parquet(folder / "rows", options.megabytes)
