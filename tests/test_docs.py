@@ -13,6 +13,7 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from aecompress import sinks, sources
 from aecompress.cli import cli
@@ -58,7 +59,9 @@ def test_examples_run(page: str, tmp_path: Path, shell: dict[str, str], monkeypa
             assert found.returncode == 0, f"{code}\n{found.stderr}"
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/cli.md", "docs/formats.md"])
+@pytest.mark.parametrize(
+    "page", [*PAGES, "docs/cli.md", "docs/formats.md", "docs/autoencoders.md", "docs/autoencoders.hi.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
         assert (ROOT / page).parent.joinpath(link).exists(), link
@@ -69,6 +72,32 @@ def test_every_format_stands_in_the_table() -> None:
     cells = re.findall(r"^\| (`[^|]+) \|.*\| (test_[^|]+) \|$", table, re.M)
     assert {name for cell, _ in cells for name in re.findall("`([^`]+)`", cell)} >= {*sources.FORMATS, *sinks.FORMATS}
     assert all((ROOT / f"tests/{name}.py").exists() for _, tests in cells for name in tests.split(", "))
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"^```.*?^```$", (ROOT / page).read_text(), re.M | re.S)
+
+
+def test_the_students_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks of the page in order, on fewer pictures and with next to no training."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in blocks("docs/autoencoders.md"):
+        language, code = block.removesuffix("```").removeprefix("```").split("\n", 1)
+        if language == "python":
+            exec(
+                compile(code.replace('fashion_mnist_2000.npy")', 'fashion_mnist_2000.npy")[:120]'), "page", "exec"),
+                names,
+            )
+        for command in code.splitlines() if language == "sh" else []:
+            verb, *arguments = shlex.split(re.sub(r"--fit-seconds \d+", "--fit-seconds 0.2", command))
+            assert verb == "aecompress"
+            found = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+            assert found.exit_code == 0, f"{command}\n{found.output}"
+
+
+def test_the_students_page_shows_the_same_in_hindi() -> None:
+    assert blocks("docs/autoencoders.md") == blocks("docs/autoencoders.hi.md")
 
 
 def section(verb: str) -> str:
