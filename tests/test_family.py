@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,13 @@ from aecompress.autoencoder import fit_dense, load_autoencoder
 from aecompress.autoencoder.learners.criteria import criterion
 from aecompress.autoencoder.learners.denoising import corruption
 from aecompress.cli import cli
-from aecompress.codec.latents import draw_latents, fit_prior
+from aecompress.codec.latents import draw_latents, encode_latents, fit_prior, thrifty
 from aecompress.config import Target
 from aecompress.errors import InputError, ModelError
 from aecompress.normalize import Normalizer, measure
 from aecompress.pictures import sheet
 from aecompress.recipe import LOSSES, Recipe, load_recipe
+from aecompress.trainer import quality
 
 STEP = 6.0
 
@@ -325,3 +327,40 @@ def test_a_sheet_holds_all_pictures():
     with pytest.raises(InputError, match="no pictures"):
         sheet(np.zeros((4, 9)))
     assert zlib.crc32(found.tobytes()) == zlib.crc32(sheet(rows).tobytes())
+
+
+# --- rounding latents ---------------------------------------------------------------------------------------------
+
+
+def test_thrifty_latents_cost_least_for_their_price():
+    rng = np.random.default_rng(0)
+    levels = rng.laplace(0, 1.0, (3000, 4))
+    q = np.rint(levels).astype(np.int32)
+    prior = fit_prior(q)
+    free, dear = (thrifty(prior, levels, q, price) for price in (0.0, 0.1))
+    np.testing.assert_array_equal(free, q)
+    sizes = [len(encode_latents(prior, found)) for found in (q, dear)]
+    assert sizes[1] < 0.97 * sizes[0]
+    spent, kept = np.square(levels - q).sum(), np.square(levels - dear).sum()
+    assert kept - spent < 0.1 * 8 * (sizes[0] - sizes[1])  # the bits saved are worth the error
+
+
+def test_thrift_pays_at_equal_error():
+    rows = curved(900) + np.random.default_rng(1).normal(0, 8, (900, 24))
+    model = aecompress.fit(rows, Target("rmse", 9.0), kind="pca")
+    plain = replace(model, thrift=0.0)
+    assert model.thrift
+    assert len(model.compress(rows)) < len(plain.compress(rows))
+    assert model.error(rows).rmse <= 9.0
+
+
+@pytest.mark.parametrize("fixed", [0.0, 0.5, 0.9])
+def test_steps_are_found_though_part_of_the_error_is_fixed(fixed):
+    step, tried = 1.0, []
+    for _ in range(4):
+        error = np.sqrt(fixed + 0.3 * step**2)
+        if 0.99 < error <= 1.0:
+            break
+        tried.append((step**2, error**2))
+        step *= quality._correction(tried, 1.0, late=False)
+    assert 0.99 < error <= 1.0

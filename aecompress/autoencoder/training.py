@@ -33,8 +33,13 @@ _WARM_UP, _CLIP = 0.02, 1.0
 #: The schedule ends after this many passes even if time is left.
 _EPOCHS = 1000
 
-#: Checks over the whole schedule; so many in a row without a gain of a thousandth end it.
-_CHECKS, _PATIENCE, _GAIN = 50, 15, 1e-3
+#: Checks over the whole schedule. So many in a row without a gain of a thousandth, and the best state goes on at a
+#: slower pace; the training ends when that is down to the last of these numbers.
+_CHECKS, _PATIENCE, _GAIN = 50, 4, 1e-3
+_SLOWER, _SLOWEST = 0.4, 0.02
+
+#: A state whose score is so much worse than the best has learned too fast: it counts as half the patience.
+_ASTRAY = 0.01
 
 
 class Lessons(Protocol):
@@ -129,22 +134,26 @@ def train(
 ) -> Course:
     """Bring ``learner`` to the state that is best on the held-out rows.
 
-    The state it comes in counts too, so it never gets worse. The learning rate falls along a cosine over ``seconds``;
-    training ends then, or earlier when it no longer pays.
+    The state it comes in counts too, so it never gets worse. The learning rate falls along a cosine over ``seconds``,
+    and by steps where training no longer pays; it ends with the time, or when steps no longer help.
     """
     recipe = recipe or Recipe()
     judge = _Judge(learner, rows.held_out)
     schedule = _Schedule(seconds, (recipe.epochs or _EPOCHS) * math.ceil(rows.count / _MINIBATCH))
     optimiser = torch.optim.Adam(learner.parameters(), lr=recipe.learning_rate)
+    pace = 1.0
     for minibatch in rows.minibatches(np.random.default_rng(seed)):
         done = schedule.advance()
         if done >= judge.due or done >= 1:
             judge.check(done, schedule.seconds)
-        if done >= 1 or judge.stale > _PATIENCE:
+        if judge.stale > _PATIENCE:
+            pace *= _SLOWER
+            judge.go_back()
+        if done >= 1 or pace < _SLOWEST:
             break
         report("training", done, loss=judge.relative)
         warmth = min(1.0, done / _WARM_UP) * math.cos(math.pi / 2 * done)
-        judge.hear(_step(learner, optimiser, minibatch, recipe.learning_rate * warmth))
+        judge.hear(_step(learner, optimiser, minibatch, recipe.learning_rate * pace * warmth))
     learner.load_state_dict(judge.state)
     report("training", 1.0, loss=judge.relative)
     return Course(judge.best < judge.first, np.array(judge.points))
@@ -187,6 +196,11 @@ class _Judge:
         """The best score over the first."""
         return self.best / self.first if self.first else 1.0
 
+    def go_back(self) -> None:
+        """Let the learner go on from its best state."""
+        self._learner.load_state_dict(self.state)
+        self.stale, self._mark = 0, self.best
+
     def hear(self, loss: float) -> None:
         """Take down the loss of a minibatch."""
         self._heard.append(loss)
@@ -199,7 +213,11 @@ class _Judge:
         self._heard = []
         if score < self.best:
             self.best, self.state = score, copy.deepcopy(self._learner.state_dict())
-        self.due, self.stale = done + 1 / _CHECKS, self.stale + 1 if self.best >= self._mark * (1 - _GAIN) else 0
+        self.due = done + 1 / _CHECKS
+        if self.best < self._mark * (1 - _GAIN):
+            self.stale = 0
+        else:
+            self.stale += 1 if score < self.best * (1 + _ASTRAY) else _PATIENCE // 2
         if not self.stale:
             self._mark = self.best
 

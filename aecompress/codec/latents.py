@@ -22,6 +22,29 @@ def fit_prior(latents: Array) -> Tables:
     return Tables.from_counts(counts)
 
 
+def thrifty(prior: Tables, levels: Array, q: Array, price: float) -> Array:
+    """Latents that trade error for bits: each rounded to ``q``, one nearer zero, or zero, whatever costs least.
+
+    Args:
+        prior: what they will be coded with.
+        levels: float64 [n, K], latents in steps.
+        q: int32 [n, K], the same rounded.
+        price: squared error, in steps, that a bit is worth.
+    """
+    prices = price * prior.prices
+    best, least = q, _cost(prices, levels, q)
+    for rival in (q - np.sign(q), np.zeros_like(q)):
+        cost = _cost(prices, levels, rival)
+        best, least = np.where(cost < least, rival, best), np.minimum(cost, least)
+    return best
+
+
+def _cost(prices: Array, levels: Array, q: Array) -> Array:
+    tokens = rans.tokens(np.ascontiguousarray(q, np.int64).reshape(-1)).reshape(q.shape)
+    cost: Array = np.square(levels - q) + prices[np.arange(q.shape[1]), tokens]
+    return cost
+
+
 def encode_latents(prior: Tables | None, latents: Array) -> bytes:
     """Stream of ``latents`` int32 [n, K]."""
     contexts = _contexts(prior, len(latents))

@@ -17,7 +17,7 @@ from aecompress.autoencoder.integer import IntegerNetwork
 from aecompress.codec import methods, specials
 from aecompress.codec.cells import Cells
 from aecompress.codec.frame import Frame
-from aecompress.codec.latents import decode_latents, draw_latents
+from aecompress.codec.latents import decode_latents, draw_latents, thrifty
 from aecompress.config import Target
 from aecompress.context.coder import ContextModel
 from aecompress.entropy import integers, record
@@ -86,7 +86,8 @@ class Model:
         wavelet: the transform of models up to version 3, with coders of its ``coefficients`` and of the ``rest``.
         encoder: the analysis side; needed to compress with an autoencoder, never in an archive.
         steps: float64 [K], the latents' quantisation steps; with the encoder.
-        thrift: squared error, in cells, that a bit is worth to the encoder; 0 rounds to the nearest.
+        thrift: squared error, in cells or in steps of latents, that a bit is worth to the encoder; 0 rounds to the
+            nearest.
         about: what it was fitted on, for people.
         known_as: the identity a stored model came with: another machine's zstd might not write the same bytes again.
     """
@@ -232,8 +233,12 @@ class Model:
         """int32 [n, K] latents of a block; special values count as the mean of their feature."""
         if self.encoder is None or self.steps is None:
             raise ModelError("This model can only decode; use the model file that `aecompress fit` wrote.")
-        rows = self.encoder.rows(values, keep)
-        return np.clip(np.rint(self.encoder.analysis(rows) / self.steps), -(2**20), 2**20).astype(np.int32)
+        return self.round_latents(self.encoder.analysis(self.encoder.rows(values, keep)) / self.steps)
+
+    def round_latents(self, levels: Array) -> Array:
+        """int32 [n, K] of latents in steps, float64 [n, K]: the nearest, or what thrift makes of it."""
+        q = np.clip(np.rint(levels), -(2**20), 2**20).astype(np.int32)
+        return thrifty(self.prior, levels, q, self.thrift) if self.thrift and self.prior is not None else q
 
     def embed(self, batch: Array) -> Array:
         """float32 [n, K]: quantised latents of a batch [n, *row_shape], in the units that the encoder has.

@@ -51,6 +51,7 @@ _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what hal
 _NETWORKS = {"balanced": (32, 3000), "best": (64, 12000)}  # units of a layer and batches, by effort
 _NETWORK_SHARE = 2 / 3  # of the time, for the networks behind context coders
 _REFIT_SECONDS = 60.0
+_THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _TURNS = 2  # fits of a coder whose prices choose the integers, before the last
 _TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # of the time, for a convolution that is tried and for the one that stays
 
@@ -303,10 +304,14 @@ class _Fit:
             progress=self.progress,
         )
 
+    def _latents(self, encoder: Autoencoder) -> Array:
+        """Latents of the samples, before rounding."""
+        return autoencoders.latents_of(encoder, self.samples, self.fills)
+
     def _with_joint(self, model: Model, encoder: Autoencoder) -> Model:
         """The model with the autoencoder's synthesis as a further context of the correction."""
         step = 4.0 * float(model.cells.step) if model.cells.step is not None else 4.0
-        model = autoencoders.with_network(model, encoder, step, self.source, self.samples)
+        model = autoencoders.with_network(model, encoder, step, self.source, self._latents(encoder))
         model = replace(model, lens=autoencoders.lens(model, self.samples))
         if model.lens is None:
             return model
@@ -443,10 +448,11 @@ class _Fit:
 
     def _quantized(self, blank: Model, encoder: Autoencoder, start: float = 0.0) -> Model:
         """The autoencoder with the widest step that reaches the goal; the lattice where it cannot."""
-        goal = self._goal
+        goal, latents = self._goal, self._latents(encoder)
+        blank = replace(blank, thrift=_THRIFT)
 
         def at(step: float) -> Model:
-            return autoencoders.with_network(blank, encoder, step, self.source, self.samples)
+            return autoencoders.with_network(blank, encoder, step, self.source, latents)
 
         start = start or float(encoder.deviation.max()) / 16
         step = quality.latent_step(goal, at, self._size, self.samples, self.source, start, self.progress)
@@ -474,10 +480,10 @@ class _Fit:
         least = (1e-3 * float(linear.deviation.max())) ** 2 / 12
         step = math.sqrt(12 * max(0.05 * lost * rows.shape[1] / linear.latent_dim, least)) or 1.0
         if kind == "pca":
-            return autoencoders.with_network(self._blank(), linear, step, self.source, self.samples)
+            return autoencoders.with_network(self._blank(), linear, step, self.source, self._latents(linear))
         member = "vanilla" if kind == "auto" else kind
         encoder = self._trained(member, autoencoders.Choice(linear.latent_dim, step, 0.0))
-        return autoencoders.with_network(self._blank(), encoder, step, self.source, self.samples)
+        return autoencoders.with_network(self._blank(), encoder, step, self.source, self._latents(encoder))
 
     def _with_same_latents(self, blank: Model, model: Model) -> Model:
         """A given model with as many latents as ``--latent-dim`` asks for: its steps stay, the prior is fitted."""
@@ -486,7 +492,7 @@ class _Fit:
             has = "no latents" if encoder is None else f"{encoder.latent_dim} latents"
             raise ModelError(f"The model has {has}, not the {many} of the target: fit a model with that many.")
         step = float((model.steps / encoder.steps(1.0)).mean())
-        return autoencoders.with_network(blank, encoder, step, self.source, self.samples)
+        return autoencoders.with_network(blank, encoder, step, self.source, self._latents(encoder))
 
     # --- shared -------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ from aecompress.codec import specials
 from aecompress.codec.latents import fit_prior
 from aecompress.codec.model import Model, Reference
 from aecompress.config import Progress
-from aecompress.entropy.tables import Tables
 from aecompress.errors import InputError
 from aecompress.recipe import Recipe
 from aecompress.sources.base import Source
@@ -27,8 +26,17 @@ if TYPE_CHECKING:
 MOST_LATENTS = 256
 TRIAL_ROWS = 2048
 
+#: Share of the squared error allowed that latents left out may take: the rest is for rounding latents and weights.
+_MOST_CUT = 0.9
+
+#: Least and greatest noise that rounding the weights may add, relative to that of the latents.
+_WEIGHT_NOISE = (0.0015, 0.25)
+
+#: Fits of a prior whose prices choose the latents.
+_TURNS = 3
+
 #: Bytes that a weight takes in an archive, about.
-WEIGHT_BYTES = 0.8
+WEIGHT_BYTES = 0.5
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ def _counts(most: int) -> list[int]:
 
 def _reach(latents: Array, cut: float, allowed: float, rows: Array, total: int) -> Choice | None:
     """The widest step for which cut + rounding stays within ``allowed``, by bisection of its logarithm."""
-    if cut >= allowed * 0.98:
+    if cut >= allowed * _MOST_CUT:
         return None
     count, size = rows.shape
     low = math.log2(math.sqrt(12 * (allowed - cut) / latents.size)) - 1
@@ -162,18 +170,32 @@ def _entropy(q: Array) -> float:
     return float(-(counts * np.log2(counts / len(q))).sum())
 
 
-def with_network(model: Model, encoder: Autoencoder, step: float, source: Source, samples: list[Array]) -> Model:
-    """The model with this autoencoder, its latents quantised with one step, and their prior."""
+def latents_of(encoder: Autoencoder, samples: list[Array], fills: Array) -> Array:
+    """Float64 [n, K]: latents of the sample blocks, before rounding."""
+    return np.concatenate([encoder.analysis(encoder.rows(block, specials.ordinary(block, fills))) for block in samples])
+
+
+def with_network(model: Model, encoder: Autoencoder, step: float, source: Source, latents: Array) -> Model:
+    """The model with this autoencoder, its latents quantised with ``step`` on the whole, and their prior.
+
+    ``latents`` are those of the samples. Where the model is thrifty, it asks the prior what they cost, so the two are
+    fitted in turn.
+    """
     steps = encoder.steps(step)
+    levels = latents / steps
+    model = replace(model, kind=encoder.kind, encoder=encoder, steps=steps, prior=None)
+    for _ in range(_TURNS if model.thrift else 1):
+        model = replace(model, prior=fit_prior(model.round_latents(levels)))
     rows, size = max(source.spec.shape[0], 1), source.spec.row_size
-    network = encoder.freeze(steps, weight_noise=float(np.clip(size / rows, 0.0015, 0.03)))
-    model = replace(model, kind=encoder.kind, network=network, encoder=encoder, steps=steps)
-    return replace(model, prior=_prior(model, samples))
+    # the weights may add about size / rows of the noise that the latents have, which is more than rounding's if thrifty
+    share = float(np.clip(size / rows, *_WEIGHT_NOISE)) * _excess(model, levels)
+    return replace(model, network=encoder.freeze(steps, weight_noise=share))
 
 
-def _prior(model: Model, samples: list[Array]) -> Tables:
-    latents = [model.quantize_latents(block, specials.ordinary(block, model.fills)) for block in samples]
-    return fit_prior(np.concatenate(latents))
+def _excess(model: Model, levels: Array) -> float:
+    """Squared error of the latents over what rounding to the nearest makes."""
+    least = float(np.square(levels - np.rint(levels)).sum())
+    return float(np.square(levels - model.round_latents(levels)).sum()) / least if least and model.thrift else 1.0
 
 
 def lens(model: Model, samples: list[Array]) -> Reference | None:

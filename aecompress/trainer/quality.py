@@ -29,7 +29,8 @@ _CLOSE = 0.9943
 _NEAR = 0.96
 _ROUGHLY = 0.9
 
-_CHECKS = 6
+# passes over the source to check a step by: of these few, and of more only while the error is too great
+_FEW_CHECKS, _CHECKS = 3, 16
 
 # secants of a step, how near they come to the goal, and the power of the step that bytes fall with
 _SECANTS, _CLOSE_ENOUGH, _SIZE_POWER = 6, 0.01, -0.6
@@ -118,7 +119,9 @@ def sample_error(model: Model, blocks: Sequence[Array]) -> float:
 
 def checked_step(goal: Goal, step: float, at: Callable[[float], Model], source: Source, progress: Progress) -> float:
     """The step adjusted until the whole source has the error asked for; a size needs no check."""
-    return step if goal.rmse is None else _checked(step, goal.rmse, at, _error, source, progress)
+    if goal.rmse is None:
+        return step
+    return _checked(step, goal.rmse, at, _error, source, progress) or step / 2
 
 
 def _error(model: Model, blocks: Sequence[Array]) -> Distortion:
@@ -194,18 +197,42 @@ def _checked(
     error: Callable[[Model, Sequence[Array]], Distortion],
     source: Source,
     progress: Progress,
-) -> float:
-    """The step adjusted until the error of the whole source is allowed and close to it."""
-    best = step
+) -> float | None:
+    """The step adjusted until the error of the whole source is allowed, and close to it if that takes few passes.
+
+    Squared errors are taken for a part that no step can change and a part that grows with the square of the step.
+    None if the first part is too much.
+    """
+    best: float | None = None
+    tried: list[tuple[float, float]] = []  # squares of step and error
     for check in range(_CHECKS):
         model = at(step)
         found = sum((error(model, [block]) for block in scan(source, "quality", progress)), Distortion()).rmse
         if found <= allowed:
-            best = step
-            if found >= _CLOSE * allowed or check >= 3:
-                return best
-        step *= min(max(0.999 * allowed / found, 0.5), 2.0) if found else 2.0
+            best = max(best or 0.0, step)
+            if found >= _CLOSE * allowed or check >= _FEW_CHECKS:
+                break
+        elif best is not None and check >= _FEW_CHECKS:
+            break
+        tried.append((step**2, found**2))
+        step *= _correction(tried, allowed, late=check >= _FEW_CHECKS)
     return best
+
+
+def _correction(tried: Sequence[tuple[float, float]], allowed: float, *, late: bool) -> float:
+    """What to multiply the last of the steps tried by, to come just below the error allowed."""
+    square, found = tried[-1]
+    if not found:
+        return 2.0
+    fixed = 0.0
+    if len(tried) > 1 and tried[-2][0] != square:
+        slope = (found - tried[-2][1]) / (square - tried[-2][0])
+        fixed = min(max(found - slope * square, 0.0), 0.999 * found)
+    wanted = (0.999 * allowed) ** 2 - fixed
+    factor = math.sqrt(wanted / (found - fixed)) if wanted > 0 else 0.5
+    if found > allowed**2 and late:  # errors that jump about: make sure
+        factor = min(factor, 0.95)
+    return min(max(factor, 0.5), 2.0)
 
 
 def _for_size(most: float, size: Callable[[float], float], start: float, near: float = _NEAR) -> float:
