@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aecompress.config import Target
@@ -31,6 +31,7 @@ class Report:
         mb_per_s: raw megabytes (10^6) a second, fit left out.
         break_even_rows: the number of rows from which the model saves more than it costs against the simple way
             (quantise, delta, zstd); None if it never does, or is not known.
+        tried: kinds that ``auto`` compared at a target without a bound, and the bytes that each was expected to take.
     """
 
     rows: int
@@ -52,6 +53,7 @@ class Report:
     fit_seconds: float
     mb_per_s: float
     break_even_rows: int | None
+    tried: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A plain object: ``target`` as ``{kind, value}``, no NaN or infinity."""

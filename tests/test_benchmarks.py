@@ -29,7 +29,7 @@ from aecompress.peers.layouts import MAX_PARTS, layouts
 from aecompress.peers.lossless import shuffle, unshuffle
 from aecompress.peers.pictures import Frames
 from aecompress.peers.trial import Trial, measure_peer, measure_variant, same_special_values
-from benchmarks import data, kill, memory, results, run, speed, table
+from benchmarks import data, family, kill, memory, results, run, speed, table
 from benchmarks.command import aecompress, write_synthetic
 from benchmarks.plot import curves, plot
 
@@ -353,3 +353,22 @@ def test_speeds_are_medians() -> None:
 
 def test_the_command_runs_this_interpreter() -> None:
     assert aecompress("info", Path("x")) == [sys.executable, "-m", "aecompress", "info", "x"]
+
+
+def test_the_family_is_measured_from_archives_on_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.normal(size=(4, 300, 3)) @ rng.normal(size=(3, 6)))
+    found = ["--features", "2", "--rows", "900", "--rmse-of-range", "0.01", "--faiss", "SQ8"]
+    options = family.parser().parse_args([f"{tmp_path}/x.npy", *found, "--kinds", "pca,none"])
+    x = family.arranged(data.load(options.file), options)
+    assert x.shape == (900, 6)
+    titles, goals, peers = zip(*family.targets(x, options), strict=True)
+    assert ["Faiss" in title for title in titles] == [False, True]
+    assert goals[0].value == pytest.approx(0.01 * np.ptp(x))
+    assert peers[1][0].startswith("| Faiss SQ8 |")
+    family.run(x, goals[0], [], options)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" |")[0] for line in lines] == ["| pca", "| none"]
+    assert lines[0].split(" | ")[5] == "1.00"
+    options.window, options.features = 5, None
+    assert family.arranged(x, options).shape == (900, 5)

@@ -185,6 +185,17 @@ def test_a_model_of_other_latents_than_the_target_asks_for_is_refused(tmp_path):
         aecompress.pack(rows, tmp_path / "b", model=model, target=Target("latent-dim", 5))
 
 
+def test_auto_tells_what_it_tried_and_never_loses_to_pca(tmp_path):
+    rows = curved(400).astype(np.float32)
+    target = Target("rmse", 2.0)
+    report = aecompress.pack(rows, tmp_path / "a", target=target, fit_seconds=1)
+    linear = aecompress.pack(rows, tmp_path / "b", model="pca", target=target)
+    assert "pca" in report.tried
+    assert report.model == min(report.tried, key=lambda kind: report.tried[kind])
+    assert report.packed_bytes <= 1.02 * linear.packed_bytes
+    assert not linear.tried
+
+
 # --- settings -----------------------------------------------------------------------------------------------------
 
 

@@ -113,6 +113,7 @@ def report_lines(report: Report, spec: ArraySpec, asked: str = "auto") -> list[t
         ("error", output.error(report.max_abs_error, report.rmse, report.psnr)),
         ("bound", _bound(report)),
         ("model", f"{_model(report.model, asked)}; blocks coded as {_counts(report.methods)}"),
+        *_tried(report),
         ("time", f"{report.seconds:.1f} s, {report.fit_seconds:.1f} s of them for the fit; the rest {speed}"),
         ("break-even", _break_even(report)),
     ]
@@ -137,6 +138,11 @@ def _bound(report: Report) -> str:
 def _model(kind: str, asked: str) -> str:
     dropped = asked in MODEL_KINDS and asked not in ("auto", kind)
     return f"{kind} ({asked} brought nothing)" if dropped else kind
+
+
+def _tried(report: Report) -> list[tuple[str, str]]:
+    found = sorted(report.tried.items(), key=lambda pair: pair[1])
+    return [("tried", ", ".join(f"{kind} {output.size(count)}" for kind, count in found))] if found else []
 
 
 def _counts(methods: dict[str, int]) -> str:
