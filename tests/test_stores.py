@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 import aecompress
@@ -100,3 +102,12 @@ def test_a_store_that_stops_answering_is_no_damage(store: ObjectStore, remote: s
     store.watch(lambda request: "slow" if of_parts(request) else None)
     with pytest.raises(StoreError, match=r"part-00000\.parquet cannot be read: Please reduce your request rate\."):
         archive[0]
+
+
+def test_what_stands_beside_the_rows_is_asked_in_the_store(url: str) -> None:
+    column = pa.FixedSizeListArray.from_arrays(ROWS.ravel(), ROWS.shape[1])
+    table = pa.table({"id": np.arange(len(ROWS)), "x": column})
+    aecompress.pack(table, url, target=TARGET, model="none")
+    archive = aecompress.open(url)
+    assert archive.rows.to_table(filter=pc.field("id") > 397)["_row"].to_pylist() == [398, 399]
+    assert archive.columns == ("id",)
