@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from aecompress import spec
 
 if TYPE_CHECKING:
+    from aecompress.applications.anomaly import anomalies as anomalies
     from aecompress.applications.embedding import embed as embed
+    from aecompress.applications.neighbours import search as search
     from aecompress.archive import Archive as Archive
     from aecompress.codec.model import Model as Model
     from aecompress.colorizer import colorize as colorize
@@ -51,6 +53,7 @@ _HOME = {
     "Report": "report",
     "Target": "config",
     "colorize": "colorizer",
+    "anomalies": "applications.anomaly",
     "compare": "comparer",
     "denoise": "denoiser",
     "embed": "applications.embedding",
@@ -61,6 +64,7 @@ _HOME = {
     "load_model": "packer",
     "pack": "packer",
     "sample": "sampler",
+    "search": "applications.neighbours",
     "unpack": "unpacker",
     "verify": "verifier",
     "write_report": "htmlreport",

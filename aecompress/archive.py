@@ -191,6 +191,11 @@ class Archive:
                 raise CorruptError(f"The table of rows of {self.path} ends before the blocks do; it is damaged.")
             yield columns, rows
 
+    def beside(self, start: int = 0) -> Iterator[pa.RecordBatch]:
+        """What stands beside the rows from ``start`` on, in order. Raises as ``rows`` does."""
+        self._check_columns()
+        return self._reader.columns(list(self.columns), start, len(self))
+
     def differing_row(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int | None:
         """The first row, about, whose columns are not those of ``batches``; None if all are the same."""
         from aecompress.shards.table import differing_row

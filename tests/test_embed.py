@@ -158,6 +158,21 @@ def test_parquet_keeps_row_numbers_and_what_came_with_the_rows(tmp_path: Path) -
     np.testing.assert_array_equal(features, np.load(tmp_path / "f.npy"))
 
 
+def test_what_an_archive_keeps_beside_its_rows_goes_with_the_features(tmp_path: Path) -> None:
+    rows = planes(50)
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), 24)
+    table = pa.table({"values": flat, "name": [f"r{i}" for i in range(50)]})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    aecompress.pack(tmp_path / "rows.parquet", tmp_path / "a", target=Target("max-error", 0.01), model="none")
+    aecompress.embed(tmp_path / "a", tmp_path / "f.parquet", dim=2)
+    found = pq.read_table(tmp_path / "f.parquet")
+    assert found.column_names == ["row", "name", "features"]
+    assert found["name"].to_pylist() == table["name"].to_pylist()
+    np.testing.assert_array_equal(
+        np.concatenate(list(open_source(f"{tmp_path}/f.parquet::features").batches(9))).shape, (50, 2)
+    )
+
+
 def test_a_table_refuses_two_columns_of_one_name_and_other_formats(tmp_path: Path) -> None:
     beside = (pa.schema([("row", pa.int8())]), iter(()))
     with pytest.raises(DestinationError, match="'row'"):

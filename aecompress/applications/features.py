@@ -67,10 +67,13 @@ class StoredFeatures:
     """Latents as they lie in the payloads of an archive.
 
     Attributes:
+        archive: what holds them.
+        network: its synthesis.
         units: float64 [K]: how far one step of each latent moves a row, by Euclid.
     """
 
     archive: Archive
+    network: IntegerNetwork
     units: Array
 
     @property
@@ -139,10 +142,10 @@ def stored_features(archive: Archive, dim: int | None = None) -> StoredFeatures 
     network = archive.model.network
     if network is None:
         return None
-    features = StoredFeatures(archive, np.ones(network.latent_dim))
+    features = StoredFeatures(archive, network, np.ones(network.latent_dim))
     _, some = next(features.latents(0, min(len(archive), archive.manifest.block_rows)))
     units = step_lengths(network, some[:: max(1, len(some) // _STEP_ROWS)][:_STEP_ROWS])
-    return StoredFeatures(archive, units[:dim])
+    return StoredFeatures(archive, network, units[:dim])
 
 
 def spread_features(features: Features, rows: int, most: int = 1 << 16) -> Array:

@@ -15,8 +15,8 @@ from aecompress.config import Progress
 from aecompress.locations import locate
 from aecompress.shards.manifest import is_archive
 from aecompress.sources import open_source, spool
-from aecompress.sources.base import ChunkedSource, Source
-from aecompress.spec import Array
+from aecompress.sources.base import ChunkedSource, Columns, Source
+from aecompress.spec import Array, ArraySpec
 from aecompress.trainer import block_rows
 
 #: Values that fits look at, from stretches spread over the rows; in memory at once.
@@ -49,21 +49,29 @@ def replayable(data: Any, workers: int = 2) -> Iterator[Source]:
 
 
 def archive_source(archive: Archive, workers: int = 2) -> Source:
-    """The decoded rows of an archive as a source."""
+    """The decoded rows of an archive as a source, and what stands beside them."""
 
     def chunks(start: int, rows: int) -> Iterator[Array]:  # noqa: ARG001 - an archive comes in its own blocks
         return archive.batches(start, workers=workers)
 
-    return ChunkedSource(str(archive.path), archive.spec, archive.manifest.origin, chunks)
+    beside = Columns(archive.columns_schema, lambda start, _: archive.beside(start)) if archive.columns else None
+    return ChunkedSource(str(archive.path), archive.spec, archive.manifest.origin, chunks, beside)
+
+
+def stretches(spec: ArraySpec, most: int) -> list[tuple[int, int]]:
+    """(start, stop) of stretches spread evenly over the rows, all rows where they hold at most ``most`` values."""
+    rows, wanted = spec.shape[0], max(1, most // max(spec.row_size, 1))
+    if rows <= wanted:
+        return [(0, rows)]
+    many = min(_STRETCHES, wanted)
+    height = wanted // many
+    return [(int(start), int(start) + height) for start in np.linspace(0, rows - height, many)]
 
 
 def spread_rows(source: Source, phase: str, progress: Progress, *, most: int = FIT_VALUES) -> Array:
-    """Rows [n, *row_shape] in stretches spread evenly over a source, all of them where they hold at most ``most``."""
-    rows, wanted = source.spec.shape[0], max(1, most // max(source.spec.row_size, 1))
-    height = rows if rows <= wanted else max(1, wanted // _STRETCHES)
-    starts = np.unique(np.linspace(0, rows - height, max(1, min(wanted, rows) // max(height, 1))).astype(int))
-    found: list[Array] = []
-    for i, start in enumerate(starts):
-        found += source.batches(block_rows(source.spec), int(start), int(start) + height)
-        progress(phase, (i + 1) / len(starts), {})
-    return np.concatenate([np.empty((0, *source.spec.row_shape), source.spec.native), *found])
+    """Rows [n, *row_shape] of ``stretches`` of a source."""
+    places, found = stretches(source.spec, most), [np.empty((0, *source.spec.row_shape), source.spec.native)]
+    for i, (start, stop) in enumerate(places):
+        found += source.batches(block_rows(source.spec), start, stop)
+        progress(phase, (i + 1) / len(places), {})
+    return np.concatenate(found)

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from aecompress.cli.anomalies import anomalies
 from aecompress.cli.colorize import colorize
 from aecompress.cli.compare import compare
 from aecompress.cli.demo import demo
@@ -20,6 +21,7 @@ from aecompress.cli.info import info
 from aecompress.cli.pack import pack
 from aecompress.cli.report import report
 from aecompress.cli.sample import sample
+from aecompress.cli.search import search
 from aecompress.cli.unpack import unpack
 from aecompress.cli.verify import verify
 from aecompress.spec import VERSION
@@ -56,6 +58,8 @@ for _verb in (
     verify,
     fit,
     embed,
+    anomalies,
+    search,
     compare,
     report,
     denoise,

@@ -137,6 +137,13 @@ class ContextModel:
         """Zigzagged residuals uint64 [n] and table indices uint16 [n] of the coded values."""
         return describe(self.predictor, self.activity, self.tree, q, coded, reference)[:2]
 
+    def lengths(self, q: Array, coded: Array, reference: Array | None = None) -> Array:
+        """float32 [rows, ...], bits of each value in the stream that ``encode`` makes; 0 where none is coded."""
+        self._check(coded, reference)
+        found = np.zeros(coded.shape, np.float32)
+        found[coded] = kernel.lengths(*self.residuals(q, coded, reference), self.tables.prices)
+        return found
+
     def thrifty(self, values: Array, q: Array, coded: Array, price: float) -> Array:
         """int64 [rows, ...] integers near ``values`` that save more bits than they cost in squared error.
 

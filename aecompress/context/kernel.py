@@ -579,6 +579,15 @@ def symbols(folded: Array, tables: Array, cumulative: Array) -> Array:
 
 
 @numba.njit(cache=True, nogil=True)
+def lengths(folded: Array, tables: Array, prices: Array) -> Array:
+    """float32 bits of each zigzagged residual in its table; ``prices`` [tables, 256] are those of tokens."""
+    out = np.empty(folded.size, np.float32)
+    for i in range(folded.size):
+        out[i] = prices[tables[i], token_of(folded[i])]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
 def counts(folded: Array, tables: Array, many: Scalar) -> Array:
     """int64 [many, 256]: how often each table met each token."""
     out = np.zeros((many, 256), np.int64)

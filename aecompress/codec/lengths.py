@@ -1,0 +1,68 @@
+"""What values cost: the bits that a model gives to each value of rows it has decoded.
+
+    values ─► lattice integers ─► context model ─► table and token of each ─► -log2 of the token's share + raw bits
+                      └─► without a context model: second differences ─► bits of their Elias gamma code
+
+Nothing of this is stored: what was decoded is cut into the same cells again and described to the same model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aecompress.codec import methods
+from aecompress.entropy import rans
+from aecompress.quantize import split_wide
+from aecompress.spec import Array
+
+if TYPE_CHECKING:
+    from aecompress.codec.model import Model
+
+
+def code_lengths(model: Model, values: Array, latents: Array | None = None) -> Array | None:
+    """float32 [rows, *row_shape], bits of each value; values kept aside cost as many bits as they have.
+
+    Where the model has no context coder (smooth fields, say, are coded as wavelet coefficients), it is the bits of what
+    a straight line through the two values before misses.
+
+    Args:
+        model: of an archive.
+        values: rows [n, *row_shape] in its dtype, n >= 1; the bits of each depend on those before it.
+        latents: int32 [n, K], what their payload held beside them.
+
+    Returns:
+        None if the values do not fit the model's cells, or latents are all it codes.
+    """
+    if model.network is not None and not model.target.bounded:
+        return None
+    work = methods.prepare(model, values)
+    if work is None:
+        return None
+    q, _ = split_wide(work.q)
+    if model.joint is not None and latents is not None:
+        found = model.joint.lengths(q, work.keep, model.reference(latents, values.shape))
+    elif model.context is not None:
+        found = model.context.lengths(q, work.keep)
+    else:
+        found = _gamma(np.where(work.keep, q, 0))
+    found[~work.keep] = 8 * values.dtype.itemsize
+    return found
+
+
+def _gamma(q: Array) -> Array:
+    """float32, bits of the Elias gamma code of second differences along the last axis; the first two count as 0."""
+    step = np.diff(np.diff(q.astype(np.float64), axis=-1), axis=-1)
+    found = np.ones(q.shape, np.float32)
+    found[..., 2:] += 2 * np.log2(1 + np.abs(step))
+    return found
+
+
+def latent_lengths(model: Model, latents: Array) -> Array | None:
+    """float32 [n, K], bits of each of latents int32 [n, K]; None if the model has no tables for them."""
+    if model.prior is None:
+        return None
+    tokens = rans.tokens(np.ascontiguousarray(latents, np.int64).reshape(-1)).reshape(latents.shape)
+    found: Array = model.prior.prices[np.arange(latents.shape[1]), tokens].astype(np.float32)
+    return found
