@@ -40,6 +40,9 @@ _CODERS = ("context", "joint", "coefficients", "rest")
 #: A block that costs this many times what blocks cost at the fit is tried in the simple ways too.
 _SUSPICIOUS = 3.0
 
+#: Share of the raw bytes that no way without loss comes near, where quantising alone goes below it.
+_LITTLE = 1 / 8
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -214,9 +217,17 @@ class Model:
         return found
 
     def simplest(self, batch: Array) -> int:
-        """Bytes that the candidates without a model make of a batch."""
+        """Bytes that the candidates without a model make of a batch.
+
+        Where quantising alone leaves little of it, no way without loss, which takes long to try, comes near that.
+        """
         values = self._checked(batch)
-        return min(frame.size for frame, _ in self._simple(values, self._prepared(values)))
+        work = self._prepared(values)
+        if work is not None:
+            plain = Frame("plain", len(values), methods.encode_plain(self, work)).size
+            if plain < _LITTLE * values.nbytes:
+                return plain
+        return min(frame.size for frame, _ in self._simple(values, work))
 
     def _simple(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
         """The candidates that need no model: for blocks unlike those it was fitted to."""
