@@ -42,16 +42,18 @@ def fit_subbands(model: Model, blocks: Sequence[Array], most: float) -> Model | 
     if not works:
         return None
     axes = axes_of(blocks[0].shape)
-    tried = [(first, np.array([_bytes(model, first, work) for work in works])) for first in _firsts(axes)]
-    first, sizes = min(tried, key=lambda pair: float(pair[1].sum()))
-    if sizes.sum() > most:
+    firsts = _firsts(axes)
+    sizes = np.array([[_bytes(model, first, work) for work in works] for first in firsts])
+    if sizes.sum(1).min() > most:
         return None
-    decisive = _largest(sizes)
+    decisive = _largest(sizes.min(0))
 
     def cost(rival: Subbands) -> float:
         return sum(_bytes(model, rival, works[i]) for i in decisive)
 
-    best, least = _with_levels(first, float(sizes[decisive].sum()), axes, cost)
+    # levels before steps, and for each order: what is worse without them may be better with them
+    found = [_with_levels(first, float(sizes[i, decisive].sum()), axes, cost) for i, first in enumerate(firsts)]
+    best, least = min(found, key=lambda pair: pair[1])
     return replace(model, context=None, subbands=_with_step(best, least, cost))
 
 
