@@ -188,3 +188,8 @@ def test_a_tensor_column_has_no_names_for_its_values(tmp_path: Path) -> None:
         [2, 3],
         [4, 5],
     ]
+
+
+def test_what_stands_beside_the_array_is_left_out(tmp_path: Path) -> None:
+    data = pa.table({"name": ["a", "b"], "x": [1.0, 2.0], "y": [3.0, 4.0]})
+    assert copy(open_source(data), tmp_path / "out.csv").read_text() == "x,y\n1.0,3.0\n2.0,4.0\n"

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import aecompress
 from aecompress.errors import DestinationError, InputError
 from aecompress.sinks import open_sink
 from aecompress.sources import open_source
@@ -293,3 +296,64 @@ def test_a_file_in_the_way_of_a_picture_is_no_part_of_the_set(tmp_path: Path) ->
     Image.fromarray(rows[0]).save(file, "PNG")
     (tmp_path / "a.PNG").write_bytes(file.getvalue())
     assert same(gather(open_source(tmp_path)), rows[:1])
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def pack(source: Path, archive: Path) -> None:
+    aecompress.pack(source, archive, target=aecompress.Target("lossless"), model="none")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("tar", [False, True])
+def test_names_come_back_through_an_archive(tar: bool, tmp_path: Path) -> None:
+    rows, placed = noise(4, 5, 6), ["2.png", "10.tif", "b/1.PNG", "b/12.png"]
+    (tmp_path / "set" / "b").mkdir(parents=True)
+    for row, name in zip(rows, placed, strict=True):
+        write = tifffile.imwrite if name.endswith("tif") else lambda path, row: Image.fromarray(row).save(path)
+        write(tmp_path / "set" / name, row)
+    pack(as_tar(tmp_path / "set", tmp_path / "set.tar") if tar else tmp_path / "set", tmp_path / "a.aec")
+    aecompress.unpack(tmp_path / "a.aec", tmp_path / "out")
+    if tar:
+        with tarfile.open(tmp_path / "out") as found:
+            assert found.getnames() == placed
+            found.extractall(tmp_path / "extracted", filter="data")
+    out = tmp_path / ("extracted" if tar else "out")
+    assert files(out) == sorted(placed)
+    assert same(gather(open_source(out)), rows)
+    assert names(open_source(out)) == placed
+    aecompress.unpack(tmp_path / "a.aec", tmp_path / "part", format="images", rows=(1, 3))
+    assert files(tmp_path / "part") == ["10.tif", "b/1.PNG"]
+    aecompress.unpack(tmp_path / "a.aec", tmp_path / "one", format="images", where=pc.field("file") == "b/12.png")
+    assert files(tmp_path / "one") == ["b/12.png"]
+
+
+def test_jpeg_comes_back_as_png_under_a_name_that_is_free(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for name in ("a.jpeg", "a.jpg", "b.jpg"):
+        Image.fromarray(noise(8, 8)).save(tmp_path / "set" / name)
+    pack(tmp_path / "set", tmp_path / "a.aec")
+    aecompress.unpack(tmp_path / "a.aec", tmp_path / "out")
+    assert files(tmp_path / "out") == ["a.jpg.png", "a.png", "b.png"]
+
+
+def test_other_rows_get_numbers_and_other_columns_stay_behind(tmp_path: Path) -> None:
+    column = pa.FixedShapeTensorArray.from_numpy_ndarray(noise(3, 4, 5))
+    aecompress.pack(pa.table({"x": column, "file": ["../a", "b", "c"]}), tmp_path / "a.aec", model="none")
+    aecompress.unpack(tmp_path / "a.aec", tmp_path / "out", format="images")
+    assert files(tmp_path / "out") == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "a/../../b.png", ""])
+def test_names_that_lead_out_of_the_folder_are_refused(name: str, tmp_path: Path) -> None:
+    columns = pa.record_batch({"file": [name]})
+    source = open_source(noise(1, 4, 5))
+    sink = open_sink(tmp_path / "out", source.spec, {"format": "images"}, columns=columns.schema)
+    with pytest.raises(DestinationError, match="leads out of its folder"):
+        sink.write(noise(1, 4, 5), columns)
+    sink.abort()
+    assert not list(tmp_path.iterdir())

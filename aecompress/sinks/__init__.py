@@ -51,8 +51,8 @@ FORMATS = {
     "safetensors": Format("safetensors", (".safetensors",)),
     "csv": Format("csv", (".csv",)),
     "tsv": Format("tsv", (".tsv",)),
-    "images": Format("images", (), folder=True),
-    "tar": Format("tar", (".tar",)),
+    "images": Format("images", (), folder=True, tabular=True),
+    "tar": Format("tar", (".tar",), tabular=True),
     "tiff": Format("tiff", (".tif", ".tiff")),
 }
 

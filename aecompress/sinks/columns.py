@@ -148,6 +148,8 @@ def _array(values: Array, kind: pa.DataType) -> pa.Array:
         order = kind.permutation or range(len(kind.shape))
         stored = values.transpose(0, *(axis + 1 for axis in np.argsort(order))).reshape(len(values), -1)
         return pa.ExtensionArray.from_storage(kind, _array(stored, kind.storage_type))
+    if isinstance(kind, pa.BaseExtensionType):
+        return pa.ExtensionArray.from_storage(kind, _array(values, kind.storage_type))
     if pa.types.is_fixed_size_list(kind):
         return pa.FixedSizeListArray.from_arrays(_array(_flat(values), kind.value_type), type=kind)
     for list_array, is_kind, offset in _LISTS:

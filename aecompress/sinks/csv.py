@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from aecompress.errors import DestinationError
-from aecompress.sinks.columns import row_schema
+from aecompress.sinks.columns import Layout
 from aecompress.spec import Array, ArraySpec
 
 
@@ -65,8 +65,9 @@ def _header(spec: ArraySpec, origin: dict[str, object]) -> list[str]:
     """The names of the source's columns, if it had one for each; none otherwise."""
     if "schema" not in origin:
         return []
-    schema = row_schema(spec, origin)
-    return list(schema.names) if len(schema) == spec.row_size and not pa.types.is_nested(schema.types[0]) else []
+    layout = Layout.of(spec, origin, None)
+    plain = len(layout.schema) == spec.row_size and not pa.types.is_nested(layout.schema.types[0])
+    return list(layout.schema.names) if plain else []
 
 
 def _line(names: list[str], delimiter: str) -> bytes:

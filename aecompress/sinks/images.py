@@ -7,14 +7,21 @@ TIFF   any other rows of two axes or more
 from __future__ import annotations
 
 import io
-from pathlib import Path
-from typing import Protocol
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
 
 from aecompress.errors import DestinationError
 from aecompress.sinks.base import Writer
 from aecompress.spec import Array, ArraySpec
 
-EXTENSIONS = (".png", ".tif", ".tiff")
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TIFF = (".tif", ".tiff")
+EXTENSIONS = (".png", *TIFF)
+
+#: The column of names beside the rows.
+COLUMN = "file"
 
 _ALPHA, _RGB, _RGBA = 2, 3, 4
 
@@ -44,27 +51,48 @@ class _Folder:
 
 
 class PicturesWriter:
-    """Each row becomes a file named by its number."""
+    """Each row becomes a file, named as in the source where that was pictures, otherwise by its number."""
 
-    def __init__(self, holder: Holder, spec: ArraySpec) -> None:
-        self._holder, self._row = holder, 0
+    def __init__(self, holder: Holder, spec: ArraySpec, *, named: bool) -> None:
+        self._holder, self._named, self._row = holder, named, 0
         self._digits = len(str(max(spec.shape[0] - 1, 0)))
-        self._extension = ".png" if fits_png(spec) else ".tif"
+        self._extensions = EXTENSIONS if fits_png(spec) else TIFF
+        self._taken: set[str] = set()
 
-    def append(self, batch: Array) -> None:
-        for row in batch:
-            name = f"{self._row:0{self._digits}}{self._extension}"
-            self._holder.add(name, encode(row, name))
+    def append(self, batch: Array, columns: pa.RecordBatch | None = None) -> None:
+        names = [None] * len(batch)
+        if columns is not None and self._named:
+            names = columns.column(COLUMN).to_pylist()
+        for row, name in zip(batch, names, strict=True):
+            free = self._free(f"{self._row:0{self._digits}}" if name is None else str(name))
+            self._holder.add(free, encode(row, free))
             self._row += 1
 
     def close(self) -> None:
         self._holder.close()
 
+    def _free(self, name: str) -> str:
+        """The name, with an extension that can hold the rows: another in place of a foreign one, if that is free."""
+        if any(part in ("", ".", "..") for part in name.split("/")):
+            raise DestinationError(
+                f"A picture is named {name!r}, which leads out of its folder; write to .npy instead."
+            )
+        if not name.lower().endswith(self._extensions):
+            bare = str(PurePosixPath(name).with_suffix(self._extensions[0]))
+            name = name + self._extensions[0] if bare in self._taken else bare
+        self._taken.add(name)
+        return name
 
-def open_writer(path: Path, spec: ArraySpec, origin: dict[str, object]) -> Writer:  # noqa: ARG001 - as every format
+
+def open_writer(path: Path, spec: ArraySpec, origin: dict[str, object], columns: pa.Schema | None = None) -> Writer:
     """A writer of a folder. Raises DestinationError if rows of this spec are no pictures, or a package is missing."""
     check_pictures(spec)
-    return PicturesWriter(_Folder(path), spec)
+    return PicturesWriter(_Folder(path), spec, named=are_named(origin, columns))
+
+
+def are_named(origin: dict[str, object], columns: pa.Schema | None) -> bool:
+    """True if the source was pictures, whose names stand beside the rows."""
+    return origin.get("format") in ("images", "tar") and columns is not None and COLUMN in columns.names
 
 
 def replaces(folder: Path) -> bool:
@@ -97,7 +125,7 @@ def fits_png(spec: ArraySpec) -> bool:
 
 def encode(row: Array, name: str) -> bytes:
     """A file of the format that the name ends in, PNG or TIFF, without loss."""
-    return _png(row) if name.endswith(".png") else _tiff(row)
+    return _png(row) if name.lower().endswith(".png") else _tiff(row)
 
 
 def _png(row: Array) -> bytes:

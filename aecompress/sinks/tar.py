@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import tarfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aecompress.sinks.base import Writer
-from aecompress.sinks.images import PicturesWriter, check_pictures
+from aecompress.sinks.images import PicturesWriter, are_named, check_pictures
 from aecompress.spec import ArraySpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Tar:
@@ -26,7 +30,7 @@ class Tar:
         self._tar.close()
 
 
-def open_writer(path: Path, spec: ArraySpec, origin: dict[str, object]) -> Writer:  # noqa: ARG001 - as every format
+def open_writer(path: Path, spec: ArraySpec, origin: dict[str, object], columns: pa.Schema | None = None) -> Writer:
     """A writer of a tar. Raises DestinationError if rows of this spec are no pictures, or a package is missing."""
     check_pictures(spec)
-    return PicturesWriter(Tar(path), spec)
+    return PicturesWriter(Tar(path), spec, named=are_named(origin, columns))

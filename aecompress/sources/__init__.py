@@ -52,6 +52,7 @@ FORMATS = {
     "hdf5": Format("hdf5", (".h5", ".hdf5", ".hdf"), (b"\x89HDF\r\n\x1a\n",), members=True, in_place=True),
     "zarr": Format("zarr", (".zarr",), members=True, in_place=True),
     "safetensors": Format("safetensors", (".safetensors",), members=True, in_place=True),
+    "dataset": Format("huggingface", (), members=True),
     "csv": Format("csv", (".csv",)),
     "tsv": Format("csv", (".tsv",)),
     "images": Format("images", (), in_place=True),
@@ -59,8 +60,14 @@ FORMATS = {
     "tiff": Format("tiff", (".tif", ".tiff"), (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
 }
 
-#: Any of these files makes a folder a Zarr store.
-_STORES = ("zarr.json", ".zgroup", ".zarray")
+#: Files of these names say what the folder around them is.
+_MARKS = {
+    "zarr.json": "zarr",
+    ".zgroup": "zarr",
+    ".zarray": "zarr",
+    "state.json": "dataset",
+    "dataset_dict.json": "dataset",
+}
 
 _MAGIC_BYTES = max(len(magic) for known in FORMATS.values() for magic in known.magic)
 
@@ -81,9 +88,10 @@ def open_source(source: Any, *, format: str | None = None, member: str = "") -> 
     Args:
         source: a path (``path::member`` where a file holds several arrays; ``-`` is standard input as npy), a NumPy
             array or what turns into one, an iterable of arrays (each a batch [n, *row_shape]), a pyarrow Table,
-            RecordBatch, Dataset or RecordBatchReader, a torch Dataset, IterableDataset or DataLoader, or a Source.
+            RecordBatch, Dataset or RecordBatchReader, a torch Dataset, IterableDataset or DataLoader, a
+            Dataset or IterableDataset of Hugging Face, or a Source.
         format: name of the file format, where neither the extension nor the first bytes of a path tell it.
-        member: the columns of a pyarrow object that make the array, with commas between; or as in ``path::member``.
+        member: the columns of a table or data set that make the array, with commas between; or as in ``path::member``.
 
     Raises:
         InputError: the source cannot be read, or holds no rows of one dtype and shape.
@@ -92,10 +100,15 @@ def open_source(source: Any, *, format: str | None = None, member: str = "") -> 
         return _open_location(f"{source}::{member}" if member else str(source), format)
     if format is not None:
         raise InputError(f"The format {format!r} was given with a {type(source).__name__}; it goes with a path only.")
-    if type(source).__module__.partition(".")[0] == "pyarrow":
+    package = type(source).__module__.partition(".")[0]
+    if package == "pyarrow":
         from aecompress.sources.arrow import open_arrow
 
         return open_arrow(source, member)
+    if package == "datasets":
+        from aecompress.sources.huggingface import open_dataset
+
+        return open_dataset(source, member)
     if member:
         raise InputError(f"The columns {member} were given with a {type(source).__name__}, which has none.")
     return source if isinstance(source, Source) else _open_object(source)
@@ -142,7 +155,7 @@ def _recognise(path: Location) -> str:
         if path.suffix.lower() in known.extensions:
             return name
     if path.is_dir():
-        return "zarr" if any((path / sign).exists() for sign in _STORES) else _recognise_folder(path)
+        return _recognise_folder(path)
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no regular file; pipe it to standard input and give - as the source.")
     with path.open("rb") as file:
@@ -154,7 +167,10 @@ def _recognise(path: Location) -> str:
 
 
 def _recognise_folder(path: Location) -> str:
-    """The format of the first file in it that says one; hidden ones say nothing."""
+    """The format that a file in it tells by name, or else the first by extension; hidden ones tell none."""
+    for mark, format in _MARKS.items():
+        if (path / mark).exists():
+            return format
     for name in _names(path):
         if sign := _SIGNS.get(Path(name).suffix.lower()):
             return sign

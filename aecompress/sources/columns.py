@@ -167,6 +167,8 @@ def _values(array: pa.Array, what: str) -> Array:
         raise InputError(f"{what} holds nulls; fill them or drop their rows first.")
     if isinstance(array.type, pa.FixedShapeTensorType):
         return _tensors(array, what)
+    if isinstance(array.type, pa.BaseExtensionType):
+        return _values(array.storage, what)
     if pa.types.is_fixed_size_list(array.type):
         length = array.type.list_size
     elif _is_list(array.type):
@@ -197,6 +199,11 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:
-    while isinstance(kind, pa.FixedShapeTensorType) or pa.types.is_fixed_size_list(kind) or _is_list(kind):
-        kind = kind.value_type
+    while not pa.types.is_primitive(kind):
+        if isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        elif pa.types.is_fixed_size_list(kind) or _is_list(kind):
+            kind = kind.value_type
+        else:
+            break
     return kind

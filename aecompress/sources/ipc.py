@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
 from aecompress.errors import InputError
 from aecompress.sources.arrow import arrow_source, skip_rows
 from aecompress.sources.base import Source
+
+Where = TypeVar("Where")
 
 _FILE_MAGIC = b"ARROW1"
 
@@ -26,13 +29,13 @@ def open_path(path: Path, member: str = "") -> Source:
     try:
         with path.open("rb") as file:
             is_file = file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
-        read = _of_file if is_file else _of_stream
+        read = _of_file if is_file else read_stream
         with _reader(path, is_file) as reader:
             schema = reader.schema
         rows = sum(batch.num_rows for batch in read(path))
     except (pa.ArrowException, OSError) as err:
         raise InputError(f"{path} is not a whole Arrow IPC file or stream: {err}") from err
-    return arrow_source(str(path), schema, rows, partial(_batches, read, path), member)
+    return arrow_source(str(path), schema, rows, partial(pieces, read, path), member)
 
 
 def _reader(path: Path, is_file: bool) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
@@ -46,15 +49,16 @@ def _of_file(path: Path) -> Iterator[pa.RecordBatch]:
             yield reader.get_batch(index)
 
 
-def _of_stream(path: Path) -> Iterator[pa.RecordBatch]:
+def read_stream(path: Path) -> Iterator[pa.RecordBatch]:
+    """The record batches of a file in the stream format."""
     with _reader(path, False) as reader:
         yield from reader
 
 
-def _batches(
-    read: Callable[[Path], Iterator[pa.RecordBatch]], path: Path, start: int, rows: int, _names: list[str]
+def pieces(
+    read: Callable[[Where], Iterator[pa.RecordBatch]], where: Where, start: int, rows: int, _names: list[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Pieces of at most ``rows`` rows: record batches may be as large as the file."""
-    for batch in skip_rows(read(path), start):
+    """What ``read(where)`` gives from row ``start`` on, ``rows`` at a time: batches may be as large as files."""
+    for batch in skip_rows(read(where), start):
         for lo in range(0, batch.num_rows, rows):
             yield batch.slice(lo, rows)
