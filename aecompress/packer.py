@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
 from aecompress.spec import VERSION, Array
 from aecompress.trainer import adapt, block_rows, fit
+
+_log = logging.getLogger(__name__)
 
 #: Stretches of rows whose values count in the key, spread over the source, and bytes of each.
 _STRETCHES = 4
@@ -112,6 +115,7 @@ def pack(
     key = _key(opened, goal, named, effort, seed, keep_latents)
     if resume and not force and _is_done(where, key):
         return _report_again(where, default, started)
+    _log.info("packing %s, %s, at %s", opened.name, opened.spec.describe(), goal.describe())
     writer = ShardWriter.create(where, key=key, force=force, resume=resume)
     try:
         if opened.columns is not None:
@@ -124,6 +128,7 @@ def pack(
         fitting = time.monotonic()
         fitted = _model(writer, opened, goal, given, model, recipe, fit_seconds, effort, seed, keep_latents, progress)
         fit_took = time.monotonic() - fitting
+        _log.info("model %s after %.1f s: %.3g bits a value", fitted.kind, fit_took, fitted.rate)
         if keep_latents:
             writer.keep_columns(_with_latents(opened, fitted))
         totals = _write_blocks(writer, opened, fitted, workers, keep_latents, progress)
@@ -282,6 +287,7 @@ def _write_blocks(
     for block, latents in _coded(source, model, writer.next_row, workers, keep_latents):
         columns = beside.take(block.rows)
         writer.write(block, columns if latents is None else with_latents(columns, latents, names))
+        _log.debug("rows %d to %d: %s, %s bytes", block.start, block.stop, block.method, f"{len(block.payload):,}")
         totals.add(block)
         done = block.start + block.rows
         raw = done * source.spec.row_bytes

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from aecompress.config import EFFORTS, Target, TargetKind
 from aecompress.recipe import Recipe, load_recipe
@@ -33,12 +34,21 @@ def target_options(command: Command) -> Command:
         named: dict[TargetKind, Any] = {kind: value for kind, value in values.items() if value is not None}
         if lossless:
             named["lossless"] = None
-        return command(*args, target=_target(named, per), **options)
+        spoken = {kind: value for kind, value in named.items() if _is_spoken(kind)}
+        if spoken and "rel-error" not in spoken and not _is_spoken("per"):
+            per = None
+        return command(*args, target=_target(spoken or named, per), **options)
 
     flags = [click.option(f"--{kind}", metavar=name, type=typ, help=text) for kind, name, typ, text in _TARGETS]
     flags.insert(2, click.option("--per", metavar="AXIS", type=int, help="With --rel-error: by index of this axis."))
     flags.append(click.option("--lossless", is_flag=True, help="Give every bit back."))
     return functools.reduce(lambda inner, flag: flag(inner), reversed(flags), with_target)  # type: ignore[return-value]
+
+
+def _is_spoken(option: str) -> bool:
+    """True if an option stands on the command line, and not in a file of defaults."""
+    source = click.get_current_context().get_parameter_source(option.replace("-", "_"))
+    return source is ParameterSource.COMMANDLINE
 
 
 def _target(named: dict[TargetKind, Any], per: int | None) -> Target | None:
@@ -77,9 +87,18 @@ def fit_options(command: Command) -> Command:
     return settings(seconds_option(effort(seed_option(command))))
 
 
+def _formats(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of formats, for a shell to complete."""
+    from aecompress.sources import FORMATS
+
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
 archive_argument = click.argument("archive", type=click.Path())
-source_argument = click.argument("source")
-format_option = click.option("--format", metavar="NAME", help="Format of SOURCE, whatever its name and content say.")
+source_argument = click.argument("source", type=click.Path(allow_dash=True))
+format_option = click.option(
+    "--format", metavar="NAME", shell_complete=_formats, help="Format of SOURCE, whatever its name and content say."
+)
 force_option = click.option("--force", is_flag=True, help="Replace what is at the destination.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 workers_option = click.option(

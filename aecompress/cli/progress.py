@@ -7,12 +7,14 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from aecompress.cli.logs import is_quiet
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 
 class ProgressBar:
-    """A callable ``progress(phase, done, facts)`` that draws one bar a phase and clears it; silent elsewhere.
+    """A callable ``progress(phase, done, facts)`` that draws one bar a phase and clears it; silent elsewhere, or if quiet.
 
     Where a phase counts ``bytes`` the bar shows them and their rate; other facts stand behind it.
     """
@@ -29,7 +31,7 @@ class ProgressBar:
         self._close()
 
     def __call__(self, phase: str, done: float, facts: dict[str, Any]) -> None:
-        if not sys.stderr.isatty():
+        if not sys.stderr.isatty() or is_quiet():
             return
         others = dict(facts)
         amount = others.pop("bytes", None)

@@ -6,6 +6,7 @@ source ─► sample ─► cells ─► context coder ────────�
 
 from __future__ import annotations
 
+import logging
 import math
 import tempfile
 import time
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.convolution import Convolution
 
 __all__ = ["adapt", "block_rows", "fit"]
+
+_log = logging.getLogger(__name__)
 
 _HOPE = 1.5  # subbands of more than this share of a roughly fitted context coder's bytes are given up
 _SURE = 0.8  # those of less than this share need no context coder to be fitted with care
@@ -199,9 +202,13 @@ class _Fit:
         if kind == "auto" and not autoencoders.suits(self.source):
             return model
         rival = self._rival(model, kind)
+        if rival is None:
+            return model
         trial = self._trial() if model.subbands is None else self.samples
+        before, after = self._bytes(model, trial), self._bytes(rival, trial)
+        _log.info("with %s the archive takes about %s bytes, without %s", rival.kind, f"{after:,.0f}", f"{before:,.0f}")
         # a candidate like any other: it stays only if it pays
-        return rival if rival and self._bytes(rival, trial) < _GAIN * self._bytes(model, trial) else model
+        return rival if after < _GAIN * before else model
 
     def _sharpened(self, model: Model) -> Model:
         """The model with networks behind its context coders, where they pay."""
@@ -240,6 +247,7 @@ class _Fit:
             model = self._with_context(replace(self._blank(), cells=rival), trial, layout)
             layout = _layout(model)
             sizes[rival] = self._bytes(model, trial)
+            _log.info("cells %s: the archive takes about %s bytes", rival.kind, f"{sizes[rival]:,.0f}")
         return min(sizes, key=lambda rival: sizes[rival])
 
     def _rival(self, model: Model, kind: str) -> Model | None:
@@ -262,6 +270,7 @@ class _Fit:
         if rival is None:
             return self._with_context(model, layout=_layout(rough))
         least = self._bytes(rival, self.samples)
+        _log.info("subbands: the archive takes about %s bytes, by a context coder %s", f"{least:,.0f}", f"{size:,.0f}")
         rival = replace(rival, rate=8 * least / self.values)
         if least < _SURE * size:
             return rival
@@ -345,6 +354,8 @@ class _Fit:
             if self._cost(found[1]) < 2 * self._cost(found[0]):
                 found.append(self._autoencoder("vanilla"))
         self.tried = {model.kind: round(self._size(model)) for model in found}
+        for name, size in self.tried.items():
+            _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
         return min(found, key=self._cost)
 
     def _cost(self, model: Model) -> float:
