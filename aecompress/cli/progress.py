@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ProgressBar:
-    """A callable ``progress(phase, done, facts)`` that draws one bar a phase and clears it; silent elsewhere, or if quiet.
+    """A callable ``progress(phase, done, facts)`` that draws one bar a phase and clears it; silent elsewhere.
 
     Where a phase counts ``bytes`` the bar shows them and their rate; other facts stand behind it.
     """
