@@ -55,7 +55,7 @@ def embed(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write features of the rows of SOURCE, an archive or any source that pack takes.
+    """Write features of the rows of an archive or another SOURCE.
 
     Features are latents of an autoencoder: those that an archive holds, or those of one fitted to the rows. A .parquet
     file gets a column of row numbers, the columns that came with the rows, and one of the features.
