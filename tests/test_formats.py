@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -416,3 +417,20 @@ def test_dtypes_have_the_names_of_the_format() -> None:
     header = safetensors.save(array)
     found = json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])
     assert {name: entry["dtype"] for name, entry in found.items()} == {name: name for name in DTYPES}
+
+
+@pytest.mark.parametrize("rows", [np.arange(24, dtype=np.float32).reshape(2, 3, 4), np.arange(6).reshape(2, 3)])
+def test_tensors_of_ray_keep_their_shape_without_ray(rows: np.ndarray[Any, Any], tmp_path: Path) -> None:
+    """As Ray writes them: lists, and the shape beside the column."""
+    said = {"ARROW:extension:name": "ray.data.arrow_tensor_v2", "ARROW:extension:metadata": str(list(rows.shape[1:]))}
+    lists = pa.array(rows.reshape(2, -1).tolist(), pa.large_list(pa.from_numpy_dtype(rows.dtype)))
+    schema = pa.schema([pa.field("x", lists.type, metadata=said), pa.field("id", pa.string())])
+    data = pa.table([lists, ["a", "b"]], schema)
+    pq.write_table(data, tmp_path / "in.parquet")
+    source = open_source(tmp_path / "in.parquet")
+    assert same(gather(source), rows)
+    aecompress.pack(source, tmp_path / "a.aec", target=aecompress.Target("lossless"), model="none")
+    aecompress.unpack(tmp_path / "a.aec", tmp_path / "out")
+    back = pq.read_table(tmp_path / "out")
+    assert back.equals(pq.read_table(tmp_path / "in.parquet"))
+    assert back.schema.field("x").metadata == {key.encode(): value.encode() for key, value in said.items()}

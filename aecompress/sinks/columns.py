@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import zlib
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from aecompress.errors import DestinationError
 from aecompress.spec import Array, ArraySpec
 
 _SCHEMA_BYTES = 1 << 26
+
+#: Ray's types of tensors of one shape, which are lists of their values and the shape in JSON.
+_RAY = "ray.data.arrow_tensor"
 _LISTS = (
     (pa.ListArray, pa.types.is_list, pa.int32()),
     (pa.LargeListArray, pa.types.is_large_list, pa.int64()),
@@ -88,8 +92,22 @@ def row_schema(spec: ArraySpec, origin: dict[str, object]) -> pa.Schema:
 def encode(batch: Array, schema: pa.Schema) -> pa.RecordBatch:
     """Rows [n, *row_shape] as one record batch; a single column takes whole rows, several take one value each."""
     columns = [batch] if len(schema) == 1 else [batch[:, index] for index in range(len(schema))]
-    arrays = [_array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    arrays = [_array(_listed(column, field), field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _listed(values: Array, field: pa.Field) -> Array:
+    """Values [n, ...] as what a column takes: tensors of Ray as lists."""
+    return values.reshape(len(values), -1) if values.shape[1:] == _tensor_shape(field) else values
+
+
+def _tensor_shape(field: pa.Field) -> tuple[int, ...] | None:
+    """The shape that Ray's tensor type gives the lists of a column, whether Ray is loaded or not; else None."""
+    said = field.metadata or {}
+    name, shape = said.get(b"ARROW:extension:name", b"").decode(), said.get(b"ARROW:extension:metadata")
+    if isinstance(field.type, pa.ExtensionType):
+        name, shape = field.type.extension_name, field.type.__arrow_ext_serialize__()
+    return tuple(map(int, json.loads(shape))) if name.startswith(_RAY) and shape else None
 
 
 def _read_schema(origin: dict[str, object]) -> pa.Schema:

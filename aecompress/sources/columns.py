@@ -6,6 +6,8 @@ A row is one value of the column that makes the array, or the values of several 
 from __future__ import annotations
 
 import base64
+import json
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from aecompress.sources.base import spec_of
 from aecompress.spec import Array, ArraySpec
 
 _COLUMNS_SHOWN = 8
+
+#: Ray's types of tensors of one shape, which are lists of their values and the shape in JSON.
+_RAY = "ray.data.arrow_tensor"
 
 
 @dataclass(frozen=True)
@@ -144,12 +149,26 @@ def decode(batch: pa.RecordBatch, name: str) -> Array:
     Raises:
         InputError: a value is null, or the lists of a column differ in length.
     """
-    columns = [
-        _values(array, f"{name}: column {label}") for label, array in zip(batch.schema.names, batch, strict=True)
-    ]
+    columns = [_column(array, field, name) for field, array in zip(batch.schema, batch, strict=True)]
     if len({column.shape for column in columns}) > 1:
         raise InputError(f"{name}: the lists of {', '.join(batch.schema.names)} differ in length; choose one of them.")
     return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+
+
+def _column(array: pa.Array, field: pa.Field, name: str) -> Array:
+    values, shape = _values(array, f"{name}: column {field.name}"), _tensor_shape(field)
+    if shape is None or values.shape[1:] != (math.prod(shape),):
+        return values
+    return values.reshape(len(values), *shape)
+
+
+def _tensor_shape(field: pa.Field) -> tuple[int, ...] | None:
+    """The shape that Ray's tensor type gives the lists of a column, whether Ray is loaded or not; else None."""
+    said = field.metadata or {}
+    name, shape = said.get(b"ARROW:extension:name", b"").decode(), said.get(b"ARROW:extension:metadata")
+    if isinstance(field.type, pa.ExtensionType):
+        name, shape = field.type.extension_name, field.type.__arrow_ext_serialize__()
+    return tuple(map(int, json.loads(shape))) if name.startswith(_RAY) and shape else None
 
 
 def arrow_origin(schema: pa.Schema) -> dict[str, Any]:
