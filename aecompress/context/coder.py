@@ -114,13 +114,6 @@ class ContextModel:
         kernel.restore(q, flags, near, plan, words, raw, self.tables.lookup, self.tables.cumulative)
         return q[: coded.size].reshape(coded.shape)
 
-    def network_bits(self, q: Array, coded: Array, reference: Array | None = None) -> float:
-        """Code length of a block by the network."""
-        if self.network is None:
-            raise ValueError("the model has no network")
-        _, spans, _, widths = self._spans(self.network, q, coded, reference)
-        return float((mixture.PRECISION - np.log2(spans)).sum() + widths.sum())
-
     def _spans(
         self, network: Network, q: Array, coded: Array, reference: Array | None
     ) -> tuple[Array, Array, Array, Array]:
@@ -141,6 +134,10 @@ class ContextModel:
         """float32 [rows, ...], bits of each value in the stream that ``encode`` makes; 0 where none is coded."""
         self._check(coded, reference)
         found = np.zeros(coded.shape, np.float32)
+        if self.network is not None:
+            _, spans, _, widths = self._spans(self.network, q, coded, reference)
+            found[coded] = mixture.PRECISION - np.log2(spans) + widths
+            return found
         found[coded] = kernel.lengths(*self.residuals(q, coded, reference), self.tables.prices)
         return found
 

@@ -99,7 +99,7 @@ def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
     spent = 0.0
     for s in samples:
         if model.network is not None:
-            spent += model.network_bits(s.q, s.coded, s.reference)
+            spent += float(model.lengths(s.q, s.coded, s.reference).sum(dtype=np.float64))
             continue
         folded, tables = model.residuals(s.q, s.coded, s.reference)
         count = kernel.counts(folded, tables, model.tree.tables)
