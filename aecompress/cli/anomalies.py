@@ -31,7 +31,7 @@ _FORMATS = {"score": ".2f", "quantile": ".5f", "code": ".1f", "distance": ".4g",
 def anomalies(
     archive: Path, n: int, of: str | None, dest: Path | None, seed: int, workers: int, force: bool, as_json: bool
 ) -> None:
-    """Find the rows of ARCHIVE that are unlike the others, and where they are odd.
+    """Find the rows of ARCHIVE unlike the others.
 
     A row is odd if one of its values takes many more bits than values at this place usually do, or if no other rows are
     near it. A score of 3 means that one row of the archive in a thousand is as odd.

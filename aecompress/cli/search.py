@@ -43,10 +43,11 @@ def search(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Find the rows of ARCHIVE nearest to one of its own or to arrays from elsewhere.
+    """Find the rows of ARCHIVE most like a row.
 
-    Where the archive holds latents, or with --features, only the blocks of promising rows are decoded; otherwise all of
-    them, once. Distances are exact for the rows as the archive gives them back.
+    The row is one of its own, or comes from elsewhere. Where the archive holds latents, or with --features, only the
+    blocks of promising rows are decoded; otherwise all of them, once. Distances are exact for the rows as the archive
+    gives them back.
     """
     if bool(row) == (query is not None):
         raise click.UsageError("Name rows to search for with --row, or a --query: one of the two.")
