@@ -60,9 +60,6 @@ def embed(
     SOURCE is an archive, or any source that pack takes. Features are latents of an autoencoder: those that an archive
     holds, or those of one fitted to the rows. A .parquet file gets a column of row numbers, the columns that came with
     the rows, and one of the features.
-
-    SOURCE is an archive, or any source that pack takes.     Features are latents of an autoencoder: those that an archive holds, or those of one fitted to the rows. A .parquet
-    file gets a column of row numbers, the columns that came with the rows, and one of the features.
     """
     with ProgressBar() as progress:
         found = aecompress.embed(
