@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,9 +129,8 @@ class ArchiveDatasink(Datasink[Share]):  # type: ignore[misc]  # Ray is not foll
         self._job: PackJob | None = None
 
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
-        if schema is not None:
-            if self._row not in schema.names:
-                raise InputError(f"There is no column {self._row!r} of row numbers; name the one that numbers rows.")
+        if schema is not None:  # else what comes is known only once it is made
+            self._check(schema.names)
             self._columns = self._columns or tuple(name for name in schema.names if name != self._row)
         self._job = PackJob.start(self._archive, self._model, force=self._force)
 
@@ -160,8 +159,14 @@ class ArchiveDatasink(Datasink[Share]):  # type: ignore[misc]  # Ray is not foll
         """(numbers, rows) of each block that has rows."""
         for block in blocks:
             batch = BlockAccessor.for_block(block).to_batch_format("numpy")
+            self._check(batch)
             if len(batch[self._row]):
-                yield np.asarray(batch[self._row], np.int64), _rows(batch, self._columns)
+                columns = self._columns or tuple(name for name in batch if name != self._row)
+                yield np.asarray(batch[self._row], np.int64), _rows(batch, columns)
+
+    def _check(self, names: Container[str]) -> None:
+        if self._row not in names:
+            raise InputError(f"There is no column {self._row!r} of row numbers; name the one that numbers rows.")
 
 
 class ArchiveDatasource(Datasource):  # type: ignore[misc]
