@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +12,12 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.objectstore import ObjectStore
+
+# What tests start (shells, Spark's workers) runs in this interpreter's environment, activated or not. Torch and BLAS
+# take one thread each, for several test processes share the cores and threads that spin would starve each other.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ["PYSPARK_PYTHON"] = sys.executable
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

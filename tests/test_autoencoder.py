@@ -220,9 +220,9 @@ def vanilla():
         in_batches(rows),
         24,
         6,
-        recipe=Recipe(hidden=(32, 32), epochs=400),
+        recipe=Recipe(hidden=(32, 32), epochs=120),
         distortion_step=STEP,
-        seconds=20,
+        seconds=600,
         seed=1,
         progress=silent,
     )
@@ -272,7 +272,7 @@ def test_training_survives_extreme_values():
 def textbook():
     rows = np.clip(curved() + 120, 0, 255)
     return fit_textbook(
-        in_batches(rows), 24, 6, recipe=Recipe(hidden=(32,), epochs=400), seconds=20, seed=1, progress=silent
+        in_batches(rows), 24, 6, recipe=Recipe(hidden=(32,), epochs=120), seconds=600, seed=1, progress=silent
     )
 
 

@@ -43,7 +43,7 @@ def fitted(kind, *, rows=None, latents=6, **settings):
     rows = curved() if rows is None else rows
     recipe = Recipe(**{"hidden": (32,), "epochs": 40, **settings})
     return fit_dense(
-        lambda: iter([rows]), rows.shape[1], latents, kind=kind, recipe=recipe, distortion_step=STEP, seconds=20,
+        lambda: iter([rows]), rows.shape[1], latents, kind=kind, recipe=recipe, distortion_step=STEP, seconds=600,
         seed=1, progress=silent,
     )  # fmt: skip
 
