@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from engines import one_writer_killed, run_section
 
 import aecompress
 from aecompress.config import Target
+from aecompress.errors import InputError
 from aecompress.integrations import jobs
 from aecompress.shards.manifest import is_archive
 from aecompress.shards.reader import ShardReader
@@ -99,9 +103,25 @@ def test_an_archive_is_a_data_frame(session: Any, local: Path) -> None:
     assert np.array_equal(np.stack(table["values"].to_numpy()), aecompress.open(local)[:])
 
 
-def test_blocks_open_as_they_are(session: Any, local: Path) -> None:
-    found = session.read.parquet(str(local / "blocks"))
-    assert found.agg({"row_count": "sum"}).collect() == [(len(ROWS),)]
+def test_tables_of_an_archive_open_as_they_are(session: Any, tmp_path: Path) -> None:
+    """Rows by what stands beside them, with their latents, and the error of their blocks."""
+    columns = {
+        "name": [None if row % 5 == 0 else f"row {row}" for row in range(300)],
+        "when": pa.array(np.arange(300) * 60, pa.timestamp("s", "UTC")),
+        "tags": [["a"] * (row % 3) for row in range(300)],
+        "signal": pa.FixedSizeListArray.from_arrays(pa.array(ROWS[:300].reshape(-1)), WIDTH),
+    }
+    target = Target("latent-dim", 2)
+    aecompress.pack(pa.table(columns), tmp_path / "a", target=target, model="pca", keep_latents=True)
+    rows, blocks = (session.read.parquet(str(tmp_path / "a" / name)) for name in ("rows", "blocks"))
+    late = rows.where("when >= timestamp'1970-01-01 04:00:00Z' and size(tags) = 2 and name is not null")
+    joint = late.join(blocks, late._block == blocks.row_start).orderBy("_row")
+    found = joint.select("_row", "name", "_latents", "max_abs").collect()
+    numbers = [row for row in range(240, 300) if row % 3 == 2 and row % 5]
+    assert [row[:2] for row in found] == [(row, f"row {row}") for row in numbers]
+    archive = aecompress.open(tmp_path / "a")
+    assert np.array_equal([row._latents for row in found], archive.latents()[numbers])
+    assert all(row.max_abs >= np.abs(archive[row._row] - ROWS[row._row]).max() for row in found)
 
 
 def test_nothing_is_lost_or_doubled_when_a_worker_dies(session: Any, tmp_path: Path, local: Path, model: Any) -> None:
@@ -121,6 +141,19 @@ def test_rows_are_put_in_order_by_their_numbers(session: Any, tmp_path: Path, lo
     with pytest.raises(aecompress.AecompressError, match="Rows 0 to 100 are missing"):
         adapter.pack(frame(session, ROWS[:300], first=100), tmp_path / "b", model=model, row="row")
     assert not (tmp_path / "b").exists()
+
+
+def test_workers_of_another_python_are_told_of(
+    session: Any, tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a virtual environment is not active, and Spark takes the python3 of the system."""
+    bare = tmp_path / "python3"
+    bare.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S "$@"\n')  # without installed packages
+    bare.chmod(0o755)
+    monkeypatch.setattr(session.sparkContext, "pythonExec", str(bare))
+    with pytest.raises(InputError, match="set PYSPARK_PYTHON"):
+        adapter.pack(frame(session, ROWS[:100]), tmp_path / "a", model=model, row="row")
+    assert not (tmp_path / "a").exists()
 
 
 def deadly(died: Path) -> Any:

@@ -29,6 +29,7 @@ from aecompress.spec import Array, ArraySpec
 
 try:
     from pyspark import StorageLevel
+    from pyspark.errors import PythonException
     from pyspark.sql import DataFrame
     from pyspark.sql import functions as sql
     from pyspark.sql.datasource import (
@@ -49,6 +50,7 @@ except ImportError as err:
 ROW, VALUES = "row", "values"
 
 _NUMBER = "_aecompress_row"
+_OTHER_PYTHON = ("ModuleNotFoundError", "PYTHON_VERSION_MISMATCH")
 _PARTITION_BITS = 33  # of monotonically_increasing_id, for the place of a row in its partition
 _WIDER = {"u1": "i2", "u2": "i4", "u4": "i8", "f2": "f4"}  # for the dtypes that Spark lacks
 
@@ -77,7 +79,7 @@ def pack(
         force: replace the archive that is there.
 
     Raises:
-        InputError: the numbers leave a row out, or name one twice.
+        InputError: the numbers leave a row out, or name one twice; or workers run a Python without aecompress.
         DestinationError: the archive exists already, or cannot be written.
         PythonException: what stopped a task; Spark's.
     """
@@ -91,8 +93,13 @@ def pack(
             pieces = numbered.repartitionByRange(max(1, -(-count // height)), piece).sortWithinPartitions(_NUMBER)
             found = pieces.mapInArrow(_task(job), "share binary").collect()
         return job.commit((pickle.loads(share) for (share,) in found), rows=count, columns=names)
-    except BaseException:
+    except BaseException as err:
         job.abort()
+        if isinstance(err, PythonException) and any(sign in str(err) for sign in _OTHER_PYTHON):
+            raise InputError(
+                "The workers of Spark run another Python, which cannot import aecompress; before the session is made, "
+                "set PYSPARK_PYTHON to the path of one that can, such as sys.executable."
+            ) from err
         raise
 
 
