@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import aecompress
+from aecompress.codec.frame import METHODS
+from aecompress.codec.model import VERSION
 from aecompress.shards.sealed import FORMAT_VERSION
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -37,6 +39,21 @@ def test_every_version_has_its_golden_archives(version: int) -> None:
     named = json.loads((folder / "sha256.json").read_text())
     assert named
     assert sorted(named) == sorted(path.name for path in folder.iterdir() if path.is_dir())
+
+
+@made
+def test_every_model_version_and_method_has_a_golden_archive() -> None:
+    opened = [aecompress.open(archive) for archive in ARCHIVES]
+    versions = {_model_version(archive) for archive in ARCHIVES}
+    assert versions == set(range(1, VERSION + 1))
+    assert {name for archive in opened for name in archive.manifest.report["methods"]} == set(METHODS.values())
+
+
+def _model_version(archive: Path) -> int:
+    (file,) = (archive / "_model").glob("*.safetensors")
+    data = file.read_bytes()
+    head = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return int(json.loads(head["__metadata__"]["aecompress"])["version"])
 
 
 @made
