@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import aecompress
-from aecompress.applications.oddity import COLUMNS, Calibration, Costs, Usual, part
+from aecompress.applications.oddity import COLUMNS, Calibration, Costs, Crowd, Usual, part
 from aecompress.applications.rows import stretches
 from aecompress.cli import cli
 from aecompress.codec.lengths import code_lengths, latent_lengths
@@ -163,6 +163,39 @@ def test_surprise_counts_the_rows_that_are_as_odd() -> None:
     assert (np.diff(far) > 0).all()
     np.testing.assert_array_equal(known.quantile(np.array([0.0, 999.0])), [0, 1])
     assert np.isfinite(Calibration.of(np.zeros(5)).surprise(np.array([0.0, 1.0]))).all()
+
+
+def crowd(rows: np.ndarray) -> Crowd:
+    found = Crowd.of(rows, np.zeros(0), 0, lambda *_: None)
+    assert found is not None
+    return found
+
+
+def test_distances_count_beyond_what_is_usual_around() -> None:
+    rng = np.random.default_rng(5)
+    centres, widths = rng.normal(size=(2, 6)) * 40, np.array([0.1, 3.0])
+    kind = np.repeat([0, 1], 300)
+    rows = centres[kind] + widths[kind, None] * rng.normal(size=(600, 6))
+    found = crowd(rows)
+    near_the_dense = centres[:1] + np.full(6, 0.8)
+    loose = rows[kind == 1]
+    assert found.distance(near_the_dense)[0] > np.quantile(found.distance(loose)[0], 0.5)
+    assert np.abs(np.median(found.distance(rows)[0])) < 0.1
+
+
+def test_rows_drawn_are_not_their_own_neighbours() -> None:
+    rows = np.random.default_rng(6).normal(size=(200, 8))
+    found = crowd(rows)
+    again = found.distance(rows)[0]
+    moved = found.distance(rows + 1e-3 * np.random.default_rng(7).normal(size=rows.shape))[0]
+    # copies that are not quite themselves have themselves as a neighbour, one of ten
+    assert 0.05 < np.mean(again - moved) < 0.5
+
+
+def test_equal_rows_and_few_rows_have_distances() -> None:
+    assert np.isfinite(crowd(np.random.default_rng(8).normal(size=(2, 5))).distance(np.zeros((3, 5)))[0]).all()
+    same = np.tile(np.random.default_rng(9).normal(size=(1, 5)), (50, 1))
+    np.testing.assert_allclose(crowd(same).distance(same)[0], 0, atol=1e-6)
 
 
 def test_unknown_lengths_are_no_surprise() -> None:

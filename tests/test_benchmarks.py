@@ -29,7 +29,7 @@ from aecompress.peers.layouts import MAX_PARTS, layouts
 from aecompress.peers.lossless import shuffle, unshuffle
 from aecompress.peers.pictures import Frames
 from aecompress.peers.trial import Trial, measure_peer, measure_variant, same_special_values
-from benchmarks import data, family, kill, memory, results, run, speed, table
+from benchmarks import anomalies, data, family, kill, memory, results, run, speed, table
 from benchmarks.command import aecompress, write_synthetic
 from benchmarks.plot import curves, plot
 
@@ -372,3 +372,30 @@ def test_the_family_is_measured_from_archives_on_disk(tmp_path: Path, capsys: py
     assert lines[0].split(" | ")[5] == "1.00"
     options.window, options.features = 5, None
     assert family.arranged(x, options).shape == (900, 5)
+
+
+@pytest.mark.parametrize(("shape", "expected"), [((1000,), (3, 256)), ((2, 600), (4, 256)), ((600, 2), (2, 256, 2))])
+def test_windows_are_cut_along_time(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    found = anomalies.windows(np.arange(np.prod(shape)).reshape(shape), 256, 100, 0)
+    assert found.shape == expected
+    assert (np.diff(found, axis=1) == (shape[1] if expected[2:] else 1)).all()
+    assert len(anomalies.windows(np.zeros(5000), 256, 7, 0)) == 7
+    with pytest.raises(InputError, match="Windows of 256"):
+        anomalies.windows(np.zeros(100), 256, 1, 0)
+
+
+def test_glitches_spoil_the_windows_they_are_said_to() -> None:
+    clean = (1000 * np.sin(np.arange(100 * 256) / 9)).astype("i2").reshape(100, 256, 1)
+    rows, odd = anomalies.spoilt(clean, 0.3, 0)
+    assert rows.dtype == clean.dtype
+    assert 10 < odd.sum() < 50
+    np.testing.assert_array_equal((rows != clean).any((1, 2)), odd)
+
+
+def test_a_class_left_out_is_not_among_the_usual() -> None:
+    odd = np.arange(100) % 5 == 0
+    usual, judged, which = anomalies.left_out(np.arange(100), odd, 50, 15, 0)
+    assert not odd[usual].any()
+    np.testing.assert_array_equal(odd[judged], which)
+    assert (len(usual), which.sum(), (~which).sum()) == (50, 15, 15)
+    assert not set(usual) & set(judged)

@@ -1,7 +1,7 @@
 """How odd rows are: against the code lengths that are usual at each place, and against other rows.
 
 bits [n, *row_shape] ─► (bits - mean) / deviation at each place ─► the greatest of a row ─► code
-latents [n, K] of a small PCA ─► distance to the nearest of some drawn rows ─────────────► distance
+latents [n, K] of a small PCA ─► how much farther drawn rows are than from each other ──► distance
 """
 
 from __future__ import annotations
@@ -31,15 +31,23 @@ _BEFORE = 4
 #: Code lengths, in bits, deviate by at least this: a place that never costs anything is not odd for one bit.
 _LEAST_BITS = 0.25
 
-#: Latents of the small autoencoder; how many rows are drawn at once to measure distances to, and how often.
-_LATENTS, _DRAWN, _DRAWS = 128, 128, 8
+#: Latents of the small autoencoder; how many rows are drawn at once to measure distances to, how often, and how many
+#: of a draw are neighbours.
+_LATENTS, _DRAWN, _DRAWS, _NEAR = 128, 256, 8, 10
+
+#: Rows whose distances are measured at once.
+_AT_ONCE = 1 << 13
+
+#: How the chance that a usual row looks odd is divided between ``distance`` and ``code`` (Bonferroni, weighted). The
+#: code of a value is the more local of the two, so that it is long by chance in more rows of a varied set.
+_SHARES = (2 / 3, 1 / 3)
 
 #: An axis longer than the first number is told apart in so many parts, a shorter one index by index.
 _SHORT, _PARTS = 16, 8
 
-#: What is said of every row: the greater surprise of ``code`` and ``distance`` (3: one row in a thousand is as odd);
-#: the share of the archive's rows with a lower one; how far the code of the oddest value is longer than usual, in
-#: deviations; how far other rows are, in latents; bits of the whole row; and where it is odd, as slices of a row.
+#: What is said of every row: the surprise of ``code`` and ``distance`` (3: one row in a thousand is as odd); the share
+#: of the archive's rows with a lower one; how far the code of the oddest value is longer than usual, in deviations; how
+#: much farther its neighbours are than theirs, in latents; bits of the whole row; and where it is odd, as slices of it.
 COLUMNS = ("score", "quantile", "code", "distance", "bits", "part")
 
 #: Columns by name, an array [n] each; NaN for what is unknown.
@@ -110,21 +118,27 @@ class Usual:
 
 @dataclass(frozen=True)
 class Crowd:
-    """Random rows among which a row that is like others has one nearby.
+    """Random rows among which a row that is like others has some nearby, as near as these are to each other.
 
     Many small draws, rather than all rows: where a few odd rows are alike, each would be another's neighbour
-    (Sugiyama and Borgwardt 2013).
+    (Sugiyama and Borgwardt 2013). Less what is usual around, for kinds of rows differ in how alike they are (as the
+    local outlier factor of Breunig et al. 2000, with a difference for its ratio). Latents are divided by the root of
+    their deviation, halfway between Euclid's distance, in which a few of them are everything, and Mahalanobis'.
 
     Attributes:
         encoder: a small PCA.
         fills: values that stand for none.
-        draws: float64 [draws, rows, K], latents.
+        scale: float64 [K], of latents.
+        draws: float64 [draws, rows, K], latents, scaled.
+        around: float64 [draws, rows], mean distance of each to its neighbours in its draw.
         residual: of what PCA leaves, squared.
     """
 
     encoder: Autoencoder
     fills: Array
+    scale: Array
     draws: Array
+    around: Array
     residual: Usual
 
     @classmethod
@@ -140,22 +154,41 @@ class Crowd:
         latents = encoder.analysis(flat)
         left = np.square(flat - encoder.synthesis(latents))
         floor = float(left.mean()) * 1e-3 + np.finfo(np.float64).tiny
-        return cls(encoder, fills, latents.reshape(*drawn.shape, -1), Usual.of([left], floor))
+        deviation = latents.std(0)
+        scale = 1 / np.sqrt(np.where(deviation > 0, deviation, 1.0))
+        draws = (latents * scale).reshape(*drawn.shape, -1)
+        around = np.stack([_neighbours(draw, draw)[1].mean(1) for draw in draws])
+        return cls(encoder, fills, scale, draws, around, Usual.of([left], floor))
 
     def distance(self, values: Array) -> tuple[Array, Array]:
-        """(mean distance to the nearest of each draw, place of the greatest residual): float64 [n], int64 [n]."""
+        """(distance beyond what is usual around, place of the greatest residual): float64 [n], int64 [n]."""
+        found = [self._measured(values[i : i + _AT_ONCE]) for i in range(0, len(values), _AT_ONCE)]
+        distances, places = zip(*found, strict=True)
+        return np.concatenate(distances), np.concatenate(places)
+
+    def _measured(self, values: Array) -> tuple[Array, Array]:
         flat = self.encoder.rows(values, specials.ordinary(values, self.fills))
         latents = self.encoder.analysis(flat)
         _, place = self.residual.excess(np.square(flat - self.encoder.synthesis(latents)))
-        return np.mean([_nearest(latents, draw) for draw in self.draws], axis=0), place
+        return np.mean([self._beyond(latents * self.scale, i) for i in range(len(self.draws))], axis=0), place
+
+    def _beyond(self, points: Array, i: int) -> Array:
+        """float64 [n]: mean distance of points [n, K] to their neighbours in a draw, less that of these to theirs."""
+        which, distances = _neighbours(points, self.draws[i])
+        return distances.mean(1) - self.around[i][which].mean(1)
 
 
-def _nearest(points: Array, others: Array) -> Array:
-    """float64 [n]: distance of each of points [n, K] to the nearest of others [m, K] that is not the point itself."""
+def _neighbours(points: Array, others: Array) -> tuple[Array, Array]:
+    """Indices and distances [n, k] of those of others [m, K], m >= 2, nearest to each of points [n, K] but itself."""
     square = np.square(points).sum(1)[:, None] + np.square(others).sum(1) - 2 * points @ others.T
-    own = square <= 1e-9 * np.square(points).sum(1)[:, None]
-    found = np.where(own, np.inf, square).min(1)
-    return np.sqrt(np.where(np.isfinite(found), np.maximum(found, 0.0), 0.0))
+    near = min(_NEAR, len(others) - 1)
+    which = np.argpartition(square, near, axis=1)[:, : near + 1]
+    found = np.take_along_axis(square, which, 1)
+    order = np.argsort(found, axis=1)
+    which, found = np.take_along_axis(which, order, 1), np.take_along_axis(found, order, 1)
+    own = found[:, :1] <= 1e-9 * np.square(points).sum(1)[:, None]
+    which, found = (np.where(own, part[:, 1:], part[:, :-1]) for part in (which, found))
+    return which, np.sqrt(np.maximum(found, 0.0))
 
 
 @dataclass(frozen=True)
@@ -190,7 +223,7 @@ class Oddity:
         row_shape: of its rows.
         usual: code lengths at each place; None if the model cannot tell them.
         crowd: rows to be like; None where PCA makes no sense.
-        code, distance, score: what the archive's own rows have.
+        code, distance, score: what the archive's own rows have; ``score`` of the two as one.
     """
 
     model: Model
@@ -223,18 +256,19 @@ class Oddity:
         found = [_Measured.of(batch, bits, usual, crowd) for batch, bits in zip(values, lengths, strict=True)]
         code = Calibration.of(np.concatenate([measured.code for measured in found]))
         distance = Calibration.of(np.concatenate([measured.distance for measured in found]))
-        scores = [np.fmax(code.surprise(m.code), distance.surprise(m.distance)) for m in found]
+        scores = [np.fmax(*_surprises(m, code, distance)) for m in found]
         return cls(model, rows.shape[1:], usual, crowd, code, distance, Calibration.of(np.concatenate(scores)))
 
     def scores(self, values: Array, lengths: Array | None) -> Table:
         """A table of ``COLUMNS`` for values [n, *row_shape] whose code has these ``lengths`` [n, ...], if known."""
         measured = _Measured.of(values, lengths, self.usual, self.crowd)
-        by_code, by_distance = self.code.surprise(measured.code), self.distance.surprise(measured.distance)
-        score = np.fmax(by_code, by_distance)
-        coded = (by_code == score) & (lengths is not None and lengths.shape[1] == values[0].size)
+        by_code, by_distance = _surprises(measured, self.code, self.distance)
+        joint = np.fmax(by_code, by_distance)
+        coded = (by_code == joint) & (lengths is not None and lengths.shape[1] == values[0].size)
         places, which = np.unique(np.where(coded, measured.place, measured.residual_place), return_inverse=True)
         parts = np.array([part(int(place), self.row_shape) for place in places])[which]
-        found = (score, self.score.quantile(score), measured.code, measured.distance, measured.bits, parts)
+        score, quantile = self.score.surprise(joint), self.score.quantile(joint)
+        found = (score, quantile, measured.code, measured.distance, measured.bits, parts)
         return dict(zip(COLUMNS, found, strict=True))
 
 
@@ -259,6 +293,12 @@ class _Measured:
             code, place = usual.excess(lengths)
             found = replace(found, code=code, place=place, bits=lengths.sum(1, dtype=np.float64))
         return found
+
+
+def _surprises(measured: _Measured, code: Calibration, distance: Calibration) -> tuple[Array, Array]:
+    """Surprise of code and of distance, float64 [n] each, less where the share of its kind is small."""
+    by_distance, by_code = np.log10(_SHARES)
+    return code.surprise(measured.code) + by_code, distance.surprise(measured.distance) + by_distance
 
 
 def part(place: int, row_shape: tuple[int, ...]) -> str:
