@@ -24,7 +24,7 @@ from aecompress.context.coder import (
     plan,
     stencil,
 )
-from aecompress.context.network import MOST_INPUTS, inputs_of
+from aecompress.context.network import LANES, MOST_INPUTS, inputs_of
 from aecompress.context.sample import Sample
 from aecompress.context.stencil import (
     Layout,
@@ -46,13 +46,15 @@ TRIAL_VALUES = 300_000
 #: A set that takes fewer bits has nothing to win from a network, which itself takes some thousand bytes.
 _LEAST_BITS = 200_000.0
 
+#: A vector of units in each layer of the network, for every so many bits of the set: more take longer and more bytes.
+_VECTOR_BITS, _FEWEST_VECTORS = 400_000, 2
+
 #: Most leaves of the context tree.
 MOST_TABLES = 512
 
 _SETS = 8
 _SIZE_ROWS = 100_000  # rows that activity weights are fitted to
-_CHOSEN = 12  # neighbours a channel chooses
-
+_CHOSEN = 20  # neighbours a channel chooses
 
 #: Layouts tried at once.
 _WORKERS = 2
@@ -116,13 +118,15 @@ def with_network(
     seconds: float,
     seed: int,
     progress: Progress = silent,
-) -> ContextModel:
+) -> tuple[ContextModel, float]:
     """The model with a network in place of its context tree, where that takes fewer bits, its own included.
+
+    The second is how many bits of a coded value that saves, without the model's own.
 
     Args:
         model: as ``fit`` made it of the samples.
         total: values of the whole set.
-        units: of each layer of the network.
+        units: of each layer of the network at most; it gets fewer for a set of few bits.
         steps: batches it is trained on, as long as ``seconds`` are not over.
         seed: of everything random.
         progress: called as progress(phase, share done, facts).
@@ -130,17 +134,21 @@ def with_network(
     samples = [s for s in samples if s.coded.any()]
     seen = sum(int(s.coded.sum()) for s in samples)
     if model.network is not None or not seen or inputs_of(model.predictor.weights.shape[1] - 1) > MOST_INPUTS:
-        return model
+        return model, 0.0
     share = total / seen
-    now = bits(model, samples) * share + 8.0 * len(model.to_bytes())
+    spent = bits(model, samples)
+    now = spent * share + 8.0 * len(model.to_bytes())
     if now < _LEAST_BITS:
-        return model
+        return model, 0.0
     from aecompress.context.training import lesson, train  # torch takes seconds to load
 
     learned = lesson(samples, model.predictor, model.activity)
-    network = train(learned, units, steps, seconds, total, seed, progress)
+    vectors = min(max(int(now / _VECTOR_BITS), _FEWEST_VECTORS), units // LANES)
+    network = train(learned, vectors * LANES, steps, seconds, total, seed, progress)
     rival = replace(model, tree=STUMP, tables=NO_TABLES, network=network)
-    return rival if bits(rival, samples) * share + 8.0 * len(rival.to_bytes()) < now else model
+    saved = spent - bits(rival, samples)
+    pays = saved * share > 8.0 * (len(rival.to_bytes()) - len(model.to_bytes()))
+    return (rival, saved / seen) if pays else (model, 0.0)
 
 
 def _fit_layout(samples: Sequence[Sample], layout: Layout, total: int, *, with_classes: bool = True) -> ContextModel:

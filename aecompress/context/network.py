@@ -36,7 +36,7 @@ LANES = 16
 _GROUP = 4
 
 #: Most units of a layer, most inputs, most channels with biases of their own.
-MOST_UNITS, MOST_INPUTS, MOST_CHANNELS = 64, 88, 16
+MOST_UNITS, MOST_INPUTS, MOST_CHANNELS = 96, 88, 16
 
 
 def inputs_of(width: int) -> int:

@@ -32,7 +32,7 @@ from aecompress.recipe import KNOWN, Recipe
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
 from aecompress.spec import Array, ArraySpec
-from aecompress.trainer import autoencoders, quality, smooth
+from aecompress.trainer import autoencoders, quality, sampling, smooth
 from aecompress.trainer.bounds import bounded_cells, lossless_rivals
 from aecompress.trainer.sampling import block_rows, fill_values, sample
 
@@ -53,7 +53,7 @@ _RIVAL = 0.9  # where the model takes more than this share of the simple ways, e
 _SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are slow
 _GAIN = 0.99  # an autoencoder must bring the bytes of a bounded set below this share
 _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
-_NETWORKS = {"balanced": (32, 3000), "best": (64, 12000)}  # units of a layer and batches, by effort
+_NETWORKS = {"balanced": (64, 6000), "best": (96, 20000)}  # most units of a layer and batches, by effort
 _NETWORK_SHARE = 2 / 3  # of the time, for the networks behind context coders
 _REFIT_SECONDS = 60.0
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
@@ -140,10 +140,17 @@ class _Fit:
         self.source, self.target, self.recipe = source, target, recipe
         self.seconds, self.effort, self.seed, self.progress = seconds, effort, seed, progress
         self.started = time.monotonic()
-        self.samples = sample(source, progress)
+        self.samples = sample(source, sampling.SAMPLE_VALUES, sampling.SAMPLE_BLOCKS, progress)
         self.fills = fill_values(self.samples, source.spec.native)
         self.values = math.prod(source.spec.shape)
         self.tried: dict[str, int] = {}
+
+    @cached_property
+    def lessons(self) -> list[Array]:
+        """More blocks than ``samples``, for the coder that stays; the same of a source that has no more."""
+        if sum(block.size for block in self.samples) == self.values:
+            return self.samples
+        return sample(self.source, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
 
     def run(self, kind: str) -> Model:
         if kind in KNOWN:
@@ -220,17 +227,16 @@ class _Fit:
         for name, parts in self._lessons(model).items():
             coder = getattr(model, name)
             seconds = self.seconds * _NETWORK_SHARE
-            found = context.with_network(coder, parts, self.values, units, steps, seconds, self.seed, self.progress)
-            if found is not coder:
-                seen = max(sum(part.q.size for part in parts), 1)
-                saved = (context.bits(coder, parts) - context.bits(found, parts)) / seen
-                changed: dict[str, Any] = {name: found, "rate": model.rate - (saved if name != "joint" else 0.0)}
-                model = replace(model, **changed)
+            found, saved = context.with_network(
+                coder, parts, self.values, units, steps, seconds, self.seed, self.progress
+            )
+            changed: dict[str, Any] = {name: found, "rate": model.rate - (saved if name != "joint" else 0.0)}
+            model = replace(model, **changed)
         return model
 
     def _lessons(self, model: Model) -> dict[str, list[Sample]]:
         """What each context coder of a model is asked to code of the samples."""
-        works = self._works(model)
+        works = self._works(model, self.lessons)
         found: dict[str, list[Sample]] = {}
         if model.context is not None:
             found["context"] = [Sample(split_wide(work.q)[0], work.keep) for _, work in works]
@@ -264,19 +270,19 @@ class _Fit:
     def _fewest(self, model: Model) -> Model:
         """The model with subbands or a context coder: the one that takes fewer bytes."""
         if not self.samples or model.cells.lossless or not smooth.suits(self.samples[0].shape):
-            return self._with_context(model)
+            return self._with_context(model, self.lessons)
         rough = self._with_context(model, self._trial())
         size = self._bytes(rough, self._trial())
         share = sum(block.size for block in self.samples) / self.values
         rival = smooth.fit_subbands(model, self.samples, _HOPE * share * size)
         if rival is None:
-            return self._with_context(model, layout=_layout(rough))
+            return self._with_context(model, self.lessons, _layout(rough))
         least = self._bytes(rival, self.samples)
         _log.info("subbands: the archive takes about %s bytes, by a context coder %s", f"{least:,.0f}", f"{size:,.0f}")
         rival = replace(rival, rate=8 * least / self.values)
         if least < _SURE[self.effort] * size:
             return rival
-        full = self._sharpened(self._with_context(model, layout=_layout(rough)))
+        full = self._sharpened(self._with_context(model, self.lessons, _layout(rough)))
         return rival if least < self._bytes(full, self.samples) else full
 
     def _coarse(self, kind: str, step: float) -> Autoencoder:
@@ -326,7 +332,7 @@ class _Fit:
         model = replace(model, lens=autoencoders.lens(model, self.samples))
         if model.lens is None:
             return model
-        works = self._works(model)
+        works = self._works(model, self.lessons)
         if any(split_wide(work.q)[1] is not None for _, work in works):
             return model
         return replace(model, joint=context.fit(self._joint_parts(model, works), self.values))

@@ -17,9 +17,13 @@ from aecompress.spec import Array, ArraySpec
 #: Values of a block: what is decoded at once, and what a worker holds in memory.
 BLOCK_VALUES = 1 << 20
 
-#: Values that fits look at, and the blocks they come from.
+#: Values that candidates are compared on, and the most blocks they come from.
 SAMPLE_VALUES = 3 << 20
 SAMPLE_BLOCKS = 8
+
+#: Values that the coder which stays is fitted to, and the most blocks: rows of one set differ more than one expects.
+LESSON_VALUES = 12 << 20
+LESSON_BLOCKS = 16
 
 _DISTINCT = 16  # fewer different values than this are categories, not measurements
 
@@ -29,12 +33,12 @@ def block_rows(spec: ArraySpec) -> int:
     return max(1, BLOCK_VALUES // max(spec.row_size, 1))
 
 
-def sample(source: Source, progress: Progress) -> list[Array]:
-    """Blocks spread evenly over the source, about SAMPLE_VALUES values in all."""
+def sample(source: Source, values: int, blocks: int, progress: Progress) -> list[Array]:
+    """At most so many blocks, spread evenly over the source, of about so many values in all."""
     rows, height = source.spec.shape[0], block_rows(source.spec)
     starts = np.arange(0, rows, height)
     block_values = height * max(source.spec.row_size, 1)
-    many = max(1, min(len(starts), SAMPLE_BLOCKS, SAMPLE_VALUES // block_values))
+    many = max(1, min(len(starts), blocks, values // block_values))
     chosen = starts[np.unique(np.linspace(0, len(starts) - 1, many).astype(int))] if len(starts) else starts
     found: list[Array] = []
     for i, start in enumerate(chosen):
