@@ -26,7 +26,7 @@ from aecompress.errors import InputError, ModelError
 from aecompress.locations import Location, Where, locate
 from aecompress.metrics import Distortion
 from aecompress.recipe import Recipe
-from aecompress.report import Report, break_even, stored
+from aecompress.report import Report, break_even, restored, stored
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import LATENTS, Manifest, is_archive
 from aecompress.shards.reader import ShardReader, archive_bytes
@@ -216,9 +216,9 @@ def _is_done(archive: Location, key: str) -> bool:
 def _report_again(archive: Location, default: bool, started: float) -> Report:
     """The report of an archive that an earlier run finished."""
     reader = ShardReader(archive)
-    totals = Totals()
-    for block in reader.blocks(0, reader.manifest.spec.shape[0]):
-        totals.add(block)
+    said = reader.manifest.report
+    payload = said.get("payload_bytes", sum(part.bytes for part in reader.manifest.fragments))
+    totals = Totals(restored(said["distortion"]), said["methods"], payload)
     model = Model.from_bytes(reader.model() or b"")
     return summary(archive, reader.manifest, model, totals, default, time.monotonic() - started, 0.0)
 
@@ -318,7 +318,13 @@ def _code(model: Model, start: int, batch: Array, keep_latents: bool) -> tuple[B
 
 def facts(model: Model, totals: Totals, key: str) -> dict[str, Any]:
     """What the manifest keeps of the report: nothing that differs between two runs."""
-    return {"model": model.kind, "distortion": stored(totals.error), "methods": totals.methods, "key": key}
+    return {
+        "model": model.kind,
+        "distortion": stored(totals.error),
+        "methods": totals.methods,
+        "payload_bytes": totals.payload,
+        "key": key,
+    }
 
 
 def summary(

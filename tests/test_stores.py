@@ -55,6 +55,14 @@ def test_info_fetches_no_blocks(store: ObjectStore, remote: str, local: Path) ->
     assert len(store.requests) < 6
 
 
+def test_resuming_what_is_complete_fetches_no_blocks(store: ObjectStore, remote: str, local: Path) -> None:
+    store.watch()
+    again = aecompress.pack(ROWS, remote, target=TARGET, model="none", resume=True)
+    assert not any(of_parts(request) for request in store.requests)
+    assert again.methods == aecompress.info(local)["methods"]
+    assert again.packed_bytes == aecompress.info(local)["packed_bytes"]
+
+
 def test_a_row_costs_its_block_not_the_archive(store: ObjectStore, remote: str, local: Path) -> None:
     archive = aecompress.open(remote)
     store.watch()
