@@ -349,14 +349,27 @@ print(peak() - start)
 
 @pytest.mark.parametrize(
     ("origin", "read_as"),
-    [("npz", "npz"), ("parquet", "parquet"), ("images", "images"), ("tiff", "tiff"), ("array", "npy"), (None, "npy")],
+    [
+        ("npz", "npz"),
+        ("parquet", "parquet"),
+        ("arrow", "arrow"),
+        ("images", "images"),
+        ("tiff", "tiff"),
+        ("array", "npy"),
+        (None, "npy"),
+    ],
 )
 def test_without_an_extension_the_format_is_the_sources(tmp_path: Path, origin: str | None, read_as: str) -> None:
     array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     spec = spec_of(array)
     said = {} if origin is None else {"format": origin}
-    if origin == "parquet":
-        said = open_source(pa.table({"values": pa.FixedShapeTensorArray.from_numpy_ndarray(array)})).origin
+    if origin in ("parquet", "arrow"):
+        table = pa.table({"values": pa.FixedShapeTensorArray.from_numpy_ndarray(array)})
+        said = open_source(table).origin
+    if origin == "arrow":
+        with pa.ipc.new_file(str(tmp_path / "in.arrow"), table.schema) as file:
+            file.write_table(table)
+        said = open_source(tmp_path / "in.arrow").origin
     sink = open_sink(tmp_path / "out", spec, said)
     fill(sink, array)
     sink.commit()

@@ -38,8 +38,13 @@ def open_arrow(data: Any, member: str = "") -> Source:
     raise InputError(f"A pyarrow {type(data).__name__} cannot be packed; give a Table, Dataset or RecordBatchReader.")
 
 
-def arrow_source(name: str, schema: pa.Schema, rows: int, batches: Batches, member: str = "") -> Source:
-    """A replayable source over record batches of this schema; ``member`` names the columns of the array."""
+def arrow_source(
+    name: str, schema: pa.Schema, rows: int, batches: Batches, member: str = "", *, format: str = "parquet"
+) -> Source:
+    """A replayable source over record batches of this schema; ``member`` names the columns of the array.
+
+    ``format`` is what it comes back in.
+    """
     layout = Layout.of(schema, member, name)
 
     def read(names: tuple[str, ...], start: int, count: int) -> Iterator[pa.RecordBatch]:
@@ -51,7 +56,7 @@ def arrow_source(name: str, schema: pa.Schema, rows: int, batches: Batches, memb
     spec = row_spec(layout.part(layout.array), first, name).with_rows(rows)
     columns = Columns(layout.part(layout.beside), partial(read, layout.beside)) if layout.beside else None
     return ChunkedSource(
-        name, spec, layout.origin(), lambda start, n: _decoded(read(layout.array, start, n), spec, name), columns
+        name, spec, layout.origin(format), lambda start, n: _decoded(read(layout.array, start, n), spec, name), columns
     )
 
 

@@ -62,9 +62,9 @@ class Layout:
             return self.schema
         return pa.schema([self.schema.field(name) for name in names])
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self, format: str = "parquet") -> dict[str, Any]:
         """What a sink needs to make the table again."""
-        return arrow_origin(self.schema) | ({"array": list(self.array)} if self.beside else {})
+        return arrow_origin(self.schema, format) | ({"array": list(self.array)} if self.beside else {})
 
 
 def _named(schema: pa.Schema, member: str, name: str) -> list[str]:
@@ -171,10 +171,10 @@ def _tensor_shape(field: pa.Field) -> tuple[int, ...] | None:
     return tuple(map(int, json.loads(shape))) if name.startswith(_RAY) and shape else None
 
 
-def arrow_origin(schema: pa.Schema) -> dict[str, Any]:
-    """The schema, deflated (wide tables repeat themselves) and in base64."""
+def arrow_origin(schema: pa.Schema, format: str = "parquet") -> dict[str, Any]:
+    """The format, and the schema, deflated (wide tables repeat themselves) and in base64."""
     packed = zlib.compress(schema.serialize().to_pybytes(), 9)
-    return {"format": "parquet", "schema": base64.b64encode(packed).decode("ascii")}
+    return {"format": format, "schema": base64.b64encode(packed).decode("ascii")}
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

@@ -35,7 +35,7 @@ def open_path(path: Path, member: str = "") -> Source:
         rows = sum(batch.num_rows for batch in read(path))
     except (pa.ArrowException, OSError) as err:
         raise InputError(f"{path} is not a whole Arrow IPC file or stream: {err}") from err
-    return arrow_source(str(path), schema, rows, partial(pieces, read, path), member)
+    return arrow_source(str(path), schema, rows, partial(pieces, read, path), member, format="arrow")
 
 
 def _reader(path: Path, is_file: bool) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:
