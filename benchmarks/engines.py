@@ -1,6 +1,6 @@
 """Start-up time and throughput of the same pack on Ray, on Spark and locally, all on this machine.
 
-python -m benchmarks.engines [local] [ray] [spark] [--megabytes 256] [--cpus 2]
+python -m benchmarks.engines [local] [ray] [spark] [--megabytes 128] [--cpus 2]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _GROUP_ROWS = 1 << 14
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.engines", description=__doc__)
     options.add_argument("engines", nargs="*", default=list(ENGINES), metavar="|".join(ENGINES))
-    options.add_argument("--megabytes", type=int, default=256)
+    options.add_argument("--megabytes", type=int, default=128)
     options.add_argument("--cpus", type=int, default=2)
     try:
         run(options.parse_args())
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = write_parquet(folder / "rows", options.megabytes)
-        model = aecompress.fit(rows[: 1 << 16], aecompress.Target("max-error", 0.01), kind="none")
+        model = aecompress.fit(rows[: 1 << 16], aecompress.Target("max-error", 0.01), kind="none", effort="fast")
         print(f"{rows.nbytes / 1e6:.0f} MB of Parquet, float32 {rows.shape}, {options.cpus} CPUs")
         print(f"{'engine':8} {'start-up':>10} {'pack':>22} {'read':>22} {'ratio':>7}")
         for engine in options.engines:
