@@ -20,6 +20,9 @@ EFFORTS: tuple[str, ...] = get_args(Effort)
 
 MODEL_KINDS: tuple[str, ...] = get_args(ModelKind)
 
+#: Time that a fit may take unless told otherwise.
+FIT_SECONDS = 90.0
+
 
 @dataclass(frozen=True)
 class Target:

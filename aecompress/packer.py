@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from aecompress.codec.model import Model
-from aecompress.config import MODEL_KINDS, Effort, Progress, Target, silent
+from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Target, silent
 from aecompress.errors import InputError, ModelError
 from aecompress.locations import Location, Where, locate
 from aecompress.metrics import Distortion
@@ -68,7 +68,7 @@ def pack(
     force: bool = False,
     resume: bool = False,
     keep_latents: bool = False,
-    fit_seconds: float = 60.0,
+    fit_seconds: float = FIT_SECONDS,
     effort: Effort = "balanced",
     seed: int = 0,
     workers: int = 2,
@@ -87,7 +87,7 @@ def pack(
         resume: go on with an unfinished pack of the same source and settings; of a stream only before its model is
             fitted. If that pack was finished after all, nothing is left to do.
         keep_latents: keep the latents of each row in ``rows/`` too, where the model is an autoencoder.
-        fit_seconds: time that training a network may take.
+        fit_seconds: time that the fit may take; see ``fit``.
         effort: how long to look for a smaller archive: ``fast``, ``balanced`` or ``best``; see ``fit``.
         seed: of everything random.
         workers: blocks coded at once.

@@ -32,7 +32,7 @@ def main() -> None:
     options = parser().parse_args()
     try:
         x = arranged(data.load(options.file), options)
-        print(f"{options.file.stem}, {' x '.join(map(str, x.shape))} {x.dtype}, {options.fit_seconds:g} s of training")
+        print(f"{options.file.stem}, {' x '.join(map(str, x.shape))} {x.dtype}, fits of {options.fit_seconds:g} s")
         for title, target, peers in targets(x, options):
             print(f"\n{title}\n\n{_HEAD}", flush=True)
             run(x, target, peers, options)

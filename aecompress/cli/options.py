@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from aecompress.config import EFFORTS, Target, TargetKind
+from aecompress.config import EFFORTS, FIT_SECONDS, Target, TargetKind
 from aecompress.recipe import Recipe, load_recipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -84,7 +84,15 @@ def fit_options(command: Command) -> Command:
         show_default=True,
         help="How long to look for a smaller archive.",
     )
-    return settings(seconds_option(effort(seed_option(command))))
+    seconds = click.option(
+        "--fit-seconds",
+        metavar="S",
+        type=click.FloatRange(min=0),
+        default=FIT_SECONDS,
+        show_default=True,
+        help="Time that the fit may take.",
+    )
+    return settings(seconds(effort(seed_option(command))))
 
 
 def _formats(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

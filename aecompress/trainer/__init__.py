@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -21,7 +20,7 @@ import numpy as np
 from aecompress.codec import methods
 from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
-from aecompress.config import EFFORTS, MODEL_KINDS, Effort, Progress, Target, silent
+from aecompress.config import EFFORTS, FIT_SECONDS, MODEL_KINDS, Effort, Progress, Target, silent
 from aecompress.context import fit as context
 from aecompress.context.sample import Sample
 from aecompress.context.stencil import Layout
@@ -34,6 +33,7 @@ from aecompress.sources.base import Source
 from aecompress.spec import Array, ArraySpec
 from aecompress.trainer import autoencoders, quality, sampling, smooth
 from aecompress.trainer.bounds import bounded_cells, lossless_rivals
+from aecompress.trainer.clock import Clock
 from aecompress.trainer.sampling import block_rows, fill_values, sample
 
 if TYPE_CHECKING:
@@ -54,11 +54,12 @@ _SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are 
 _GAIN = 0.99  # an autoencoder must bring the bytes of a bounded set below this share
 _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
 _NETWORKS = {"balanced": (64, 6000), "best": (96, 20000)}  # most units of a layer and batches, by effort
-_NETWORK_SHARE = 2 / 3  # of the time, for the networks behind context coders
+_NETWORK_SHARE = 2 / 3  # of the time left, for a network behind a context coder
+_TRAINING_SHARE = 3 / 4  # and for an autoencoder
 _REFIT_SECONDS = 60.0
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _TURNS = 2  # fits of a coder whose prices choose the integers, before the last
-_TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # of the time, for a convolution that is tried and for the one that stays
+_TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # and for a convolution that is tried, and for the one that stays
 
 #: A sample block, and what it is on a model's lattice.
 Work = tuple[Array, methods.Work]
@@ -70,7 +71,7 @@ def fit(
     *,
     kind: str = "auto",
     recipe: Recipe | None = None,
-    seconds: float = 60.0,
+    seconds: float = FIT_SECONDS,
     effort: Effort = "balanced",
     seed: int = 0,
     progress: Progress = silent,
@@ -83,7 +84,8 @@ def fit(
         kind: ``none`` (context model alone), ``conv`` (with a convolution behind it), ``pca``, ``vanilla``,
             ``sparse``, ``denoising``, ``vae``, ``textbook``, or ``auto``: what takes least bytes.
         recipe: how to build and teach an autoencoder of that kind.
-        seconds: time that training a network may take.
+        seconds: time that the fit may take. What there must be (looking at the source, one context coder) is made all
+            the same; networks get what is left, and what only might be smaller is not tried when time is over.
         effort: ``fast`` (contexts in closed form alone), ``balanced`` (and a network behind them, where that pays) or
             ``best`` (a larger one, trained longer).
         seed: of everything random.
@@ -138,8 +140,7 @@ class _Fit:
         progress: Progress,
     ) -> None:
         self.source, self.target, self.recipe = source, target, recipe
-        self.seconds, self.effort, self.seed, self.progress = seconds, effort, seed, progress
-        self.started = time.monotonic()
+        self.clock, self.effort, self.seed, self.progress = Clock(seconds), effort, seed, progress
         self.samples = sample(source, sampling.SAMPLE_VALUES, sampling.SAMPLE_BLOCKS, progress)
         self.fills = fill_values(self.samples, source.spec.native)
         self.values = math.prod(source.spec.shape)
@@ -167,7 +168,7 @@ class _Fit:
         """What a model file says of its fit, for people."""
         about: dict[str, Any] = {
             "source": self.source.spec.describe(),
-            "fit_seconds": round(time.monotonic() - self.started, 1),
+            "fit_seconds": round(self.clock.spent, 1),
             "seed": self.seed,
         }
         if self.recipe.changed:
@@ -208,7 +209,7 @@ class _Fit:
         cells = model.cells
         if kind == "none" or cells.lossless or cells.axis is not None or not self.samples:
             return model
-        if kind == "auto" and not autoencoders.suits(self.source):
+        if kind == "auto" and (self.clock.is_over() or not autoencoders.suits(self.source)):
             return model
         rival = self._rival(model, kind)
         if rival is None:
@@ -225,8 +226,10 @@ class _Fit:
             return model
         units, steps = _NETWORKS[self.effort]
         for name, parts in self._lessons(model).items():
+            if self.clock.is_over():
+                break
             coder = getattr(model, name)
-            seconds = self.seconds * _NETWORK_SHARE
+            seconds = self.clock.share(_NETWORK_SHARE)
             found, saved = context.with_network(
                 coder, parts, self.values, units, steps, seconds, self.seed, self.progress
             )
@@ -252,6 +255,8 @@ class _Fit:
         sizes: dict[Cells, float] = {}
         layout = None
         for rival in (cells, *lossless_rivals(trial, self.source.spec.native)):
+            if sizes and self.clock.is_over():
+                break
             model = self._with_context(replace(self._blank(), cells=rival), trial, layout)
             layout = _layout(model)
             sizes[rival] = self._bytes(model, trial)
@@ -272,16 +277,20 @@ class _Fit:
         if not self.samples or model.cells.lossless or not smooth.suits(self.samples[0].shape):
             return self._with_context(model, self.lessons)
         rough = self._with_context(model, self._trial())
+        if self.clock.is_over():
+            return rough
         size = self._bytes(rough, self._trial())
         share = sum(block.size for block in self.samples) / self.values
-        rival = smooth.fit_subbands(model, self.samples, _HOPE * share * size)
+        rival = smooth.fit_subbands(model, self.samples, _HOPE * share * size, self.clock)
         if rival is None:
-            return self._with_context(model, self.lessons, _layout(rough))
+            return rough if self.clock.is_over() else self._with_context(model, self.lessons, _layout(rough))
         least = self._bytes(rival, self.samples)
         _log.info("subbands: the archive takes about %s bytes, by a context coder %s", f"{least:,.0f}", f"{size:,.0f}")
         rival = replace(rival, rate=8 * least / self.values)
         if least < _SURE[self.effort] * size:
             return rival
+        if self.clock.is_over():
+            return rival if least < size else rough
         full = self._sharpened(self._with_context(model, self.lessons, _layout(rough)))
         return rival if least < self._bytes(full, self.samples) else full
 
@@ -316,7 +325,7 @@ class _Fit:
             kind,
             wanted,
             recipe=self.recipe,
-            seconds=self.seconds,
+            seconds=self.clock.share(_TRAINING_SHARE),
             seed=self.seed,
             progress=self.progress,
         )
@@ -357,9 +366,9 @@ class _Fit:
         if kind != "auto":
             return self._autoencoder(kind)
         found = [self._restored_for(self._goal)]
-        if autoencoders.suits(self.source):
+        if autoencoders.suits(self.source) and not self.clock.is_over():
             found.append(self._autoencoder("pca"))
-            if self._cost(found[1]) < 2 * self._cost(found[0]):
+            if self._cost(found[1]) < 2 * self._cost(found[0]) and not self.clock.is_over():
                 found.append(self._autoencoder("vanilla"))
         self.tried = {model.kind: round(self._size(model)) for model in found}
         for name, size in self.tried.items():
@@ -389,7 +398,8 @@ class _Fit:
             return self._bytes(fitted, trial)
 
         def careful(model: Model) -> float:
-            return self._bytes(self._with_context(model, self.samples, layout), self.samples)
+            samples = self._affordable()
+            return self._bytes(self._with_context(model, samples, layout), samples)
 
         step = quality.lattice_step(goal, self._in_cells, rough, careful, self.samples)
         return self._with_context(self._in_cells(self._checked(goal, step, self._in_cells)))
@@ -404,13 +414,16 @@ class _Fit:
         """Wider cells with a convolution that makes good for it, and an encoder that may trade error for bits."""
         plain = self._lattice_for(goal)
         start = float(plain.cells.step or 1.0)
-        trial = self._trial()
-        rivals = [self._restored(goal, start, thrift, trial, _TRIAL_SHARE) for thrift in _THRIFTS]
-        found = [rival for rival in rivals if rival is not None]
+        found: list[Model] = []
+        for thrift in _THRIFTS:
+            if found and self.clock.is_over():
+                break
+            rival = self._restored(goal, start, thrift, self._trial(), _TRIAL_SHARE)
+            found += [] if rival is None else [rival]
         if not found:
             return plain
         first = min(found, key=self._cost)
-        best = self._restored(goal, float(first.cells.step or 1.0), first.thrift, self.samples, _FINAL_SHARE)
+        best = self._restored(goal, float(first.cells.step or 1.0), first.thrift, self._affordable(), _FINAL_SHARE)
         if best is None:
             return plain
         step = self._checked(goal, float(best.cells.step or 1.0), partial(_resized, best))
@@ -421,7 +434,7 @@ class _Fit:
     ) -> Model | None:
         """The context coder fitted to ``samples`` and a convolution, in the widest cells that reach the goal with both.
 
-        ``share`` of the time goes to the convolution. None where there is too little to learn from.
+        ``share`` of the time left goes to the convolution. None where there is too little to learn from.
         """
         model = self._with_context(replace(self._in_cells(step), kind="conv", thrift=thrift), samples)
         conv = self._convolution(model, share)
@@ -449,12 +462,12 @@ class _Fit:
         return _resized(best, step)
 
     def _convolution(self, model: Model, share: float) -> Convolution | None:
-        """A convolution for the model's cells, trained for this share of the time."""
+        """A convolution for the model's cells, trained for this share of the time left."""
         from aecompress.autoencoder.conv import Lesson, fit_conv
 
         step = float(model.cells.step or 1.0)
         lessons = [Lesson(work.q, work.keep, block / step) for block, work in self._works(model)]
-        return fit_conv(lessons, seconds=share * self.seconds, seed=self.seed, progress=self.progress)
+        return fit_conv(lessons, seconds=self.clock.share(share), seed=self.seed, progress=self.progress)
 
     def _autoencoder(self, kind: str) -> Model:
         goal = self._goal
@@ -564,6 +577,10 @@ class _Fit:
         """Small parts of the samples, to compare candidates on."""
         rows = max(1, context.TRIAL_VALUES // max(self.source.spec.row_size * max(len(self.samples), 1), 1))
         return [block[:rows] for block in self.samples]
+
+    def _affordable(self) -> list[Array]:
+        """All samples, or the small parts of them when time is over."""
+        return self._trial() if self.clock.is_over() else self.samples
 
     def _bytes(self, model: Model, trial: Sequence[Array]) -> float:
         """Bytes of the whole set, model included, from coding the trial blocks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from aecompress.codec.frame import Frame
 from aecompress.codec.model import Model
 from aecompress.spec import Array
 from aecompress.subbands import CELL, Subbands, axes_of, lifting
+from aecompress.trainer.clock import Clock
 
 #: Steps to choose from, in 1/2^FRACTION of a cell, and the one to begin with. Where fields are rough, few values may be
 #: left to correct; where they are smooth, wide steps cost few corrections.
@@ -30,13 +32,14 @@ def suits(shape: tuple[int, ...]) -> bool:
     return bool(_orders(axes_of(shape)))
 
 
-def fit_subbands(model: Model, blocks: Sequence[Array], most: float) -> Model | None:
+def fit_subbands(model: Model, blocks: Sequence[Array], most: float, clock: Clock) -> Model | None:
     """The model with the subbands that code the blocks in the fewest bytes; None if they would take more than ``most``.
 
     Args:
         model: its cells decide the error allowed.
         blocks: of about the size that blocks of the set have: what adapts learns more from larger ones.
         most: bytes that a first try may take.
+        clock: when it is over, the best so far stays.
     """
     works = [work for work in (methods.prepare(model, block) for block in blocks) if work is not None]
     if not works:
@@ -49,6 +52,8 @@ def fit_subbands(model: Model, blocks: Sequence[Array], most: float) -> Model | 
     decisive = _largest(sizes.min(0))
 
     def cost(rival: Subbands) -> float:
+        if clock.is_over():
+            return math.inf
         return sum(_bytes(model, rival, works[i]) for i in decisive)
 
     # levels before steps, and for each order: what is worse without them may be better with them

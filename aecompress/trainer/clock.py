@@ -1,0 +1,38 @@
+"""The time of a fit: how much is left, and what each stage may take of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+#: Share of the whole time that a training is never left with less than: who asks for a network gets one.
+_LEAST = 0.1
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Runs from its making.
+
+    What a model needs is done however long it takes; what only looks for a smaller archive is left out when time is
+    over. So two fits that end in time are the same.
+
+    Attributes:
+        seconds: that the fit may take.
+        started: reading of the monotonic clock, in seconds.
+    """
+
+    seconds: float
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def is_over(self) -> bool:
+        """True if no time is left."""
+        return self.spent >= self.seconds
+
+    def share(self, part: float) -> float:
+        """Seconds for a training that may take this part of what is left."""
+        return part * max(self.seconds - self.spent, _LEAST * self.seconds)

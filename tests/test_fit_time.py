@@ -1,0 +1,67 @@
+"""The time of a fit: what is left out when it is over, and that it decides nothing before."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import aecompress
+from aecompress.config import Target
+from aecompress.recipe import Recipe
+from aecompress.spec import Array
+from aecompress.trainer.clock import Clock
+
+
+def waves(rows: int) -> Array:
+    """float32 [rows, 48, 64]: smooth, so that subbands pay."""
+    y, x = np.mgrid[0:48, 0:64]
+    return np.stack([np.sin(x / 9.0 + k) + np.cos(y / 7.0 - k / 3) for k in range(rows)]).astype(np.float32)
+
+
+def test_a_clock_counts_down_and_leaves_a_training_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    clock = Clock(20.0, started=100.0)
+    assert clock.share(0.5) == 10.0
+    now = 110.0
+    assert (clock.spent, clock.share(0.5), clock.is_over()) == (10.0, 5.0, False)
+    now = 130.0
+    assert clock.is_over()
+    assert clock.share(0.5) == 1.0
+
+
+def test_without_time_only_the_context_coder_is_fitted() -> None:
+    target = Target("rel-error", 1e-2)
+    quick = aecompress.fit(waves(6), target, seconds=0)
+    assert quick.context is not None
+    assert quick.subbands is None
+    assert aecompress.fit(waves(6), target, seconds=600).subbands is not None
+
+
+def test_time_that_is_not_used_changes_nothing() -> None:
+    rows = np.random.default_rng(1).integers(0, 30, (3000, 6)).astype(np.int16).cumsum(0)
+    models = [aecompress.fit(rows, Target("lossless"), kind="none", seconds=seconds) for seconds in (600, 6000)]
+    assert models[0].identity == models[1].identity
+
+
+CASES = [
+    ("auto", Target("psnr", 30.0)),
+    ("conv", Target("psnr", 30.0)),
+    ("vanilla", Target("max-error", 0.01)),
+    ("auto", Target("lossless")),
+]
+
+
+@pytest.mark.parametrize(("kind", "target"), CASES)
+def test_every_target_is_met_without_time(kind: str, target: Target, tmp_path: Path) -> None:
+    values = waves(70)[:, ::6, ::8]
+    recipe = Recipe(epochs=1) if kind == "vanilla" else None
+    report = aecompress.pack(values, tmp_path / "a", target=target, model=kind, recipe=recipe, fit_seconds=0)
+    if target.bounded:
+        assert report.bound_kept
+    else:
+        assert report.psnr is not None
+        assert report.psnr >= 30.0
