@@ -29,7 +29,7 @@ from aecompress.peers.layouts import MAX_PARTS, layouts
 from aecompress.peers.lossless import shuffle, unshuffle
 from aecompress.peers.pictures import Frames
 from aecompress.peers.trial import Trial, measure_peer, measure_variant, same_special_values
-from benchmarks import anomalies, data, family, kill, memory, results, run, speed, table
+from benchmarks import anomalies, data, family, kill, memory, results, run, soak, speed, table
 from benchmarks.command import aecompress, write_synthetic
 from benchmarks.plot import curves, plot
 
@@ -341,6 +341,28 @@ def test_the_kill_benchmark_tells_archives_apart(tmp_path: Path) -> None:
     (tmp_path / "a" / "part").write_bytes(b"2")
     with pytest.raises(SystemExit, match="a/part"):
         kill.check_same(tmp_path, expected)
+
+
+@pytest.mark.parametrize("dtype", soak.DTYPES)
+def test_the_soak_sees_every_violation(dtype: str) -> None:
+    values = np.concatenate([np.arange(9).astype(dtype), soak.specials(np.dtype(dtype))])
+    assert soak.violations(values, values.copy(), 0.0) == 0
+    for place in range(len(values)):
+        changed = values.copy()
+        changed.view(f"u{values.dtype.itemsize}")[place] ^= 1
+        assert soak.violations(values, changed, 0.0) == 1
+    assert soak.violations(values[:9], values[:9] + values.dtype.type(1), 1.0) == 0
+    assert soak.violations(values[:9], values[:9] + values.dtype.type(2), 1.0) == 9
+    assert soak.violations(values, values[1:], 1.0) == len(values)
+
+
+def test_soak_rounds_are_repeatable_and_packed(tmp_path: Path) -> None:
+    drawn = soak.Round.draw(3, batches=2, values=2000)
+    first, second = ([batch.tobytes() for batch in drawn.batches(2000)] for _ in range(2))
+    assert first == second
+    compared, wrong = soak.check(drawn, tmp_path)
+    assert (compared, wrong) == (drawn.rows * int(np.prod(drawn.row_shape)), 0)
+    assert {soak.Round.draw(seed).dtype.str[1:] for seed in range(11)} == set(soak.DTYPES)
 
 
 def test_speeds_are_medians() -> None:
