@@ -21,7 +21,7 @@ LAYERS = (
     {"spec", "locations"},
     {"config", "recipe", "metrics", "indexing", "attributes", "pictures", "charts"},
     {"normalize", "entropy"},
-    {"sources", "sinks", "autoencoder", "subbands", "wavelet", "quantize", "context", "shards"},
+    {"sources", "sinks", "autoencoder", "subbands", "wavelet", "quantize", "lossless", "context", "shards"},
     {"codec", "report", "peers", "restoration"},
     {"archive", "trainer"},
     {"packer", "unpacker", "inspector", "verifier", "denoiser", "colorizer"},

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from aecompress.codec import specials
-from aecompress.entropy import integers
+from aecompress.entropy import integers, record
 from aecompress.errors import CorruptError
+from aecompress.lossless import MOST_DECIMALS, MOST_FIGURES, FigureLattice, KnownLattice
 from aecompress.quantize import BitLattice, DecimalLattice, FixedLattice, FloatLattice, IntegerLattice, Lattice
 from aecompress.spec import Array
 
@@ -20,8 +21,19 @@ MOST_WHOLE = 2.0**52
 
 
 # What the point of lossless floats may be, lowest and highest.
-_POINTS: dict[str, tuple[tuple[int, int], ...]] = {"bits": (), "fixed": ((-1074, 1023), (1, 53)), "decimal": ((0, 22),)}
-_LOSSLESS: dict[str, Callable[..., Lattice]] = {"bits": BitLattice, "fixed": FixedLattice, "decimal": DecimalLattice}
+_POINTS: dict[str, tuple[tuple[int, int], ...]] = {
+    "bits": (),
+    "fixed": ((-1074, 1023), (1, 53)),
+    "decimal": ((0, MOST_DECIMALS),),
+    "figures": ((1, MOST_FIGURES), (0, MOST_DECIMALS), (0, 1)),
+    "known": (),
+}
+_LOSSLESS: dict[str, Callable[..., Lattice]] = {
+    "bits": BitLattice,
+    "fixed": FixedLattice,
+    "decimal": DecimalLattice,
+    "figures": FigureLattice,
+}
 
 
 @dataclass(frozen=True)
@@ -30,20 +42,26 @@ class Cells:
 
     Attributes:
         kind: ``real`` (FloatLattice) or ``whole`` (IntegerLattice); floats without loss are ``bits`` (BitLattice),
-            ``fixed`` (FixedLattice) or ``decimal`` (DecimalLattice).
+            ``fixed`` (FixedLattice), ``decimal`` (DecimalLattice), ``figures`` (FigureLattice) or ``known``
+            (KnownLattice).
         step: cell width, float64 [] or [n] along ``axis``; None where rows have widths of their own.
         bound: greatest error allowed, float64, shaped as ``step``; infinite where there is none.
         axis: the axis of the source that ``step`` runs along; None for one width.
         relative: for rows with bounds of their own, the bound as a share of each row's range.
-        point: where the point lies: (exponent, precision) if ``fixed``, (digits,) if ``decimal``.
+        point: where the point lies: (exponent, precision) if ``fixed``, (digits,) if ``decimal``, (figures, decimals,
+            1 if by powers) if ``figures``.
+        known, counts: of ``known`` the values that there are: int64 [sum of counts] bit patterns in the order of the
+            values, and int64 [n] how many for each index of the last axis, or [1] for all.
     """
 
-    kind: Literal["real", "whole", "bits", "fixed", "decimal"]
+    kind: Literal["real", "whole", "bits", "fixed", "decimal", "figures", "known"]
     step: Array | None = None
     bound: Array | None = None
     axis: int | None = None
     relative: float | None = None
     point: tuple[int, ...] = ()
+    known: Array | None = None
+    counts: Array | None = None
 
     @property
     def lossless(self) -> bool:
@@ -52,6 +70,10 @@ class Cells:
 
     def lattice(self, dtype: np.dtype[Any], shape: tuple[int, ...], steps: Array | None) -> Lattice:
         """The lattice of a block of ``shape``; ``steps`` [rows] as stored with it, if rows have their own."""
+        if self.known is not None and self.counts is not None:
+            if len(self.counts) not in (1, shape[-1]):
+                raise CorruptError("The model knows values of another number of columns; the file is damaged.")
+            return KnownLattice(dtype, BitLattice(dtype).dequantize(self.known), self.counts)
         if self.lossless:
             return _LOSSLESS[self.kind](dtype, *self.point)
         step = self._spread(self.step if steps is None else steps, len(shape))
@@ -89,26 +111,49 @@ class Cells:
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """(JSON, arrays) for the model file."""
-        arrays = {"step": self.step, "bound": self.bound}
+        arrays = {"step": self.step, "bound": self.bound, "known": self._packed()}
         head: dict[str, Any] = {"kind": self.kind, "axis": self.axis, "relative": self.relative}
         if self.point:
             head["point"] = list(self.point)
         return head, {name: array for name, array in arrays.items() if array is not None}
+
+    def _packed(self) -> Array | None:
+        """The values that are known, by the steps between them."""
+        if self.known is None or self.counts is None:
+            return None
+        steps = np.diff(self.known, prepend=0)
+        return np.frombuffer(record.pack([self.counts, steps]), np.uint8)
 
     @classmethod
     def from_parts(cls, head: dict[str, Any], arrays: dict[str, Array]) -> Cells:
         """Raises CorruptError for widths that no pack would have written."""
         step, bound = arrays.get("step"), arrays.get("bound")
         point = tuple(int(n) for n in head.get("point", ()))
-        cells = cls(head["kind"], step, bound, head["axis"], head["relative"], point)
+        known, counts = _unpacked(arrays["known"]) if "known" in arrays else (None, None)
+        cells = cls(head["kind"], step, bound, head["axis"], head["relative"], point, known, counts)
         if cells.kind not in ("real", "whole", *_POINTS) or (step is None) != (cells.lossless or bound is None):
             raise CorruptError("The model's cells are of an impossible kind; the file is damaged.")
         if step is not None and not (step.dtype == np.float64 and bool((np.isfinite(step) & (step > 0)).all())):
             raise CorruptError("The model's cells have an impossible width; the file is damaged.")
+        if (known is not None) != (cells.kind == "known"):
+            raise CorruptError("The model's cells lack the values that are known, or should have none; it is damaged.")
         ends = _POINTS.get(cells.kind, ())
         if len(point) != len(ends) or any(not low <= n <= high for n, (low, high) in zip(point, ends, strict=True)):
             raise CorruptError("The model's cells have their point in an impossible place; the file is damaged.")
         return cells
+
+
+def _unpacked(data: Array) -> tuple[Array, Array]:
+    """(known, counts) of the values that a model knows. Raises CorruptError unless they ascend."""
+    counts, steps = record.unpack(data.tobytes())
+    if counts.ndim != 1 or steps.ndim != 1 or not len(counts) or counts.min() < 1 or counts.sum() != len(steps):
+        raise CorruptError("The model's known values do not fit their number; the file is damaged.")
+    first = np.cumsum(counts) - counts
+    inner = np.ones(len(steps), bool)
+    inner[first] = False
+    if bool((steps[inner] < 1).any()):
+        raise CorruptError("The model's known values are out of order; the file is damaged.")
+    return np.cumsum(steps), counts
 
 
 def resolve(rows: Array, share: float, fills: Array) -> tuple[Array, Array]:

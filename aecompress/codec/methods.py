@@ -27,6 +27,7 @@ from aecompress.codec import cells, specials
 from aecompress.codec.latents import decode_latents, encode_latents
 from aecompress.entropy import bits, integers
 from aecompress.errors import CorruptError
+from aecompress.lossless import MOST_ULPS, FigureLattice
 from aecompress.metrics import distortion
 from aecompress.quantize import (
     BitLattice,
@@ -72,6 +73,10 @@ def prepare(model: Model, values: Array) -> Work | None:
     if isinstance(lattice, FixedLattice):
         rest = lattice.remainders(values)
         decoded = lattice.restore(q, rest)
+    ulps = np.zeros(0, np.int64)
+    if isinstance(lattice, FigureLattice):
+        ulps = lattice.ulps(values, decoded)
+        decoded = lattice.moved(decoded, np.where(ulps > MOST_ULPS, 0, ulps))
     keep = np.ones(values.shape, bool)
     if not isinstance(lattice, BitLattice):
         keep = specials.ordinary(values, model.fills) & specials.within(values, decoded, bound)
@@ -82,6 +87,8 @@ def prepare(model: Model, values: Array) -> Work | None:
     streams = {**cells.encode_steps(steps), **specials.encode(values, keep)}
     if isinstance(lattice, FixedLattice):
         streams["rest"] = bits.pack(rest[keep], lattice.widths(q[keep]))
+    if (ulps := np.where(keep, ulps, 0) if len(ulps) else ulps).any():
+        streams["ulps"] = integers.encode(ulps, axes=())
     return Work(values, q, keep, streams, decoded)
 
 
@@ -105,9 +112,19 @@ def _finish(lattice: Lattice, q: Array, streams: Streams, shape: tuple[int, ...]
         decoded = _restore(lattice, np.where(keep, q, 0), streams)
     else:
         decoded = lattice.dequantize(q)
+    if "ulps" in streams:
+        decoded = _moved(lattice, decoded, streams["ulps"])
     if len(apart):
         decoded[~keep] = apart
     return decoded
+
+
+def _moved(lattice: Lattice, decoded: Array, stream: bytes) -> Array:
+    """Values moved by the ulps that their text was read wrong by."""
+    ulps = integers.decode(stream, most=decoded.size)
+    if not isinstance(lattice, FigureLattice) or ulps.shape != decoded.shape or np.abs(ulps).max() > MOST_ULPS:
+        raise CorruptError("A block's values are moved by impossible ulps; the archive is damaged.")
+    return lattice.moved(decoded, ulps)
 
 
 def _restore(lattice: FixedLattice, q: Array, streams: Streams) -> Array:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
 
 #: Version of the model file.
-VERSION = 4
+VERSION = 5
 
 #: Context coders a model may hold.
 _CODERS = ("context", "joint", "coefficients", "rest")
@@ -303,9 +303,11 @@ class Model:
     @property
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
+        if self.cells.kind in ("figures", "known"):
+            return VERSION
         coders = (self.context, self.joint)
         if self.subbands is not None or any(coder is not None and coder.network is not None for coder in coders):
-            return VERSION
+            return 4
         return 3 if self.conv is not None else 2 if self.cells.point else 1
 
     def _serialise(self, *, encoder: bool, identity: str) -> bytes:

@@ -187,6 +187,8 @@ class _Fit:
         if self.target.bounded:
             cells = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
             fresh = replace(blank, cells=cells)
+            if cells.lossless and model.cells.lossless:
+                return replace(model, target=self.target, fills=self.fills, known_as=None)
             if _alike(model.cells, cells):
                 return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
             if model.encoder is None:
@@ -252,16 +254,16 @@ class _Fit:
         if not cells.lossless:
             return cells
         trial = self._trial()
-        sizes: dict[Cells, float] = {}
+        found: list[tuple[float, Cells]] = []
         layout = None
-        for rival in (cells, *lossless_rivals(trial, self.source.spec.native)):
-            if sizes and self.clock.is_over():
+        for rival in (cells, *lossless_rivals(self.samples, self.source.spec.native, self.values)):
+            if found and self.clock.is_over():
                 break
             model = self._with_context(replace(self._blank(), cells=rival), trial, layout)
             layout = _layout(model)
-            sizes[rival] = self._bytes(model, trial)
-            _log.info("cells %s: the archive takes about %s bytes", rival.kind, f"{sizes[rival]:,.0f}")
-        return min(sizes, key=lambda rival: sizes[rival])
+            found.append((self._bytes(model, trial), rival))
+            _log.info("cells %s: the archive takes about %s bytes", rival.kind, f"{found[-1][0]:,.0f}")
+        return min(found, key=lambda pair: pair[0])[1]
 
     def _rival(self, model: Model, kind: str) -> Model | None:
         """The model with an autoencoder beside its context coder; None where numbers are too wild for one."""

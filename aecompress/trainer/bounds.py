@@ -10,7 +10,8 @@ from aecompress.codec import specials
 from aecompress.codec.cells import MOST_WHOLE, Cells, step_for
 from aecompress.config import Progress, Target
 from aecompress.errors import InputError
-from aecompress.quantize import DecimalLattice
+from aecompress.lossless import MOST_DECIMALS, MOST_FIGURES, FigureLattice
+from aecompress.quantize import BitLattice, DecimalLattice
 from aecompress.sources.base import Source
 from aecompress.spec import Array
 from aecompress.trainer.sampling import axis_ranges, value_range
@@ -18,6 +19,15 @@ from aecompress.trainer.sampling import axis_ranges, value_range
 #: Share of the values that a lattice must hold to be tried, and decimals that floats are tried for.
 _MOST = 0.999
 _MOST_DIGITS = 9
+
+#: Significant figures that floats are tried for, by their bytes: some less than tell any two apart.
+_FIGURES = {2: 3, 4: 6, 8: 14}
+_FEW = 100_000  # values that are looked at for that
+
+#: Known values are looked for in columns up to this many, and must be few beside the values: one for so many, and of a
+#: source that was not seen whole hardly any may be still unseen.
+_COLUMNS, _TIMES, _UNSEEN = 512, 8, 0.002
+_APART = 2  # lists for each column may take so many times as much as one list for all
 
 _TINY = float(np.finfo(np.float64).tiny)
 
@@ -44,19 +54,64 @@ def lossless_cells(dtype: np.dtype[np.generic]) -> Cells:
     return Cells("bits") if dtype.kind == "f" else Cells("whole", np.asarray(1.0), np.asarray(0.0))
 
 
-def lossless_rivals(samples: list[Array], dtype: np.dtype[np.generic]) -> list[Cells]:
-    """Further ways to hold floats without loss, each for most values of the samples."""
+def lossless_rivals(samples: list[Array], dtype: np.dtype[np.generic], total: int) -> list[Cells]:
+    """Further ways to hold ``total`` floats without loss, each for most values of the samples."""
     values = np.concatenate([block.reshape(-1) for block in samples]) if samples else np.zeros(0, dtype)
     values = values[specials.ordinary(values, values[:0])]
     if not values.any():
         return []
     point = _fixed_point(values[values != 0])
-    found = [Cells("fixed", point=point)]
+    found = [Cells("fixed", point=point), *_known_values(samples, dtype, total)]
+    decimal = _decimal(values, dtype)
+    return [*found, *([decimal] if decimal else []), *_figures(values[values != 0], dtype, with_decimals=not decimal)]
+
+
+def _decimal(values: Array, dtype: np.dtype[np.generic]) -> Cells | None:
+    """As decimal numbers of few decimals."""
     for digits in range(_MOST_DIGITS + 1):
         lattice = DecimalLattice(dtype, digits)
         if np.mean(lattice.dequantize(lattice.quantize(values)) == values) > _MOST:
-            return [*found, Cells("decimal", point=(digits,))]
-    return found
+            return Cells("decimal", point=(digits,))
+    return None
+
+
+def _figures(values: Array, dtype: np.dtype[np.generic], *, with_decimals: bool) -> list[Cells]:
+    """As decimal numbers of few significant figures, or of few decimals that were read from text in a hurry."""
+    values = values[:: max(1, len(values) // _FEW)]
+    exponent = np.floor(np.log10(np.abs(values.astype(np.float64))))
+    least = int(np.quantile(exponent, (1 - _MOST) / 2, method="lower"))
+    ways = [(n, n - 1 - least) for n in range(1, _FIGURES[dtype.itemsize] + 1) if 0 <= n - 1 - least <= MOST_DECIMALS]
+    decimals = [(MOST_FIGURES, places) for places in range(_MOST_DIGITS + 1)] if with_decimals else []
+    firsts = (next((way for way in some if _share(values, *way, False, 2) > _MOST), None) for some in (decimals, ways))
+    return [
+        Cells("figures", point=(*way, int(_share(values, *way, True, 0) > _share(values, *way, False, 0))))
+        for way in firsts
+        if way is not None
+    ]
+
+
+def _share(values: Array, figures: int, decimals: int, by_powers: bool, ulps: int) -> float:
+    """Share of the values that so many figures and decimals give back, or miss by at most so many ulps."""
+    lattice = FigureLattice(values.dtype, figures, decimals, by_powers)
+    beyond = lattice.ulps(values, lattice.dequantize(lattice.quantize(values)))
+    return float(np.mean(np.abs(beyond) <= ulps))
+
+
+def _known_values(samples: list[Array], dtype: np.dtype[np.generic], total: int) -> list[Cells]:
+    """As ranks among few different values, where hardly any value can be still unknown."""
+    columns = samples[0].shape[-1] if samples[0].ndim > 1 and samples[0].shape[-1] <= _COLUMNS else 1
+    values = np.concatenate([block.reshape(-1, columns) for block in samples])
+    keep = specials.ordinary(values, values[:0, 0])
+    seen = int(keep.sum())
+    shared = np.unique(values[keep], return_counts=True)
+    unseen = float((shared[1] == 1).sum()) / max(seen, 1) if values.size < total else 0.0  # Good and Turing
+    if len(shared[0]) * _TIMES > seen or unseen > _UNSEEN:
+        return []
+    lists = [np.unique(values[keep[:, i], i]) for i in range(columns)]
+    if columns == 1 or sum(map(len, lists)) > _APART * len(shared[0]) or not min(map(len, lists)):
+        lists = [shared[0]]
+    patterns = [BitLattice(dtype).quantize(part) for part in lists]
+    return [Cells("known", known=np.concatenate(patterns), counts=np.array([len(part) for part in patterns]))]
 
 
 def _fixed_point(values: Array) -> tuple[int, int]:

@@ -78,6 +78,19 @@ def repeated(rows: int, columns: int, seed: int) -> Array:
     return np.stack([numbers[sequence(rows, seed + c) % 40, c] for c in range(columns)], axis=1)
 
 
+def printed(rows: int, columns: int, seed: int) -> Array:
+    """float64 [rows, columns]: numbers of six significant figures, from 1 to 10^4."""
+    figures = sequence(rows * columns, seed).reshape(rows, columns) % 900_000 + 100_000
+    return figures / 10.0 ** (2 + np.arange(columns) % 4)
+
+
+def off_by_an_ulp(values: Array) -> Array:
+    """The values, every seventh of them one float further from 0."""
+    bits = np.ascontiguousarray(values).view(f"i{values.itemsize}").reshape(-1)
+    bits[::7] += bits[::7] != 0
+    return values
+
+
 def with_specials(values: Array) -> Array:
     """Some NaN, infinities, -0.0, denormals and fill values among float32 ``values``."""
     patterns = np.array(
@@ -127,6 +140,9 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "vanilla-latents": (mixture(2000, 32, 4, 15), "vanilla", Target("latent-dim", 4)),
     "fixed-f4": (field(4, 30, 40) / np.float32(3.0) - 700, "none", Target("lossless")),
     "decimal-f8": (walk(200, 6, 20) / 100, "none", Target("lossless")),
+    "figures-f8": (printed(200, 4, 27), "none", Target("lossless")),
+    "figures-ulps-f8": (off_by_an_ulp(printed(200, 4, 28)), "none", Target("lossless")),
+    "known-f4": (noise("f4", 9, 3)[walk(400, 3, 29) % 9, np.arange(3)], "none", Target("lossless")),
     "columns-f8": (repeated(500, 6, 30), "none", Target("lossless")),
     "conv-f4": (blurred(300, 24, 24), "conv", Target("psnr", 24.0)),
     "network-i2": (walk(60, 40, 21).astype(np.int16), "network", Target("lossless")),
