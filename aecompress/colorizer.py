@@ -13,11 +13,11 @@ import numpy as np
 
 from aecompress.config import Progress, silent
 from aecompress.errors import InputError
+from aecompress.inputs import Beside, replayable
 from aecompress.restoration import coloring
 from aecompress.restoration.coloring import Colorizer
-from aecompress.restoration.sampling import block_rows, read, replayable, teaching_rows
+from aecompress.restoration.sampling import block_rows, read, teaching_rows
 from aecompress.sinks import open_sink
-from aecompress.sources import open_source
 from aecompress.spec import ArraySpec
 
 
@@ -32,9 +32,9 @@ def colorize(
     """Give grey pictures the colours that a model expects of them, and write red, green and blue.
 
     Args:
-        source: as for ``pack``; rows are pictures [h, w] or [h, w, 1].
+        source: an archive, or any source as for ``pack``; rows are pictures [h, w] or [h, w, 1].
         dest: a path, or ``-`` for npy on standard output; formats are those of ``unpack``. Rows are [h, w, 3] of the
-            source's dtype; floats count from 0, black, to 1, white.
+            source's dtype; floats count from 0, black, to 1, white. Tables get the columns beside the rows too.
         model: of ``fit_colorizer``, or the path of its file.
         force: replace a file that is there.
         progress: called as progress(phase, share done, facts).
@@ -49,14 +49,16 @@ def colorize(
     """
     fitted = model if isinstance(model, Colorizer) else Colorizer.load(model)
     with ExitStack() as stack:
-        opened = replayable(open_source(source), stack)
+        opened = stack.enter_context(replayable(source))
         height, width = _grey(opened.spec, opened.name)
         spec = ArraySpec(opened.spec.dtype, (height, width, 3), opened.spec.rows)
-        sink = open_sink(dest, spec, opened.origin, force=force)
+        columns = None if opened.columns is None else opened.columns.schema
+        sink = open_sink(dest, spec, _without_table(opened.origin), columns=columns, force=force)
         stack.callback(sink.abort)
+        beside = Beside(opened, sink)
         done = 0
         for rows in opened.batches(block_rows(spec)):
-            sink.write(fitted.apply(rows.reshape(-1, height, width)))
+            sink.write(fitted.apply(rows.reshape(-1, height, width)), beside.take(len(rows)))
             done += len(rows)
             progress("colorize", done / opened.spec.shape[0], {"bytes": done * opened.spec.row_bytes})
         sink.commit()
@@ -67,7 +69,8 @@ def fit_colorizer(source: Any, *, seconds: float = 60.0, seed: int = 0, progress
     """Learn what colours a set of pictures has; ``apply`` of the result takes batches, ``to_bytes`` gives a file.
 
     Args:
-        source: as for ``pack``; rows are pictures [h, w, 3], red, green and blue; floats count from 0 to 1.
+        source: an archive, or any source as for ``pack``; rows are pictures [h, w, 3], red, green and blue; floats
+            count from 0 to 1.
         seconds: training time at most.
         seed: of everything random.
         progress: called as progress(phase, share done, facts).
@@ -75,7 +78,7 @@ def fit_colorizer(source: Any, *, seconds: float = 60.0, seed: int = 0, progress
     Raises InputError where the source holds no pictures in colour, or too few.
     """
     with ExitStack() as stack:
-        opened = replayable(open_source(source), stack)
+        opened = stack.enter_context(replayable(source))
         shape, dtype = opened.spec.row_shape, opened.spec.dtype
         if len(shape) != 3 or shape[2] != 3 or dtype.kind == "b":
             raise InputError(
@@ -87,6 +90,11 @@ def fit_colorizer(source: Any, *, seconds: float = 60.0, seed: int = 0, progress
     fitted = coloring.fit(blocks, seconds=seconds, seed=seed, progress=progress)
     fitted.about.update(source=opened.name, rows=opened.spec.shape[0], shape=list(shape))
     return fitted
+
+
+def _without_table(origin: dict[str, Any]) -> dict[str, Any]:
+    """The origin without the columns that held grey pictures: those in colour are of another shape."""
+    return {name: value for name, value in origin.items() if name not in ("schema", "array")}
 
 
 def _grey(spec: ArraySpec, name: str) -> tuple[int, int]:

@@ -18,11 +18,11 @@ from aecompress import peers
 from aecompress.charts import Bar, bars, standalone
 from aecompress.config import Progress, Target, silent
 from aecompress.errors import InputError
+from aecompress.inputs import open_rows
 from aecompress.metrics import distortion
 from aecompress.packer import pack
 from aecompress.peers.base import UnboundedPeer
 from aecompress.peers.trial import Cell, measure_peer, measure_quality, quality, speed, timed
-from aecompress.sources import open_source
 from aecompress.sources.base import Source, chunk_rows
 from aecompress.spec import Array, ArraySpec
 from aecompress.unpacker import unpack
@@ -118,7 +118,7 @@ def compare(
         InputError: the source cannot be used, holds too many values to compare in memory, or peers cannot be asked
             for the target.
     """
-    opened = open_source(source)
+    opened = open_rows(source)
     goal = target or Target.default(opened.spec.dtype)
     _check_target(goal)
     x = _read(opened, *rows)

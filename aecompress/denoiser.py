@@ -15,12 +15,12 @@ import numpy as np
 
 from aecompress.config import Progress, silent
 from aecompress.errors import InputError
+from aecompress.inputs import Beside, replayable
 from aecompress.metrics import Distortion, distortion
 from aecompress.restoration import denoising
 from aecompress.restoration.denoising import Denoiser
-from aecompress.restoration.sampling import block_rows, read, replayable, teaching_rows, windows
+from aecompress.restoration.sampling import block_rows, read, teaching_rows, windows
 from aecompress.sinks import open_sink
-from aecompress.sources import open_source
 from aecompress.sources.base import Source
 
 
@@ -57,8 +57,9 @@ def denoise(
     value to value, of mean zero and of one standard deviation.
 
     Args:
-        source: as for ``pack``.
-        dest: a path, or ``-`` for npy on standard output; formats are those of ``unpack``.
+        source: an archive, or any source as for ``pack``.
+        dest: a path, or ``-`` for npy on standard output; formats are those of ``unpack``. Tables get the columns
+            beside the rows too.
         model: of ``fit_denoiser``, or the path of its file; by default one is fitted to the source.
         clean: a source of the first rows without noise, to learn from.
         noise: standard deviation of the noise, in the data's units; by default it is measured.
@@ -75,10 +76,12 @@ def denoise(
     if model is not None and clean is not None:
         raise InputError("A model has learned already; give clean rows or a model, not both.")
     with ExitStack() as stack:
-        opened = replayable(open_source(source), stack)
+        opened = stack.enter_context(replayable(source))
         _check(opened, noise)
-        sink = open_sink(dest, opened.spec, opened.origin, force=force)
+        columns = None if opened.columns is None else opened.columns.schema
+        sink = open_sink(dest, opened.spec, opened.origin, columns=columns, force=force)
         stack.callback(sink.abort)
+        beside = Beside(opened, sink)
         if model is None:
             fitted = fit_denoiser(opened, clean=clean, noise=noise, seconds=seconds, seed=seed, progress=progress)
         else:
@@ -88,7 +91,7 @@ def denoise(
         batches = opened.batches(block_rows(opened.spec, 2 * fitted.reach))
         for rows, part in windows(batches, fitted.reach):
             found = fitted.apply(rows)[part]
-            sink.write(found)
+            sink.write(found, beside.take(len(found)))
             removed += distortion(rows[part], found)
             done += len(found)
             progress("denoise", done / opened.spec.shape[0], {"bytes": done * opened.spec.row_bytes})
@@ -110,9 +113,9 @@ def fit_denoiser(
     Arguments and errors are those of ``denoise``.
     """
     with ExitStack() as stack:
-        opened = replayable(open_source(source), stack)
+        opened = stack.enter_context(replayable(source))
         _check(opened, noise)
-        pairs = None if clean is None else replayable(open_source(clean), stack)
+        pairs = None if clean is None else stack.enter_context(replayable(clean))
         rows = opened.spec.shape[0] if pairs is None else _paired(opened, pairs, noise)
         stretches = teaching_rows(opened, rows)
         blocks = read(opened, stretches, progress)

@@ -15,10 +15,11 @@ from click.testing import CliRunner, Result
 import aecompress
 from aecompress.applications.embedding import Whitening
 from aecompress.applications.features import FittedFeatures, spread_features, step_lengths, stored_features
-from aecompress.applications.rows import archive_source, replayable, spread_rows
+from aecompress.applications.rows import spread_rows
 from aecompress.cli import cli
 from aecompress.config import Target
 from aecompress.errors import DestinationError, InputError, ModelError
+from aecompress.inputs import archive_source, replayable
 from aecompress.sinks.table import TableSink
 from aecompress.sources import open_source
 from aecompress.sources.base import Columns, SlicedSource

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from aecompress.applications.oddity import COLUMNS, Costs, Oddity, Rows, Table
-from aecompress.applications.rows import replayable, stretches
+from aecompress.applications.rows import stretches
 from aecompress.archive import Archive
 from aecompress.config import Progress, silent
 from aecompress.errors import InputError, ModelError
+from aecompress.inputs import replayable
 from aecompress.sinks.table import GROUP_ROWS, TableSink
 from aecompress.sources.base import Source
 from aecompress.spec import Array

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from aecompress.applications.features import Features, FittedFeatures, features_of, spread_features
-from aecompress.applications.rows import opened_archive, replayable
 from aecompress.codec.model import Model
 from aecompress.config import Progress, silent
+from aecompress.inputs import opened_archive, replayable
 from aecompress.sinks import Sink, open_sink
 from aecompress.sinks.table import GROUP_ROWS, PARQUET, TableSink
 from aecompress.sources.base import Source

@@ -30,7 +30,11 @@ def colorize(source: str, format: str | None, dest: str, model: Path, force: boo
     """
     with ProgressBar() as progress:
         count = aecompress.colorize(
-            open_source(source, format=format), dest, model=model, force=force, progress=progress
+            source if format is None else open_source(source, format=format),
+            dest,
+            model=model,
+            force=force,
+            progress=progress,
         )
     if dest != "-":
         click.echo(f"{count:,} pictures written to {dest}")

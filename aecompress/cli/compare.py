@@ -46,7 +46,9 @@ def compare(
     if dest is not None:
         check_free(dest, force=force)
     with ProgressBar() as progress:
-        found = aecompress.compare(open_source(source, format=format), target, rows=rows, progress=progress)
+        found = aecompress.compare(
+            source if format is None else open_source(source, format=format), target, rows=rows, progress=progress
+        )
     if dest is not None:
         output.write_file(dest, found.chart().encode())
     if as_json:

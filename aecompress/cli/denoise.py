@@ -56,7 +56,7 @@ def denoise(
     """
     with ProgressBar() as progress:
         done = aecompress.denoise(
-            open_source(source, format=format),
+            source if format is None else open_source(source, format=format),
             dest,
             model=model,
             clean=clean,

@@ -70,7 +70,8 @@ def fit(
     _check_options(ctx, task)
     check_free(dest, force=force)  # before the fit, which may take long
     if task != "pack":
-        opened, told = open_source(source, format=format), {"clean": clean, "noise": noise}
+        opened = source if format is None else open_source(source, format=format)
+        told = {"clean": clean, "noise": noise}
         _fit_task(task, opened, dest, told if task == "denoise" else {}, fit_seconds, seed)
         return
     with ProgressBar() as progress:
@@ -104,7 +105,7 @@ def _check_options(ctx: click.Context, task: str) -> None:
             raise click.UsageError(f"{option.opts[0]} does not go with --task {task}.")
 
 
-def _fit_task(task: str, source: Source, dest: Path, told: dict[str, Any], seconds: float, seed: int) -> None:
+def _fit_task(task: str, source: str | Source, dest: Path, told: dict[str, Any], seconds: float, seed: int) -> None:
     """Fit a model for denoise or colorize; ``told`` is what only the one takes."""
     learn = aecompress.fit_denoiser if task == "denoise" else aecompress.fit_colorizer
     with ProgressBar() as progress:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 
 from aecompress.config import Progress
-from aecompress.sources import spool
 from aecompress.sources.base import Source
 from aecompress.spec import Array, ArraySpec
 
@@ -19,13 +15,6 @@ _VALUES, _MOST_VALUES = 1 << 18, 1 << 22
 
 #: Blocks that teach, all their values together, and rows that are wanted in one.
 _BLOCKS, _SAMPLE_VALUES, _ROWS = 12, 1 << 23, 64
-
-
-def replayable(source: Source, stack: ExitStack) -> Source:
-    """The source, a stream through a temporary file that goes with ``stack``."""
-    if source.replayable:
-        return source
-    return spool(source, Path(stack.enter_context(tempfile.TemporaryDirectory())))
 
 
 def block_rows(spec: ArraySpec, least: int = 1) -> int:
