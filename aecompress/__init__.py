@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from aecompress.denoiser import denoise as denoise
     from aecompress.denoiser import fit_denoiser as fit_denoiser
     from aecompress.errors import AecompressError as AecompressError
-    from aecompress.htmlreport import write_report as write_report
+    from aecompress.figures import Report as Report
+    from aecompress.htmlreport import report as report
     from aecompress.inspector import info as info
     from aecompress.locations import Where
     from aecompress.packer import load_model as load_model
     from aecompress.packer import pack as pack
     from aecompress.recipe import Recipe as Recipe
-    from aecompress.report import Report as Report
     from aecompress.sampler import sample as sample
     from aecompress.trainer import fit as fit
     from aecompress.unpacker import unpack as unpack
@@ -50,7 +50,7 @@ _HOME = {
     "Comparison": "comparer",
     "Model": "codec.model",
     "Recipe": "recipe",
-    "Report": "report",
+    "Report": "figures",
     "Target": "config",
     "colorize": "colorizer",
     "anomalies": "applications.anomaly",
@@ -63,11 +63,11 @@ _HOME = {
     "info": "inspector",
     "load_model": "packer",
     "pack": "packer",
+    "report": "htmlreport",
     "sample": "sampler",
     "search": "applications.neighbours",
     "unpack": "unpacker",
     "verify": "verifier",
-    "write_report": "htmlreport",
 }
 
 __all__ = ["__version__", "open", *_HOME]

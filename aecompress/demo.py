@@ -18,7 +18,7 @@ from aecompress.pictures import grid, write_png
 from aecompress.spec import Array, ArraySpec
 
 if TYPE_CHECKING:
-    from aecompress.report import Report
+    from aecompress.figures import Report
 
 #: 2,000 pictures of 28 x 28 uint8; see the README beside them.
 SAMPLE = Path(__file__).parent / "samples" / "fashion_mnist_2000.npy"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from aecompress.figures import restored
 from aecompress.locations import Where, locate
-from aecompress.report import restored
 from aecompress.shards.manifest import read_manifest
 from aecompress.shards.reader import archive_bytes
 

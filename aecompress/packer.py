@@ -23,10 +23,10 @@ import pyarrow as pa
 from aecompress.codec.model import Model
 from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Target, silent
 from aecompress.errors import InputError, ModelError
+from aecompress.figures import Report, break_even, restored, stored
 from aecompress.locations import Location, Where, locate
 from aecompress.metrics import Distortion
 from aecompress.recipe import Recipe
-from aecompress.report import Report, break_even, restored, stored
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import LATENTS, Manifest, is_archive
 from aecompress.shards.reader import ShardReader, archive_bytes

@@ -13,7 +13,6 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,7 @@ def main() -> None:
     options.add_argument("--dims", type=int, nargs="+", default=[32, 64], help="of the features")
     options.add_argument("--queries", type=int, default=100, help="rows searched for, spread over all")
     options.add_argument("-k", type=int, default=10)
-    options.add_argument("--target", default="rel-error 1e-2", help="of the archives within a bound")
+    options.add_argument("--target", help="of the archive within a bound; by default that of pack")
     options.add_argument("--psnr", type=float, default=35.0, help="of the archive of latents")
     options.add_argument("--rows", type=int, help="the first rows only")
     try:
@@ -68,15 +67,20 @@ def run(options: argparse.Namespace) -> None:
 def ways(rows: Array, folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, Way]]:
     """Name and function of each way to search."""
     bounded, latents = folder / "bounded.aec", folder / "latents.aec"
-    aecompress.pack(rows, bounded, target=data.parse_target(options.target), model="none")
-    yield f"decoding all, {options.target}", lambda found: aecompress.search(bounded, row=found, k=options.k)
+    target = data.parse_target(options.target) if options.target else aecompress.Target.default(rows.dtype)
+    aecompress.pack(rows, bounded, target=target, model="none")
+    yield f"decoding all, {target.describe()}", _way(bounded, options.k)
     for dim in options.dims:
         features = folder / f"{dim}.parquet"
         aecompress.embed(bounded, features, dim=dim)
-        chosen = partial(aecompress.search, bounded, k=options.k, features=features)
-        yield f"{dim} features, {options.target}", lambda found, search=chosen: search(row=found)
-    aecompress.pack(rows, latents, target=aecompress.Target("psnr", options.psnr), model="pca")
-    yield f"latents, psnr {options.psnr:g}", lambda found: aecompress.search(latents, row=found, k=options.k)
+        yield f"{dim} features, {target.describe()}", _way(bounded, options.k, features)
+    target = aecompress.Target("psnr", options.psnr)
+    aecompress.pack(rows, latents, target=target, model="pca")
+    yield f"latents, {target.describe()}", _way(latents, options.k)
+
+
+def _way(archive: Path, k: int, features: Path | None = None) -> Way:
+    return lambda found: aecompress.search(archive, row=found, k=k, features=features)
 
 
 def nearest(rows: Array, queries: list[int], k: int) -> Array:

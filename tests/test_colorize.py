@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 import aecompress
 from aecompress.cli import cli
 from aecompress.colorizer import fit_colorizer
+from aecompress.config import Target
 from aecompress.errors import InputError, ModelError
 from aecompress.restoration.coloring import TO_RGB, TO_YCC, Colorizer, brightness
 from aecompress.spec import Array
@@ -106,3 +109,14 @@ def test_bad_input_gets_a_sentence(tmp_path: Path, fitted: Colorizer) -> None:
     with pytest.raises(ModelError, match="cannot be read"):
         aecompress.colorize(pictures(3)[..., 0], tmp_path / "found.npy", model=tmp_path / "none")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_archive_gets_colours_and_keeps_its_columns(tmp_path: Path, fitted: Colorizer) -> None:
+    grey = brightness(pictures(5, seed=1))
+    table = pa.table({"name": list("abcde"), "grey": pa.FixedShapeTensorArray.from_numpy_ndarray(grey)})
+    aecompress.pack(table, tmp_path / "a", target=Target("lossless"), model="none")
+    assert aecompress.colorize(tmp_path / "a", tmp_path / "c.parquet", model=fitted) == 5
+    found = pq.read_table(tmp_path / "c.parquet")
+    assert found["name"] == table["name"]
+    told = next(name for name in found.column_names if name != "name")
+    np.testing.assert_array_equal(found[told].combine_chunks().to_numpy_ndarray(), fitted.apply(grey))

@@ -57,6 +57,13 @@ def test_ours_counts_every_byte_of_the_archive(waves: Path, tmp_path: Path) -> N
     assert set(found.peers) == {"zstd-19", "pcodec"}
 
 
+def test_an_archive_is_compared_by_its_rows(waves: Path, tmp_path: Path) -> None:
+    aecompress.pack(waves, tmp_path / "a", target=Target("max-error", 0.1), model="none")
+    found = aecompress.compare(tmp_path / "a", Target("lossless"), rows=(0, 40))
+    assert found.spec.shape == (40, 24)
+    assert found.ours["max_abs_error"] == 0
+
+
 @pytest.mark.parametrize("target", [Target("psnr", 40), Target("rmse", 0.2)])
 def test_a_quality_is_reached_by_all_and_hardly_exceeded_by_those_with_a_bound(target: Target, waves: Path) -> None:
     found = aecompress.compare(waves, target)

@@ -6,6 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 
 import aecompress
 from aecompress.cli import cli
+from aecompress.config import Target
 from aecompress.context.stencil import Layout
 from aecompress.denoiser import fit_denoiser
 from aecompress.errors import DestinationError, InputError, ModelError
@@ -232,3 +235,39 @@ def test_canonical_axes_are_told_from_their_roles() -> None:
     rows = np.zeros((4, 8, 9, 3))
     assert canonical(rows, Layout(2, True))[0].shape == (1, 4, 8, 9, 3)
     assert canonical(rows, Layout(3, False))[0].shape == (4, 8, 9, 3, 1)
+
+
+def test_columns_beside_the_rows_come_along(tmp_path: Path, fitted: Denoiser) -> None:
+    seen = noisy(pictures(70), 25)
+    table = pa.table({"name": [f"picture {i}" for i in range(70)], "pixels": tensors(seen)})
+    pq.write_table(table, tmp_path / "noisy.parquet")
+    aecompress.denoise(f"{tmp_path}/noisy.parquet::pixels", tmp_path / "clean.parquet", model=fitted)
+    found = pq.read_table(tmp_path / "clean.parquet")
+    assert found.column_names == table.column_names
+    assert found["name"] == table["name"]
+    aecompress.denoise(seen, tmp_path / "clean.npy", model=fitted)
+    cleaned = found["pixels"].combine_chunks().to_numpy_ndarray()
+    np.testing.assert_array_equal(cleaned, np.load(tmp_path / "clean.npy"))
+
+
+def test_an_archive_is_cleaned_as_its_rows_are(tmp_path: Path, fitted: Denoiser) -> None:
+    seen = noisy(pictures(70), 25)
+    table = pa.table({"name": [f"picture {i}" for i in range(70)], "pixels": tensors(seen)})
+    aecompress.pack(table, tmp_path / "a", target=Target("max-error", 1.0), model="none")
+    result = CliRunner().invoke(
+        cli, ["fit", "--task", "denoise", f"{tmp_path}/a", "-o", f"{tmp_path}/m", "--fit-seconds", "0.1"]
+    )
+    assert result.exit_code == 0, result.output
+    (tmp_path / "m").write_bytes(fitted.to_bytes())
+    arguments = [f"{tmp_path}/a", "-o", f"{tmp_path}/c.parquet", "--model", f"{tmp_path}/m"]
+    result = CliRunner().invoke(cli, ["denoise", *arguments])
+    assert result.exit_code == 0, result.output
+    found = pq.read_table(tmp_path / "c.parquet")
+    assert found["name"] == table["name"]
+    np.testing.assert_array_equal(
+        found["pixels"].combine_chunks().to_numpy_ndarray(), fitted.apply(aecompress.open(tmp_path / "a")[:])
+    )
+
+
+def tensors(rows: Array) -> pa.Array:
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(rows)

@@ -19,7 +19,7 @@ import aecompress
 from aecompress import sinks, sources
 from aecompress.cli import cli
 from aecompress.config import MODEL_KINDS, Target
-from aecompress.report import Report
+from aecompress.figures import Report
 
 ROOT = Path(__file__).parents[1]
 PAGES = {

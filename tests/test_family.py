@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 import aecompress
+from aecompress import sampler
 from aecompress.autoencoder import fit_dense, load_autoencoder
 from aecompress.autoencoder.learners.criteria import criterion
 from aecompress.autoencoder.learners.denoising import corruption
@@ -315,6 +316,14 @@ def test_sample_writes_sheets_and_arrays(drawn_from, tmp_path):
     again = run(cli, ["sample", f"{drawn_from}/a", "-o", f"{tmp_path}/s.png"])
     assert again.exit_code == 1
     assert "exists" in again.stderr
+
+
+def test_many_rows_are_drawn_some_at_a_time(drawn_from, tmp_path, monkeypatch):
+    monkeypatch.setattr("aecompress.sampler.block_rows", lambda _: 4)
+    said = []
+    sampler.write_sample(drawn_from / "a", tmp_path / "s.npy", 10, seed=1, progress=lambda *now: said.append(now[:2]))
+    assert said == [("sample", 0.4), ("sample", 0.8), ("sample", 1.0)]
+    np.testing.assert_array_equal(np.load(tmp_path / "s.npy"), aecompress.sample(drawn_from / "m", 10, seed=1))
 
 
 def test_only_a_vae_can_be_drawn_from():

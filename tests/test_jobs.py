@@ -104,7 +104,7 @@ def test_blocks_of_any_length_are_compared_with_their_source(tmp_path: Path, mod
     assert {block.rows for block in blocks_of(tmp_path / "a")} == {2, 3, 4, 5, 6, HEIGHT}
     stream = (ROWS[start : start + 7] for start in range(0, 100, 7))
     assert aecompress.verify(tmp_path / "a", against=stream)["max_abs_error"] <= 0.01
-    aecompress.write_report(tmp_path / "a", tmp_path / "a.html", source=ROWS)
+    aecompress.report(tmp_path / "a", tmp_path / "a.html", source=ROWS)
     with pytest.raises(VerificationError, match="ends before row 100"):
         aecompress.verify(tmp_path / "a", against=iter([ROWS[:99]]))
 

@@ -22,7 +22,7 @@ LAYERS = (
     {"config", "recipe", "metrics", "indexing", "attributes", "pictures", "charts"},
     {"normalize", "entropy"},
     {"sources", "sinks", "autoencoder", "subbands", "wavelet", "quantize", "lossless", "context", "shards"},
-    {"codec", "report", "peers", "restoration"},
+    {"codec", "figures", "peers", "restoration"},
     {"archive", "trainer"},
     {"inputs"},
     {"packer", "unpacker", "inspector", "verifier", "denoiser", "colorizer"},
@@ -146,10 +146,10 @@ def test_public_names() -> None:
         "load_model",
         "open",
         "pack",
+        "report",
         "sample",
         "search",
         "unpack",
         "verify",
-        "write_report",
     ]
     assert all(getattr(aecompress, name) is not None for name in aecompress.__all__)

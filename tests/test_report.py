@@ -130,7 +130,7 @@ def test_another_source_is_refused(packed: tuple[Path, Path], tmp_path: Path) ->
     wrong = np.load(source)
     wrong[-1] += 9
     with pytest.raises(VerificationError, match="not the one that was packed"):
-        aecompress.write_report(archive, tmp_path / "report.html", source=wrong)
+        aecompress.report(archive, tmp_path / "report.html", source=wrong)
     assert not list(tmp_path.iterdir())
 
 
@@ -138,17 +138,17 @@ def test_a_page_is_replaced_with_force_only(packed: tuple[Path, Path], tmp_path:
     dest = tmp_path / "report.html"
     dest.write_text("mine")
     with pytest.raises(DestinationError, match="--force"):
-        aecompress.write_report(packed[1], dest)
+        aecompress.report(packed[1], dest)
     assert dest.read_text() == "mine"
     with pytest.raises(DestinationError, match="no folder"):
-        aecompress.write_report(packed[1], tmp_path / "none" / "report.html")
+        aecompress.report(packed[1], tmp_path / "none" / "report.html")
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [((0, 8, 8), "f4"), ((5, 0), "u1"), ((20, 9), "?"), ((1, 16, 16), "f4")])
 def test_hardly_anything_and_no_loss(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> None:
     rows = np.ones(shape, dtype)
     aecompress.pack(rows, tmp_path / "a", target=aecompress.Target("lossless"), model="none")
-    aecompress.write_report(tmp_path / "a", tmp_path / "a.html", source=rows)
+    aecompress.report(tmp_path / "a", tmp_path / "a.html", source=rows)
     assert "Every value came back as it was." in Page((tmp_path / "a.html").read_text()).text
 
 

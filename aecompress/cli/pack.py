@@ -27,7 +27,7 @@ from aecompress.sources import open_source
 from aecompress.spec import ArraySpec
 
 if TYPE_CHECKING:
-    from aecompress.report import Report
+    from aecompress.figures import Report
 
 
 @click.command()

@@ -26,5 +26,5 @@ def report(archive: str, dest: Path, source: str | None, format: str | None, for
     """
     opened = None if source is None else open_source(source, format=format)
     with ProgressBar() as progress:
-        aecompress.write_report(archive, dest, source=opened, force=force, progress=progress)
+        aecompress.report(archive, dest, source=opened, force=force, progress=progress)
     click.echo(f"report written to {dest}")

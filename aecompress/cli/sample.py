@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from aecompress.cli.options import force_option
+from aecompress.cli.progress import ProgressBar
 
 
 @click.command()
@@ -20,5 +21,6 @@ def sample(model: str, count: int, dest: str, seed: int, force: bool) -> None:
     """
     from aecompress.sampler import write_sample
 
-    write_sample(model, dest, count, seed=seed, force=force)
+    with ProgressBar() as progress:
+        write_sample(model, dest, count, seed=seed, force=force, progress=progress)
     click.echo(f"{count:,} rows drawn from {model}, written to {dest}", err=dest == "-")

@@ -18,10 +18,10 @@ from aecompress.locations import Where
 from aecompress.shards.durable import write_durably
 from aecompress.sinks.base import check_free, storage_errors
 
-__all__ = ["write_report"]
+__all__ = ["report"]
 
 
-def write_report(
+def report(
     archive: Where,
     dest: str | Path,
     *,

@@ -15,11 +15,11 @@ from aecompress.archive import Archive
 from aecompress.codec.frame import Frame
 from aecompress.config import Progress
 from aecompress.errors import VerificationError
+from aecompress.figures import break_even, restored
 from aecompress.htmlreport.views import View
 from aecompress.inspector import info
 from aecompress.locations import Where
 from aecompress.metrics import Distortion, distortion
-from aecompress.report import break_even, restored
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import MANIFEST
 from aecompress.shards.reader import ShardReader

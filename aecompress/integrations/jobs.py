@@ -27,9 +27,9 @@ from aecompress.archive import Archive
 from aecompress.codec.model import Model
 from aecompress.config import Target
 from aecompress.errors import DestinationError, InputError
+from aecompress.figures import Report
 from aecompress.locations import StorePath, Where, locate
 from aecompress.packer import Totals, facts, load_model, summary
-from aecompress.report import Report
 from aecompress.shards.block import Block
 from aecompress.shards.fragments import FragmentWriter
 from aecompress.shards.manifest import Fragment

@@ -12,10 +12,10 @@ import numpy as np
 from aecompress.archive import Archive
 from aecompress.codec.model import Model
 from aecompress.errors import AecompressError, InputError
+from aecompress.figures import Report
 from aecompress.integrations.jobs import PackJob, Share, stretches, task_rows
 from aecompress.locations import Where, locate
 from aecompress.packer import load_model
-from aecompress.report import Report
 from aecompress.sources.array import as_array
 from aecompress.spec import Array
 

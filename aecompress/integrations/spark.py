@@ -19,10 +19,10 @@ import pyarrow as pa
 from aecompress.archive import Archive
 from aecompress.codec.model import Model
 from aecompress.errors import InputError
+from aecompress.figures import Report
 from aecompress.integrations.jobs import PackJob, Share, stretches, task_rows
 from aecompress.locations import Where, locate
 from aecompress.packer import load_model
-from aecompress.report import Report
 from aecompress.sinks.columns import encode
 from aecompress.sources.columns import decode
 from aecompress.spec import Array, ArraySpec
