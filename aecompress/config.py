@@ -16,6 +16,12 @@ ModelKind = Literal["auto", "none", "conv", "pca", "vanilla", "sparse", "denoisi
 
 Effort = Literal["fast", "balanced", "best"]
 
+#: What an axis of a source is: entries that have nothing to do with each other, neighbours that resemble each other,
+#: or features without an order.
+Role = Literal["independent", "ordered", "feature"]
+
+ROLES: tuple[str, ...] = get_args(Role)
+
 EFFORTS: tuple[str, ...] = get_args(Effort)
 
 MODEL_KINDS: tuple[str, ...] = get_args(ModelKind)

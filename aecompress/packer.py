@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from aecompress.codec.model import Model
-from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Target, silent
+from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, Target, silent
 from aecompress.errors import InputError, ModelError
 from aecompress.figures import Report, break_even, restored, stored
 from aecompress.locations import Location, Where, locate
@@ -70,6 +70,7 @@ def pack(
     keep_latents: bool = False,
     fit_seconds: float = FIT_SECONDS,
     effort: Effort = "balanced",
+    axes: Sequence[Role] | None = None,
     seed: int = 0,
     workers: int = 2,
     progress: Progress = silent,
@@ -89,6 +90,7 @@ def pack(
         keep_latents: keep the latents of each row in ``rows/`` too, where the model is an autoencoder.
         fit_seconds: time that the fit may take; see ``fit``.
         effort: how long to look for a smaller archive: ``fast``, ``balanced`` or ``best``; see ``fit``.
+        axes: the role of each axis, where they shall not be measured; see ``fit``. Nothing where a model is given.
         seed: of everything random.
         workers: blocks coded at once.
         progress: called as progress(phase, share done, facts).
@@ -97,7 +99,7 @@ def pack(
         The report; its ``seconds`` begin when the source is opened.
 
     Raises:
-        InputError: the source, the target or the recipe cannot be used.
+        InputError: the source, the target, the recipe or the axes cannot be used.
         ModelError: the model was fitted for another dtype or row shape.
         DestinationError: the archive exists already, or cannot be written.
         VerificationError: a value came back outside the bound (a defect; nothing is left that looks whole).
@@ -110,8 +112,8 @@ def pack(
     given = _given(model)
     if given is not None and default and not isinstance(model, Model):
         goal, default = given.target, False
-    recipe = _checked(recipe or Recipe(), given, model)
-    named = _name(recipe, model) if given is None else given.identity.hex()
+    recipe = _checked(recipe or Recipe(), axes, given, model)
+    named = _name(recipe, axes, model) if given is None else given.identity.hex()
     key = _key(opened, goal, named, effort, seed, keep_latents)
     if resume and not force and _is_done(where, key):
         return _report_again(where, default, started)
@@ -126,7 +128,9 @@ def pack(
             opened = spool(opened, writer.scratch())
             key = _key(opened, goal, named, effort, seed, keep_latents)
         fitting = time.monotonic()
-        fitted = _model(writer, opened, goal, given, model, recipe, fit_seconds, effort, seed, keep_latents, progress)
+        fitted = _model(
+            writer, opened, goal, given, model, recipe, fit_seconds, effort, axes, seed, keep_latents, progress
+        )
         fit_took = time.monotonic() - fitting
         _log.info("model %s after %.1f s: %.3g bits a value", fitted.kind, fit_took, fitted.rate)
         if keep_latents:
@@ -149,18 +153,21 @@ def _given(model: str | Path | Model) -> Model | None:
     return load_model(model)
 
 
-def _checked(recipe: Recipe, given: Model | None, kind: str | Path | Model) -> Recipe:
+def _checked(recipe: Recipe, axes: Sequence[Role] | None, given: Model | None, kind: str | Path | Model) -> Recipe:
     """The recipe, if there is something to fit that knows its settings. Raises InputError if not."""
     if given is None:
         return recipe.checked(str(kind))
+    if axes:
+        raise InputError("Roles of axes are for a model to be fitted, and this one is: leave them out, or name a kind.")
     if recipe.changed:
         raise InputError("Settings shape a model while it is fitted, and this one is: leave them out, or name a kind.")
     return recipe
 
 
-def _name(recipe: Recipe, kind: str | Path | Model) -> str:
+def _name(recipe: Recipe, axes: Sequence[Role] | None, kind: str | Path | Model) -> str:
     """What tells one fit from another in a key."""
-    return f"{kind} {json.dumps(recipe.changed, sort_keys=True)}" if recipe.changed else str(kind)
+    words = [str(kind), *([json.dumps(recipe.changed, sort_keys=True)] if recipe.changed else []), *(axes or ())]
+    return " ".join(words)
 
 
 def load_model(path: str | Path) -> Model:
@@ -232,6 +239,7 @@ def _model(
     recipe: Recipe,
     seconds: float,
     effort: Effort,
+    axes: Sequence[Role] | None,
     seed: int,
     keep_latents: bool,
     progress: Progress,
@@ -249,6 +257,7 @@ def _model(
             recipe=recipe,
             seconds=seconds,
             effort=effort,
+            axes=axes,
             seed=seed,
             progress=progress,
         )

@@ -20,7 +20,7 @@ from aecompress.cli.options import (
     target_options,
 )
 from aecompress.cli.progress import ProgressBar
-from aecompress.config import MODEL_KINDS, Effort, Target
+from aecompress.config import MODEL_KINDS, Effort, Role, Target
 from aecompress.recipe import Recipe
 from aecompress.sinks.base import check_free
 from aecompress.sources import Source, open_source
@@ -57,6 +57,7 @@ def fit(
     recipe: Recipe | None,
     clean: str | None,
     noise: float | None,
+    axes: tuple[Role, ...] | None,
     fit_seconds: float,
     effort: Effort,
     seed: int,
@@ -82,6 +83,7 @@ def fit(
             recipe=recipe,
             seconds=fit_seconds,
             effort=effort,
+            axes=axes,
             seed=seed,
             progress=progress,
         )

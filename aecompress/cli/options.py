@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from aecompress.config import EFFORTS, FIT_SECONDS, Target, TargetKind
+from aecompress.config import EFFORTS, FIT_SECONDS, ROLES, Role, Target, TargetKind
 from aecompress.recipe import Recipe, load_recipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -59,6 +59,18 @@ def _target(named: dict[TargetKind, Any], per: int | None) -> Target | None:
     return Target(*next(iter(named.items())), per) if named else None
 
 
+class _Axes(click.ParamType[tuple[Role, ...]]):
+    """Roles of axes, separated by commas; that they fit the source is for the fit to see."""
+
+    name = "axes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        roles = tuple(value.split(",")) if isinstance(value, str) else tuple(value)
+        if unknown := set(roles) - set(ROLES):
+            self.fail(f"{min(unknown)!r} is none of {', '.join(ROLES)}", param, ctx)
+        return roles
+
+
 class _RecipeFile(click.ParamType[Recipe]):
     """The path of a TOML file of settings, read to a Recipe."""
 
@@ -69,7 +81,7 @@ class _RecipeFile(click.ParamType[Recipe]):
 
 
 def fit_options(command: Command) -> Command:
-    """Add what a fit takes besides source and target: ``recipe``, ``fit_seconds``, ``effort`` and ``seed``."""
+    """Add what a fit takes besides source and target: ``recipe``, ``axes``, ``fit_seconds``, ``effort``, ``seed``."""
     settings = click.option(
         "--model-config",
         "recipe",
@@ -84,6 +96,12 @@ def fit_options(command: Command) -> Command:
         show_default=True,
         help="How long to look for a smaller archive.",
     )
+    axes = click.option(
+        "--axes",
+        metavar="ROLES",
+        type=_Axes(),
+        help=f"Roles of the axes, rows first, with commas: {', '.join(ROLES)}; measured by default.",
+    )
     seconds = click.option(
         "--fit-seconds",
         metavar="S",
@@ -92,7 +110,7 @@ def fit_options(command: Command) -> Command:
         show_default=True,
         help="Time that the fit may take.",
     )
-    return settings(seconds(effort(seed_option(command))))
+    return settings(axes(seconds(effort(seed_option(command)))))
 
 
 def _formats(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

@@ -19,7 +19,7 @@ from aecompress.cli.options import (
     workers_option,
 )
 from aecompress.cli.progress import ProgressBar
-from aecompress.config import MODEL_KINDS, Effort, Target
+from aecompress.config import MODEL_KINDS, Effort, Role, Target
 from aecompress.locations import locate
 from aecompress.recipe import Recipe
 from aecompress.shards.manifest import staging_folder
@@ -55,6 +55,7 @@ def pack(
     model: str,
     target: Target | None,
     recipe: Recipe | None,
+    axes: tuple[Role, ...] | None,
     fit_seconds: float,
     effort: Effort,
     seed: int,
@@ -83,6 +84,7 @@ def pack(
                 keep_latents=keep_latents,
                 fit_seconds=fit_seconds,
                 effort=effort,
+                axes=axes,
                 seed=seed,
                 workers=workers,
                 progress=progress,

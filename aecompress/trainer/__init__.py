@@ -20,7 +20,7 @@ import numpy as np
 from aecompress.codec import methods
 from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
-from aecompress.config import EFFORTS, FIT_SECONDS, MODEL_KINDS, Effort, Progress, Target, silent
+from aecompress.config import EFFORTS, FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, Target, silent
 from aecompress.context import fit as context
 from aecompress.context.sample import Sample
 from aecompress.context.stencil import Layout
@@ -31,7 +31,7 @@ from aecompress.recipe import KNOWN, Recipe
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
 from aecompress.spec import Array, ArraySpec
-from aecompress.trainer import autoencoders, quality, sampling, smooth
+from aecompress.trainer import autoencoders, quality, roles, sampling, smooth
 from aecompress.trainer.bounds import bounded_cells, lossless_rivals
 from aecompress.trainer.clock import Clock
 from aecompress.trainer.sampling import block_rows, fill_values, sample
@@ -73,6 +73,7 @@ def fit(
     recipe: Recipe | None = None,
     seconds: float = FIT_SECONDS,
     effort: Effort = "balanced",
+    axes: Sequence[Role] | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Model:
@@ -88,11 +89,13 @@ def fit(
             the same; networks get what is left, and what only might be smaller is not tried when time is over.
         effort: ``fast`` (contexts in closed form alone), ``balanced`` (and a network behind them, where that pays) or
             ``best`` (a larger one, trained longer).
+        axes: the role of each axis, rows first: ``independent`` ones, ``ordered`` ones, and the last may be
+            ``feature``; by default they are measured on the sample.
         seed: of everything random.
         progress: called as progress(phase, share done, facts).
 
     Raises:
-        InputError: the source cannot be read, or the target or the recipe does not suit it.
+        InputError: the source cannot be read, or the target, the recipe or the axes do not suit it.
     """
     if kind not in MODEL_KINDS:
         raise InputError(f"There is no model kind {kind!r}; use one of {', '.join(MODEL_KINDS)}.")
@@ -102,9 +105,9 @@ def fit(
     opened = open_source(source)
     target = target or Target.default(opened.spec.dtype)
     if opened.replayable:
-        return _Fit(opened, target, recipe, seconds, effort, seed, progress).run(kind)
+        return _Fit(opened, target, recipe, seconds, effort, axes, seed, progress).run(kind)
     with tempfile.TemporaryDirectory() as folder:
-        return _Fit(spool(opened, Path(folder)), target, recipe, seconds, effort, seed, progress).run(kind)
+        return _Fit(spool(opened, Path(folder)), target, recipe, seconds, effort, axes, seed, progress).run(kind)
 
 
 def adapt(
@@ -123,7 +126,7 @@ def adapt(
             f"The model was fitted for rows of shape {model.spec.row_shape} and dtype {model.spec.native}, the source "
             f"has {source.spec.row_shape} and {source.spec.native}: fit a model for this source."
         )
-    return _Fit(source, target, Recipe(), _REFIT_SECONDS, effort, 0, progress).adapted(model)
+    return _Fit(source, target, Recipe(), _REFIT_SECONDS, effort, None, 0, progress).adapted(model)
 
 
 class _Fit:
@@ -136,11 +139,14 @@ class _Fit:
         recipe: Recipe,
         seconds: float,
         effort: Effort,
+        axes: Sequence[Role] | None,
         seed: int,
         progress: Progress,
     ) -> None:
         self.source, self.target, self.recipe = source, target, recipe
         self.clock, self.effort, self.seed, self.progress = Clock(seconds), effort, seed, progress
+        self.layout = roles.layout_of(axes, source.spec) if axes else None
+        self.ordered = roles.ordered(axes, source.spec) if axes else None
         self.samples = sample(source, sampling.SAMPLE_VALUES, sampling.SAMPLE_BLOCKS, progress)
         self.fills = fill_values(self.samples, source.spec.native)
         self.values = math.prod(source.spec.shape)
@@ -276,14 +282,14 @@ class _Fit:
 
     def _fewest(self, model: Model) -> Model:
         """The model with subbands or a context coder: the one that takes fewer bytes."""
-        if not self.samples or model.cells.lossless or not smooth.suits(self.samples[0].shape):
+        if not self.samples or model.cells.lossless or not smooth.suits(self.samples[0].shape, self.ordered):
             return self._with_context(model, self.lessons)
         rough = self._with_context(model, self._trial())
         if self.clock.is_over():
             return rough
         size = self._bytes(rough, self._trial())
         share = sum(block.size for block in self.samples) / self.values
-        rival = smooth.fit_subbands(model, self.samples, _HOPE * share * size, self.clock)
+        rival = smooth.fit_subbands(model, self.samples, _HOPE * share * size, self.clock, self.ordered)
         if rival is None:
             return rough if self.clock.is_over() else self._with_context(model, self.lessons, _layout(rough))
         least = self._bytes(rival, self.samples)
@@ -346,7 +352,7 @@ class _Fit:
         works = self._works(model, self.lessons)
         if any(split_wide(work.q)[1] is not None for _, work in works):
             return model
-        return replace(model, joint=context.fit(self._joint_parts(model, works), self.values))
+        return replace(model, joint=context.fit(self._joint_parts(model, works), self.values, self.layout))
 
     def _joint_parts(self, model: Model, works: Sequence[Work]) -> list[Sample]:
         """Lattice integers with what the autoencoder makes of the rows."""
@@ -556,7 +562,7 @@ class _Fit:
     def _with_coder(self, model: Model, samples: Sequence[Array] | None, layout: Layout | None) -> Model:
         works = [work for _, work in self._works(model, samples)]
         parts = [Sample(split_wide(work.q)[0], work.keep) for work in works]
-        coder = context.fit(parts, self.values, layout)
+        coder = context.fit(parts, self.values, layout or self.layout)
         seen = sum(part.q.size for part in parts)
         apart = sum(len(data) for work in works for data in work.streams.values())
         rate = (context.bits(coder, parts) + 8 * apart) / seen if seen else 0.0

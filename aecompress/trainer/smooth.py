@@ -27,12 +27,16 @@ _SHORTEST = 8
 _SHARE = 0.6
 
 
-def suits(shape: tuple[int, ...]) -> bool:
-    """True if blocks of this shape have two axes side by side that are long enough for a transform."""
-    return bool(_orders(axes_of(shape)))
+def suits(shape: tuple[int, ...], ordered: tuple[bool, ...] | None) -> bool:
+    """True if blocks of this shape have two axes side by side that are long enough for a transform, and ordered as far
+    as that is known."""
+    axes = axes_of(shape)
+    return bool(_orders(axes, ordered or (True,) * len(axes)))
 
 
-def fit_subbands(model: Model, blocks: Sequence[Array], most: float, clock: Clock) -> Model | None:
+def fit_subbands(
+    model: Model, blocks: Sequence[Array], most: float, clock: Clock, ordered: tuple[bool, ...] | None
+) -> Model | None:
     """The model with the subbands that code the blocks in the fewest bytes; None if they would take more than ``most``.
 
     Args:
@@ -40,12 +44,14 @@ def fit_subbands(model: Model, blocks: Sequence[Array], most: float, clock: Cloc
         blocks: of about the size that blocks of the set have: what adapts learns more from larger ones.
         most: bytes that a first try may take.
         clock: when it is over, the best so far stays.
+        ordered: which of their axes longer than 1 a transform may run along; None for all.
     """
     works = [work for work in (methods.prepare(model, block) for block in blocks) if work is not None]
     if not works:
         return None
     axes = axes_of(blocks[0].shape)
-    firsts = _firsts(axes)
+    along = ordered or (True,) * len(axes)
+    firsts = _firsts(axes, along)
     sizes = np.array([[_bytes(model, first, work) for work in works] for first in firsts])
     if sizes.sum(1).min() > most:
         return None
@@ -57,23 +63,27 @@ def fit_subbands(model: Model, blocks: Sequence[Array], most: float, clock: Cloc
         return sum(_bytes(model, rival, works[i]) for i in decisive)
 
     # levels before steps, and for each order: what is worse without them may be better with them
-    found = [_with_levels(first, float(sizes[i, decisive].sum()), axes, cost) for i, first in enumerate(firsts)]
+    found = [_with_levels(first, float(sizes[i, decisive].sum()), axes, along, cost) for i, first in enumerate(firsts)]
     best, least = min(found, key=lambda pair: pair[1])
     return replace(model, context=None, subbands=_with_step(best, least, cost))
 
 
-def _orders(axes: tuple[int, ...]) -> list[tuple[int, ...]]:
+def _orders(axes: tuple[int, ...], along: tuple[bool, ...]) -> list[tuple[int, ...]]:
     """Orders of the axes to try: as they are, and with the last, of channels maybe, before the others."""
     as_they_are = tuple(range(len(axes)))
     orders = [as_they_are, (as_they_are[-1], *as_they_are[:-1])]
     many = 1 if len(axes) < 3 else 2
-    return [order for order in orders[:many] if len(axes) > 1 and min(axes[axis] for axis in order[-2:]) >= _SHORTEST]
+    return [
+        order
+        for order in orders[:many]
+        if len(axes) > 1 and all(axes[axis] >= _SHORTEST and along[axis] for axis in order[-2:])
+    ]
 
 
-def _firsts(axes: tuple[int, ...]) -> list[Subbands]:
+def _firsts(axes: tuple[int, ...], along: tuple[bool, ...]) -> list[Subbands]:
     """Subbands to begin with: no levels but in the plane, and there all."""
     found = []
-    for order in _orders(axes):
+    for order in _orders(axes, along):
         plane = min(lifting.MOST_LEVELS, max(axes[axis] for axis in order[-2:]).bit_length())
         found.append(Subbands(order, (*[0] * (len(axes) - 2), plane, plane), _STEPS[_FIRST]))
     return found
@@ -87,11 +97,15 @@ def _largest(sizes: Array) -> Array:
 
 
 def _with_levels(
-    best: Subbands, least: float, axes: tuple[int, ...], cost: Callable[[Subbands], float]
+    best: Subbands,
+    least: float,
+    axes: tuple[int, ...],
+    along: tuple[bool, ...],
+    cost: Callable[[Subbands], float],
 ) -> tuple[Subbands, float]:
     """The subbands with as many levels along each axis before the plane as pay, and their cost."""
     for axis in reversed(range(len(axes) - 2)):
-        for many in range(1, axes[best.order[axis]].bit_length()):
+        for many in range(1, axes[best.order[axis]].bit_length() if along[best.order[axis]] else 1):
             rival = replace(best, levels=(*best.levels[:axis], many, *best.levels[axis + 1 :]))
             size = cost(rival)
             if size >= least:
