@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import math
 from pathlib import Path
@@ -16,6 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import aecompress
+from aecompress.config import Target
 from aecompress.errors import DestinationError, InputError
 from aecompress.sinks import open_sink
 from aecompress.sources import open_source
@@ -117,15 +120,20 @@ def test_a_table_of_many_blocks_is_read_from_any_row(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,x\nParis,1\n", r"column 'name' holds 'Paris' in row 0, which is no number; leave that column out"),
+        (
+            "name,x\nParis,\n1,Rome\n2,3\n",
+            r"column 'name' holds 'Paris' in row 0, which is no number; leave that column out",
+        ),
+        ("name,place\nParis,here\n", r"has words in all of its columns, and no numbers"),
+        ("name,x,x\nParis,1,2\n", r"columns of words, and two columns of one name"),
         ("1,2\n3,4\n5,x\n", r"column 1 holds 'x' in row 2"),
-        ("a,b\n1,true\n", r"column 'b' holds 'true'"),
+        ("a,b\n1,true\n2,0\n", r"column 'b' holds 'true'"),
         ("a;b\n1,5;2\n", r"column 'a' holds '1,5'"),
         ("a,b\n1,2,3\n", r"3 cells in row 0, and 2 in the first"),
         ("\n1,2\n", "begins with an empty line"),
         ("a,b\n1,2\n".encode("utf-16"), "is in UTF-16; save it in UTF-8"),
         (b"\xff\xfa,b\n1,2\n", "no table of numbers in UTF-8"),
-        ("a,b\n1," + "9" * 60 + "x\n", r"holds '9{40}\.\.\.'"),
+        ("a,b\n1,2\n1," + "9" * 60 + "x\n", r"holds '9{40}\.\.\.'"),
     ],
 )
 def test_what_is_no_table_of_numbers(text: str | bytes, message: str, tmp_path: Path) -> None:
@@ -190,6 +198,89 @@ def test_a_tensor_column_has_no_names_for_its_values(tmp_path: Path) -> None:
     ]
 
 
-def test_what_stands_beside_the_array_is_left_out(tmp_path: Path) -> None:
+# --- words ----------------------------------------------------------------------------------------------------------
+
+LOSSLESS = Target("lossless")
+
+
+def through_an_archive(source: Any, tmp_path: Path, name: str = "out") -> str:
+    aecompress.pack(source, tmp_path / "a.aec", target=LOSSLESS, model="none", force=True)
+    aecompress.unpack(tmp_path / "a.aec", tmp_path / name, force=True)
+    return (tmp_path / name).read_bytes().decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name,x,y\nParis,1.5,2.0\nRome,3.0,4.0\n",
+        "x,day,y\n1,2024-01-31,2\n3,,4\n",
+        "Paris;1\nRome;2\n",
+        'n,said\n1,"yes, ""so"""\n2,"two\nlines"\n3, spaced \n4,NA\n',
+        "x\tword\n1\ta,b\n",
+        "x,word\n1,w;;;;;\n2,w|3|4\n",
+    ],
+)
+def test_columns_of_words_come_back(text: str, tmp_path: Path) -> None:
+    assert through_an_archive(table(tmp_path, text), tmp_path) == text
+
+
+def test_words_stand_beside_the_array(tmp_path: Path) -> None:
+    source = open_source(table(tmp_path, "city,x,y\nParis,1,\nRome,,4.5\n"))
+    assert np.array_equal(gather(source), [[1.0, math.nan], [math.nan, 4.5]], equal_nan=True)
+    through_an_archive(source, tmp_path)
+    archive = aecompress.open(tmp_path / "a.aec")
+    assert archive.rows.to_table()["city"].to_pylist() == ["Paris", "Rome"]
+    assert [len(rows) for _, rows in archive.where("city == 'Rome'")] == [1]
+    aecompress.verify(tmp_path / "a.aec", against=tmp_path / "t.csv")
+    aecompress.unpack(tmp_path / "a.aec", tmp_path / "out.parquet")
+    assert pq.read_schema(tmp_path / "out.parquet").names == ["city", "x", "y"]
+
+
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=6).map(lambda text: f"w{text}")
+
+
+@relaxed
+@given(rows=st.lists(st.tuples(words, st.integers(-99, 99), words), min_size=1, max_size=9))
+def test_any_words_come_back(rows: list[tuple[str, int, str]], tmp_path: Path) -> None:
+    """Quotes, delimiters and ends of lines in them too, wherever blocks end."""
+    left, numbers, right = (list(column) for column in zip(*rows, strict=True))
+    data = open_source(pa.table({"left": left, "x": pa.array(numbers, pa.int64()), "right": right}), member="x")
+    assert data.columns is not None
+    sink = open_sink(tmp_path / "out.csv", data.spec, data.origin, columns=data.columns.schema, force=True)
+    for batch, columns in zip(data.batches(100), data.columns.batches(0, 100), strict=True):
+        sink.write(batch, columns)
+    sink.commit()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aecompress.sources.csv._BLOCK_BYTES", 16)
+        source = open_source(tmp_path / "out.csv")
+        assert source.columns is not None
+        assert gather(source).tolist() == numbers
+        beside = pa.Table.from_batches(source.columns.batches(0, 2), source.columns.schema)
+        assert beside.to_pydict() == {"left": left, "right": right}
+        assert [len(batch) for batch in source.columns.batches(len(rows) - 1, 2)] == [1]
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert len(list(csv.reader(file))) == len(rows) + 1
+
+
+def test_what_stands_beside_an_array_is_written(tmp_path: Path) -> None:
+    """What goes into a cell: no lists and no bytes."""
+    data = pa.table(
+        {
+            "id": [7, None],
+            "raw": [b"a", b"b"],
+            "embedding": pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0, 3.0, 4.0]), 2),
+            "tags": [["a"], []],
+            "when": pa.array([0, 60], pa.timestamp("s")),
+            "level": [1.0, 0.5],
+        }
+    )
+    assert through_an_archive(open_source(data, member="embedding"), tmp_path, "out.csv") == (
+        "id,embedding_0,embedding_1,when,level\n"
+        "7,1.0,2.0,1970-01-01 00:00:00.000,1.0\n"
+        ",3.0,4.0,1970-01-01 00:01:00.000,0.5\n"
+    )
+
+
+def test_an_array_without_what_stood_beside_it(tmp_path: Path) -> None:
     data = pa.table({"name": ["a", "b"], "x": [1.0, 2.0], "y": [3.0, 4.0]})
     assert copy(open_source(data), tmp_path / "out.csv").read_text() == "x,y\n1.0,3.0\n2.0,4.0\n"
