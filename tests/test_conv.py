@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -137,14 +138,26 @@ def test_an_archive_meets_the_quality_in_fewer_bytes(tmp_path: Path) -> None:
     assert sizes["conv"] < 0.9 * sizes["none"]
 
 
-def test_a_fitted_model_packs_other_rows_at_other_qualities(tmp_path: Path) -> None:
-    model = aecompress.fit(noisy(1200), Target("psnr", 30.0), kind="conv", seconds=4)
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return aecompress.fit(noisy(1200), Target("psnr", 30.0), kind="conv", seconds=4)
+
+
+def test_a_fitted_model_packs_other_rows_at_other_qualities(model: Model, tmp_path: Path) -> None:
     kept = Model.from_bytes(model.to_bytes(encoder=True))
     assert (kept.identity, kept.thrift) == (model.identity, model.thrift)
     assert Model.from_bytes(model.to_bytes()).thrift == 0
     report = aecompress.pack(noisy(200, seed=9), tmp_path / "a", model=kept, target=Target("psnr", 26.0))
     assert report.psnr is not None
     assert 26.0 <= report.psnr < 26.6
+
+
+def test_a_simple_way_is_no_way_to_miss_the_quality(model: Model) -> None:
+    """The same row again and again costs delta and zstd nothing, but cells as wide need the convolution."""
+    rows = np.repeat(noisy(1), 300, axis=0)
+    assert model.conv is not None
+    assert model.simplest(rows) < model.estimate(rows)
+    assert replace(model, rate=0.0).code(rows).distortion.rmse <= model.error(rows).rmse
 
 
 def test_integers_come_back_as_integers(tmp_path: Path) -> None:

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import aecompress
+from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
-from aecompress.config import Target
+from aecompress.config import Target, silent
 from aecompress.errors import InputError, ModelError
+from aecompress.metrics import distortion
+from aecompress.quantize import FloatLattice
 from aecompress.recipe import Recipe
-from aecompress.spec import Array
+from aecompress.sources import open_source
+from aecompress.spec import Array, ArraySpec
+from aecompress.trainer import quality
 
 PICTURES = np.load(Path(aecompress.__file__).parent / "samples" / "fashion_mnist_2000.npy")[:600]
 
@@ -73,6 +80,21 @@ def test_a_number_of_latents(kind: str, tmp_path: Path) -> None:
     assert network.latent_dim == 8
     blank = float(np.sqrt(np.mean(np.square(PICTURES - PICTURES.mean(0)))))
     assert report.rmse < 0.9 * blank
+
+
+def test_an_error_that_no_step_reaches_is_told() -> None:
+    spec = ArraySpec(np.dtype(np.float32), (40,))
+    coarse = Model(spec, "none", Target("rmse", 0.1), Cells("real", np.asarray(9.0), np.asarray(np.inf)), np.zeros(0))
+    goal, source = quality.Goal(0.1, None), open_source(floats())
+    assert quality.checked_step(goal, 0.3, lambda _: coarse, source, silent) is None
+
+
+@given(st.floats(0.01, 100.0), st.integers(0, 2**32))
+@pytest.mark.parametrize("dtype", [np.float64, np.int32])
+def test_a_sure_step_is_sure(dtype: type, rmse: float, seed: int) -> None:
+    values = (np.random.default_rng(seed).normal(0, 100, 50)).astype(dtype)
+    lattice = FloatLattice(np.dtype(dtype), np.asarray(quality.sure_step(quality.Goal(rmse, None), np.dtype(dtype))))
+    assert distortion(values, lattice.dequantize(lattice.quantize(values))).rmse <= rmse
 
 
 def test_latents_need_an_autoencoder(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def prepare(model: Model, values: Array) -> Work | None:
 
 def _thrifty(model: Model, values: Array, q: Array, keep: Array) -> Array:
     """Lattice integers that trade error for bits as the model wants; only where there is no bound to keep."""
-    coder, step = model.context, model.cells.step
+    coder, step = model.prices or model.context, model.cells.step
     if not model.thrift or coder is None or step is None or np.abs(q).max(initial=0) >= _MOST_RESTORED:
         return q
     wanted = np.where(keep, values, 0).astype(np.float64) / step

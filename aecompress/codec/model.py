@@ -91,6 +91,8 @@ class Model:
         steps: float64 [K], the latents' quantisation steps; with the encoder.
         thrift: squared error, in cells or in steps of latents, that a bit is worth to the encoder; 0 rounds to the
             nearest.
+        prices: what tells a thrifty encoder what lattice integers cost, where ``context`` has a network and no tables;
+            never in an archive.
         about: what it was fitted on, for people.
         known_as: the identity a stored model came with: another machine's zstd might not write the same bytes again.
     """
@@ -115,6 +117,7 @@ class Model:
     encoder: Autoencoder | None = None
     steps: Array | None = None
     thrift: float = 0.0
+    prices: ContextModel | None = None
     about: dict[str, Any] = field(default_factory=dict)
     known_as: bytes | None = None
 
@@ -188,8 +191,20 @@ class Model:
         found = self._learned(values, work)
         size = min((frame.size for frame, _ in found), default=values.nbytes)
         if not found or size > _SUSPICIOUS * self.rate * values.size / 8 + 512:
-            found += self._simple(values, work)
+            found += self._no_worse(self._simple(values, work), values, found)
         return min(found, key=lambda pair: pair[0].size)
+
+    def _no_worse(
+        self, rivals: list[tuple[Frame, Array]], values: Array, found: list[tuple[Frame, Array]]
+    ) -> list[tuple[Frame, Array]]:
+        """The rivals that keep the bound, or where there is none have no greater error than what was found.
+
+        Cells that a convolution makes good for are wider than the target allows without it.
+        """
+        if self.target.bounded or not found:
+            return rivals
+        most = max(distortion(values, decoded).sse for _, decoded in found)
+        return [pair for pair in rivals if distortion(values, pair[1]).sse <= most]
 
     @property
     def _latents_alone(self) -> bool:
@@ -294,7 +309,7 @@ class Model:
 
     def decoder(self) -> Model:
         """The same model without its analysis side: what an archive holds."""
-        return replace(self, encoder=None, steps=None, thrift=0.0)
+        return replace(self, encoder=None, steps=None, thrift=0.0, prices=None)
 
     def to_bytes(self, *, encoder: bool = False) -> bytes:
         """A safetensors file; with ``encoder`` the analysis side too, for packing with it later."""
@@ -341,6 +356,8 @@ class Model:
             tensors["wavelet"] = _bytes(record.pack([self.wavelet.levels, self.wavelet.steps]))
         if encoder:
             meta |= {"about": self.about, "thrift": self.thrift}
+            if self.prices is not None:
+                tensors["prices"] = _bytes(self.prices.to_bytes())
             if self.encoder is not None and self.steps is not None:
                 tensors |= {f"encoder.{name}": array for name, array in self.encoder.tensors().items()}
                 tensors["steps"] = self.steps
@@ -372,7 +389,7 @@ class Model:
             about=meta.get("about", {}),
             known_as=_identity(meta["identity"]),
         )
-        contexts = {n: ContextModel.from_bytes(tensors[n].tobytes()) for n in _CODERS if n in tensors}
+        contexts = {n: ContextModel.from_bytes(tensors[n].tobytes()) for n in (*_CODERS, "prices") if n in tensors}
         model = replace(model, **contexts)  # type: ignore[arg-type]
         if "conv.taps" in tensors:
             found = {name: _decoded(array) for name, array in _under(tensors, "conv.").items()}

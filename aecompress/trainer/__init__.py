@@ -58,7 +58,7 @@ _NETWORK_SHARE = 2 / 3  # of the time left, for a network behind a context coder
 _TRAINING_SHARE = 3 / 4  # and for an autoencoder
 _REFIT_SECONDS = 60.0
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
-_TURNS = 2  # fits of a coder whose prices choose the integers, before the last
+_RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
 _TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # and for a convolution that is tried, and for the one that stays
 
 #: A sample block, and what it is on a model's lattice.
@@ -203,7 +203,7 @@ class _Fit:
         if self.target.kind == "latent-dim":
             return self._with_same_latents(blank, model)
         if model.encoder is None:
-            return self._retuned(model)
+            return self._resteered(model) or self._coded_well(self._retuned(model))
         return self._quantized(blank, model.encoder)
 
     # --- targets with a bound -----------------------------------------------------------------------------------
@@ -242,6 +242,8 @@ class _Fit:
                 coder, parts, self.values, units, steps, seconds, self.seed, self.progress
             )
             changed: dict[str, Any] = {name: found, "rate": model.rate - (saved if name != "joint" else 0.0)}
+            if model.thrift and name == "context" and found is not coder:
+                changed["prices"] = coder
             model = replace(model, **changed)
         return model
 
@@ -368,12 +370,12 @@ class _Fit:
         if self.target.kind == "latent-dim":
             return self._with_latents(kind)
         if kind == "none":
-            return self._lattice_for(self._goal)
+            return self._coded_well(self._lattice_for(self._goal))
         if kind == "conv":
-            return self._restored_for(self._goal)
+            return self._coded_well(self._restored_for(self._goal))
         if kind != "auto":
             return self._autoencoder(kind)
-        found = [self._restored_for(self._goal)]
+        found = [self._coded_well(self._restored_for(self._goal))]
         if autoencoders.suits(self.source) and not self.clock.is_over():
             found.append(self._autoencoder("pca"))
             if self._cost(found[1]) < 2 * self._cost(found[0]) and not self.clock.is_over():
@@ -382,6 +384,11 @@ class _Fit:
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
         return min(found, key=self._cost)
+
+    def _coded_well(self, model: Model) -> Model:
+        """The model with a network behind its context coder, where that pays; at a size its cells would have to change
+        with it."""
+        return model if self._goal.rmse is None else self._sharpened(model)
 
     def _cost(self, model: Model) -> float:
         """What is still free at the goal: the bytes where an error is asked for, the error where a size is."""
@@ -410,55 +417,85 @@ class _Fit:
             return self._bytes(self._with_context(model, samples, layout), samples)
 
         step = quality.lattice_step(goal, self._in_cells, rough, careful, self.samples)
-        return self._with_context(self._in_cells(self._checked(goal, step, self._in_cells)))
+        checked = self._checked(goal, step, self._in_cells) or quality.sure_step(goal, self.source.spec.native)
+        return self._with_context(self._in_cells(checked))
 
     def _in_cells(self, step: float) -> Model:
         return replace(self._blank(), cells=_cells(step))
 
-    def _checked(self, goal: quality.Goal, step: float, at: Callable[[float], Model]) -> float:
+    def _checked(self, goal: quality.Goal, step: float, at: Callable[[float], Model]) -> float | None:
         return quality.checked_step(goal, step, at, self.source, self.progress)
 
     def _restored_for(self, goal: quality.Goal) -> Model:
         """Wider cells with a convolution that makes good for it, and an encoder that may trade error for bits."""
         plain = self._lattice_for(goal)
-        start = float(plain.cells.step or 1.0)
+        start, layout = float(plain.cells.step or 1.0), _layout(plain)
         found: list[Model] = []
         for thrift in _THRIFTS:
             if found and self.clock.is_over():
                 break
-            rival = self._restored(goal, start, thrift, self._trial(), _TRIAL_SHARE)
+            rival = self._restored(goal, start, thrift, self._trial(), layout, _TRIAL_SHARE)
             found += [] if rival is None else [rival]
         if not found:
             return plain
         first = min(found, key=self._cost)
-        best = self._restored(goal, float(first.cells.step or 1.0), first.thrift, self._affordable(), _FINAL_SHARE)
-        if best is None:
-            return plain
-        step = self._checked(goal, float(best.cells.step or 1.0), partial(_resized, best))
-        return min((plain, _resized(best, step)), key=self._cost)
+        samples, step = self._affordable(), float(first.cells.step or 1.0)
+        best = self._restored(goal, step, first.thrift, samples, layout, _FINAL_SHARE)
+        best = best and self._with_context(best, self._affordable(), layout)
+        return min((plain, *self._reaching(goal, best)), key=self._cost)
 
     def _restored(
-        self, goal: quality.Goal, step: float, thrift: float, samples: Sequence[Array], share: float
+        self,
+        goal: quality.Goal,
+        step: float,
+        thrift: float,
+        samples: Sequence[Array],
+        layout: Layout | None,
+        share: float,
     ) -> Model | None:
-        """The context coder fitted to ``samples`` and a convolution, in the widest cells that reach the goal with both.
+        """A rough context coder of ``samples`` and a convolution, in the widest cells that reach the goal with both.
 
         ``share`` of the time left goes to the convolution. None where there is too little to learn from.
         """
-        model = self._with_context(replace(self._in_cells(step), kind="conv", thrift=thrift), samples)
+        blank = replace(self._in_cells(step), kind="conv", thrift=thrift)
+        model = self._with_context(blank, samples, layout, rough=True)
         conv = self._convolution(model, share)
         return None if conv is None else self._approached(goal, replace(model, conv=conv), samples)
 
     def _approached(self, goal: quality.Goal, model: Model, samples: Sequence[Array]) -> Model:
-        """The model in the widest cells that reach the goal, its context coder fitted to them."""
-        layout = _layout(model)
+        """The model in the widest cells that reach the goal, a rough context coder fitted to them.
+
+        Where only the error is asked for and no thrift asks what integers cost, it is fitted once, at the end.
+        """
+        if goal.rmse is None or model.thrift:
+            return self._nearest(goal, model, partial(self._refitted, model, samples))
+        near = self._nearest(goal, model, partial(_resized, model))
+        return self._refitted(near, samples, float(near.cells.step or 1.0))
+
+    def _refitted(self, model: Model, samples: Sequence[Array], step: float) -> Model:
+        """The model in cells of this width, its context coder fitted to them from scratch: prices of other cells
+        mislead."""
+        fresh = replace(_resized(model, step), context=None)
+        return self._with_context(fresh, samples, _layout(model), rough=True)
+
+    def _nearest(self, goal: quality.Goal, model: Model, at: Callable[[float], Model]) -> Model:
         trial = self._trial()
-        return quality.approached(
-            goal,
-            model,
-            lambda step: self._with_context(_resized(model, step), samples, layout),
-            lambda rival: quality.sample_error(rival, trial),
-            self._size,
-        )
+        return quality.approached(goal, model, at, lambda rival: quality.sample_error(rival, trial), self._size)
+
+    def _reaching(self, goal: quality.Goal, model: Model | None) -> list[Model]:
+        """The model in cells with which the whole source reaches the goal; nothing if there are none."""
+        if model is None:
+            return []
+        step = self._checked(goal, float(model.cells.step or 1.0), partial(_resized, model))
+        return [] if step is None else [_resized(model, step)]
+
+    def _resteered(self, model: Model) -> Model | None:
+        """A given model as it is, in cells that reach the goal; None if its coder would not suit them."""
+        if self._goal.rmse is None or model.context is None:
+            return None
+        kept = replace(model, target=self.target, fills=self.fills, known_as=None)
+        near = [found for found in self._reaching(self._goal, kept) if _alike(model.cells, found.cells, _RESTEERED)]
+        return near[0] if near else None
 
     def _retuned(self, model: Model) -> Model:
         """A given model for the goal: its convolution and thrift stay, the cells and the context coder are fitted."""
@@ -466,8 +503,8 @@ class _Fit:
             return self._lattice_for(self._goal)
         blank = replace(self._blank(), kind="conv", conv=model.conv, thrift=model.thrift)
         best = self._approached(self._goal, replace(blank, cells=model.cells, context=model.context), self.samples)
-        step = self._checked(self._goal, float(best.cells.step or 1.0), partial(_resized, best))
-        return _resized(best, step)
+        best = self._with_context(best, layout=_layout(best))
+        return next(iter(self._reaching(self._goal, best)), None) or self._lattice_for(self._goal)
 
     def _convolution(self, model: Model, share: float) -> Convolution | None:
         """A convolution for the model's cells, trained for this share of the time left."""
@@ -548,21 +585,23 @@ class _Fit:
         return [(block, work) for block, work in works if work is not None]
 
     def _with_context(
-        self, model: Model, samples: Sequence[Array] | None = None, layout: Layout | None = None
+        self, model: Model, samples: Sequence[Array] | None = None, layout: Layout | None = None, *, rough: bool = False
     ) -> Model:
         """The model with a context coder fitted to the samples, and the rate it reaches there.
 
-        An encoder that trades error for bits asks the coder what they cost, so the two are fitted in turn.
+        An encoder that trades error for bits asks the coder what they cost, so a rough one is fitted first.
         """
-        for _ in range(_TURNS if model.thrift and model.context is None else 0):
-            model = self._with_coder(model, samples, layout)
+        if model.thrift and model.context is None:
+            model = self._with_coder(model, samples, layout, rough=True)
             layout = _layout(model)
-        return self._with_coder(model, samples, layout)
+        return self._with_coder(model, samples, layout, rough=rough)
 
-    def _with_coder(self, model: Model, samples: Sequence[Array] | None, layout: Layout | None) -> Model:
+    def _with_coder(
+        self, model: Model, samples: Sequence[Array] | None, layout: Layout | None, *, rough: bool
+    ) -> Model:
         works = [work for _, work in self._works(model, samples)]
         parts = [Sample(split_wide(work.q)[0], work.keep) for work in works]
-        coder = context.fit(parts, self.values, layout or self.layout)
+        coder = context.fit(parts, self.values, layout or self.layout, with_classes=not rough)
         seen = sum(part.q.size for part in parts)
         apart = sum(len(data) for work in works for data in work.streams.values())
         rate = (context.bits(coder, parts) + 8 * apart) / seen if seen else 0.0
@@ -612,12 +651,12 @@ def _layout(model: Model) -> Layout | None:
     return model.context.predictor.layout if model.context else None
 
 
-def _alike(first: Cells, second: Cells) -> bool:
-    """True if a context coder for the one serves the other."""
+def _alike(first: Cells, second: Cells, share: float = 0.5) -> bool:
+    """True if a context coder for the one serves the other: widths differ by this share at most."""
     if (first.kind, first.axis, first.relative, first.point) != (
         second.kind, second.axis, second.relative, second.point,
     ):  # fmt: skip
         return False
     if first.step is None or second.step is None:
         return True
-    return first.step.shape == second.step.shape and bool(np.allclose(first.step, second.step, rtol=0.5, atol=0))
+    return first.step.shape == second.step.shape and bool(np.allclose(first.step, second.step, rtol=share, atol=0))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -117,11 +117,18 @@ def sample_error(model: Model, blocks: Sequence[Array]) -> float:
     return _error(model, blocks).rmse
 
 
-def checked_step(goal: Goal, step: float, at: Callable[[float], Model], source: Source, progress: Progress) -> float:
-    """The step adjusted until the whole source has the error asked for; a size needs no check."""
-    if goal.rmse is None:
-        return step
-    return _checked(step, goal.rmse, at, _error, source, progress) or step / 2
+def checked_step(
+    goal: Goal, step: float, at: Callable[[float], Model], source: Source, progress: Progress
+) -> float | None:
+    """The step adjusted until the whole source has the error asked for, None if it never has; sizes need no check."""
+    return step if goal.rmse is None else _checked(step, goal.rmse, at, _error, source, progress)
+
+
+def sure_step(goal: Goal, dtype: np.dtype[Any]) -> float:
+    """A step of plain cells that reaches an error whatever the values are: none is off by more than half a cell, and
+    integers are not off at all in cells no wider than 1."""
+    step = 2.0 * (goal.rmse or 0.0) or 1.0
+    return step if dtype.kind == "f" else min(step, 1.0)
 
 
 def _error(model: Model, blocks: Sequence[Array]) -> Distortion:
