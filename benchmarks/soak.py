@@ -30,8 +30,9 @@ DTYPES = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
 #: Values of a batch, which is drawn at once, and batches of a round.
 BATCH, BATCHES = 1 << 20, 24
 
-#: Kinds that no model helps with, so that every block is tried in all ways: their arrays are an eighth as long.
-SLOW = ("noise", "bits")
+#: Kinds that no model helps with, and shares of special values, by kind of dtype, up to which one does: beyond them
+#: every block is tried in all ways, which is slow, and arrays are an eighth as long.
+SLOW, SPARSE = ("noise", "bits"), {"f": 1e-2, "i": 0.0, "u": 0.0}
 
 #: Values that a model is fitted to.
 FITTED = 1 << 16
@@ -58,8 +59,9 @@ class Round:
         dtype = np.dtype(DTYPES[seed % len(DTYPES)])
         shape = tuple(int(n) for n in rng.integers(1, 40, rng.integers(0, 4)))
         kind = str(rng.choice(["walk", "field", "noise", "bits"], p=[0.45, 0.35, 0.12, 0.08]))
-        rows = max(1, values // math.prod(shape)) * (-(-batches // 8) if kind in SLOW else batches)
-        special = float(rng.choice([0.0, 1e-5, 1e-4, 1e-3, 3e-2]))
+        special = float(rng.choice([0.0, 1e-5, 1e-4, 1e-3, 3e-2], p=[0.3, 0.25, 0.2, 0.15, 0.1]))
+        slow = kind in SLOW or special > SPARSE[dtype.kind]
+        rows = max(1, values // math.prod(shape)) * (-(-batches // 8) if slow else batches)
         return cls(dtype, shape, rows, kind, special, _target(dtype, rng), seed)
 
     def batches(self, values: int = BATCH) -> Iterator[Array]:

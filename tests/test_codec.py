@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from safetensors.numpy import save
 
 import aecompress
 from aecompress.codec import cells
@@ -82,6 +84,13 @@ def test_fixed_point_pays() -> None:
     rows = floats_of("fixed", "f4")[:1400]
     bits = aecompress.fit(rows, LOSSLESS, kind="none").compress(rows)
     assert len(bits) < 0.85 * rows.nbytes
+
+
+@pytest.mark.parametrize("task", ["denoise", "colorize"])
+def test_a_model_for_another_task_is_named_so(task: str) -> None:
+    data = save({}, {"aecompress-task": json.dumps({"task": task})})
+    with pytest.raises(ModelError, match=f"is for aecompress {task}: .* without --task"):
+        Model.from_bytes(data)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from tests.objectstore import ObjectStore
 
 resource = pytest.importorskip("resource")
-if not sys.platform.startswith("linux"):
-    pytest.skip("the limit on private memory is Linux's", allow_module_level=True)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limit on private memory is Linux's")
 
 #: All that are written; what is only read has tests of its own. Tabs are commas here.
 FORMATS = sorted(set(sinks.FORMATS) - {"tsv"})

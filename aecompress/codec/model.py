@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 #: Version of the model file.
 VERSION = 5
 
+#: Metadata of models that are not for packing.
+_TASK = "aecompress-task"
+
 #: Context coders a model may hold.
 _CODERS = ("context", "joint", "coefficients", "rest")
 
@@ -431,7 +434,13 @@ def _read(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     """(metadata, tensors) of a model file."""
     try:
         size = int.from_bytes(data[:8], "little")
-        meta = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["aecompress"])
+        known = json.loads(data[8 : 8 + size])["__metadata__"]
+        if _TASK in known:
+            task = str(json.loads(known[_TASK])["task"])
+            raise ModelError(
+                f"This model is for aecompress {task}: give one that `aecompress fit` wrote without --task."
+            )
+        meta = json.loads(known["aecompress"])
         version = int(meta["version"])
     except (ValueError, KeyError, TypeError, RecursionError) as err:
         raise ModelError("This is not an aecompress model: give a file that `aecompress fit` wrote.") from err

@@ -131,6 +131,6 @@ def _value(node: ast.expr, field: Any) -> pa.Scalar:
     for kind in (field.type, pa.timestamp(field.type.unit)) if zoned else (field.type,):  # without a zone it is UTC
         try:
             return plain.cast(kind).cast(field.type)
-        except (pa.ArrowException, NotImplementedError):
+        except pa.ArrowException:
             continue
     return plain

@@ -7,7 +7,7 @@ more than the bytes of the file.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from aecompress.errors import CorruptError
 from aecompress.locations import Location, arrow_file
 from aecompress.metrics import Distortion
 from aecompress.shards.block import Block
+from aecompress.shards.growing import GrowingFile
 from aecompress.shards.manifest import Fragment
 
 #: A row group is closed once its blocks reach this many bytes: what one random access reads at most, plus a block.
@@ -50,7 +51,7 @@ _LAYOUT = {
 }
 
 
-class PartWriter:
+class PartWriter(GrowingFile):
     """Writes one part. A part that was not closed is not whole, even if Parquet can read it.
 
     Attributes:
@@ -60,11 +61,8 @@ class PartWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.size = 0
+        super().__init__(path, SCHEMA, **_LAYOUT)
         self.blocks = 0
-        self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pq.ParquetWriter(self._sink, SCHEMA, **_LAYOUT)
         self._group: list[Block] = []
         self._group_size = 0
 
@@ -76,18 +74,6 @@ class PartWriter:
         self.blocks += 1
         if self._group_size >= GROUP_BYTES:
             self._end_group()
-
-    def close(self) -> None:
-        self._end_group()
-        self._writer.close()
-        self._sink.close()
-
-    def abort(self) -> None:
-        """Close and delete the file, whatever its state."""
-        for handle in (self._writer, self._sink):
-            with suppress(OSError, pa.ArrowException):
-                handle.close()
-        self.path.unlink(missing_ok=True)
 
     def _end_group(self) -> None:
         if self._group:

@@ -9,7 +9,7 @@ columns give the same bytes however their source cuts them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from aecompress.errors import CorruptError, InputError
 from aecompress.locations import Location, arrow_file, arrow_names
 from aecompress.shards.block import Block
+from aecompress.shards.growing import GrowingFile
 from aecompress.shards.manifest import LATENTS, Fragment
 from aecompress.shards.part import parsing
 from aecompress.spec import Array
@@ -89,7 +90,7 @@ def latents_field(count: int) -> pa.Field:
     return pa.field(LATENTS, pa.list_(pa.field("element", pa.float32(), nullable=False), count), nullable=False)
 
 
-class TableWriter:
+class TableWriter(GrowingFile):
     """Writes one part of the table.
 
     Attributes:
@@ -98,13 +99,10 @@ class TableWriter:
     """
 
     def __init__(self, path: Path, columns: pa.Schema) -> None:
-        self.path = path
-        self.size = 0
         self._columns = columns
         self._schema, leaves = stored_schema(columns)
-        self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pq.ParquetWriter(
-            self._sink,
+        super().__init__(
+            path,
             self._schema,
             compression="zstd",
             compression_level=6,
@@ -127,18 +125,6 @@ class TableWriter:
             self._add(self._stored(piece, start, block.start))
         if cursor.whole(1) is not None:
             raise InputError(f"Columns of more rows than a block came before row {block.stop}.")
-
-    def close(self) -> None:
-        self._end_group()
-        self._writer.close()
-        self._sink.close()
-
-    def abort(self) -> None:
-        """Close and delete the file, whatever its state."""
-        for handle in (self._writer, self._sink):
-            with suppress(OSError, pa.ArrowException):
-                handle.close()
-        self.path.unlink(missing_ok=True)
 
     def _stored(self, piece: pa.RecordBatch, row: int, block: int) -> pa.RecordBatch:
         """A piece as the file holds it, behind the numbers of its rows."""

@@ -56,6 +56,7 @@ _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what hal
 _NETWORKS = {"balanced": (64, 6000), "best": (96, 20000)}  # most units of a layer and batches, by effort
 _NETWORK_SHARE = 2 / 3  # of the time left, for a network behind a context coder
 _TRAINING_SHARE = 3 / 4  # and for an autoencoder
+_EARLY = 1 / 3  # share of the time after which there are no more lessons than samples
 _REFIT_SECONDS = 60.0
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
@@ -154,8 +155,8 @@ class _Fit:
 
     @cached_property
     def lessons(self) -> list[Array]:
-        """More blocks than ``samples``, for the coder that stays; the same of a source that has no more."""
-        if sum(block.size for block in self.samples) == self.values:
+        """More blocks than ``samples``, for the coder that stays; the same of a source, or a time, that has no more."""
+        if sum(block.size for block in self.samples) == self.values or self.clock.spent > _EARLY * self.clock.seconds:
             return self.samples
         return sample(self.source, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
 
@@ -285,7 +286,7 @@ class _Fit:
     def _fewest(self, model: Model) -> Model:
         """The model with subbands or a context coder: the one that takes fewer bytes."""
         if not self.samples or model.cells.lossless or not smooth.suits(self.samples[0].shape, self.ordered):
-            return self._with_context(model, self.lessons)
+            return self._with_context(model, self._affordable(self.lessons))
         rough = self._with_context(model, self._trial())
         if self.clock.is_over():
             return rough
@@ -413,7 +414,7 @@ class _Fit:
             return self._bytes(fitted, trial)
 
         def careful(model: Model) -> float:
-            samples = self._affordable()
+            samples = self._affordable(self.samples)
             return self._bytes(self._with_context(model, samples, layout), samples)
 
         step = quality.lattice_step(goal, self._in_cells, rough, careful, self.samples)
@@ -439,9 +440,9 @@ class _Fit:
         if not found:
             return plain
         first = min(found, key=self._cost)
-        samples, step = self._affordable(), float(first.cells.step or 1.0)
+        samples, step = self._affordable(self.samples), float(first.cells.step or 1.0)
         best = self._restored(goal, step, first.thrift, samples, layout, _FINAL_SHARE)
-        best = best and self._with_context(best, self._affordable(), layout)
+        best = best and self._with_context(best, self._affordable(self.samples), layout)
         return min((plain, *self._reaching(goal, best)), key=self._cost)
 
     def _restored(
@@ -610,7 +611,8 @@ class _Fit:
     def _with_simple(self, model: Model) -> Model:
         """The model with the size that the simple ways make of part of the samples."""
         rows = _SIMPLE_BYTES // max(len(self.samples) * self.source.spec.row_bytes, 1)
-        parts = [block[: max(1, rows)] for block in self.samples]
+        apart = math.ceil(len(self.samples) * self.source.spec.row_bytes / _SIMPLE_BYTES) if not rows else 1
+        parts = [block[: max(1, rows)] for block in self.samples[::apart]]
         raw = sum(part.nbytes for part in parts)
         simple = sum(model.simplest(part) for part in parts) / raw if raw else 1.0
         if raw and not model.rate:  # latents alone
@@ -625,9 +627,9 @@ class _Fit:
         rows = max(1, context.TRIAL_VALUES // max(self.source.spec.row_size * max(len(self.samples), 1), 1))
         return [block[:rows] for block in self.samples]
 
-    def _affordable(self) -> list[Array]:
-        """All samples, or the small parts of them when time is over."""
-        return self._trial() if self.clock.is_over() else self.samples
+    def _affordable(self, blocks: list[Array]) -> list[Array]:
+        """The blocks, or small parts of the samples when time is over."""
+        return self._trial() if self.clock.is_over() else blocks
 
     def _bytes(self, model: Model, trial: Sequence[Array]) -> float:
         """Bytes of the whole set, model included, from coding the trial blocks."""
