@@ -37,7 +37,7 @@ def main() -> None:
     options.add_argument("--queries", type=int, default=100, help="rows searched for, spread over all")
     options.add_argument("-k", type=int, default=10)
     options.add_argument("--target", help="of the archive within a bound; by default that of pack")
-    options.add_argument("--psnr", type=float, default=35.0, help="of the archive of latents")
+    options.add_argument("--psnr", type=float, default=45.0, help="of the archive of latents")
     options.add_argument("--rows", type=int, help="the first rows only")
     try:
         run(options.parse_args())

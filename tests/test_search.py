@@ -97,6 +97,21 @@ def test_only_the_blocks_of_candidates_are_decoded(folder: Path) -> None:
     assert found.decoded_rows == 40
     assert found.rows[0, 0] == 0
     assert aecompress.search(folder / "plain.aec", row=0).decoded_rows == 400
+    features = np.full((400, 1), 9.0)
+    features[[0, 7, 45, 130, 399]] = [[0], [1], [2], [3], [4]]
+    np.save(folder / "far.npy", features)
+    said = []
+    far = aecompress.search(
+        folder / "plain.aec",
+        row=0,
+        k=4,
+        candidates=4,
+        features=folder / "far.npy",
+        progress=lambda *now: said.append(now),
+    )
+    assert (far.decoded_rows, far.total) == (160, 400)
+    assert sorted(far.rows[0].tolist()) == [7, 45, 130, 399]
+    assert [share for phase, share, _ in said if phase == "rank"] == [0.25, 0.5, 0.75, 1.0]
 
 
 def test_special_values_do_not_spoil_distances(tmp_path: Path) -> None:

@@ -41,19 +41,22 @@ class Neighbours:
         rows: int64 [queries, k] row numbers, the nearest first.
         distances: float64 [queries, k]: Euclidean, or 1 - cosine; exact for the rows as the archive gives them back.
         by: how candidates were found: ``latents``, ``features``, or ``decoding`` all rows, which misses none.
-        decoded_rows: rows of the archive that were decoded.
+        decoded_rows: rows of the archive that were decoded, of ``total``.
+        total: rows of the archive.
     """
 
     rows: Array
     distances: Array
     by: str
     decoded_rows: int
+    total: int
 
     def to_json(self) -> dict[str, Any]:
         """A plain object."""
         return {
             "by": self.by,
             "decoded_rows": self.decoded_rows,
+            "total": self.total,
             "rows": self.rows.tolist(),
             "distances": self.distances.tolist(),
         }
@@ -128,7 +131,7 @@ class _Hunt:
         for block, values in self.archive.decoded(0, rows, workers=workers):
             best.add(np.arange(block.start, block.stop), self.distance(values))
             progress("search", block.stop / rows, {"bytes": block.stop * self.archive.spec.row_bytes})
-        return Neighbours(*best.result(), "decoding", rows)
+        return Neighbours(*best.result(), "decoding", rows, rows)
 
     def by_latents(self, stored: StoredFeatures, most: int, progress: Progress) -> Array:
         """Candidates [n]: for each query the ``most`` rows whose synthesis is nearest."""
@@ -153,14 +156,19 @@ class _Hunt:
 
     def ranked(self, candidates: Array, by: str, workers: int, progress: Progress) -> Neighbours:
         """The nearest of candidates [n] by exact distance; only the blocks that hold one are decoded."""
-        best, decoded = self._best(self.k), 0
-        found = np.split(candidates, np.flatnonzero(np.diff(candidates // self.archive.manifest.block_rows)) + 1)
-        for i, numbers in enumerate(found):
+        best, decoded, done = self._best(self.k), 0, 0
+        for numbers in self._stretches(candidates):
             for block, values in self.archive.decoded(int(numbers[0]), int(numbers[-1]) + 1, workers=workers):
-                best.add(numbers, self.distance(values[numbers - block.start]))
-                decoded += len(values)
-            progress("rank", (i + 1) / len(found), {})
-        return Neighbours(*best.result(), by, decoded)
+                inside = numbers[(numbers >= block.start) & (numbers < block.stop)]
+                best.add(inside, self.distance(values[inside - block.start]))
+                decoded, done = decoded + len(values), done + len(inside)
+                progress("rank", done / len(candidates), {})
+        return Neighbours(*best.result(), by, decoded, len(self.archive))
+
+    def _stretches(self, candidates: Array) -> list[Array]:
+        """Candidates [n] in pieces, without a block between two of one piece that holds none of them."""
+        blocks = candidates // self.archive.manifest.block_rows
+        return np.split(candidates, np.flatnonzero(np.diff(blocks) > 1) + 1)
 
     def _best(self, k: int) -> _Best:
         return _Best(len(self.wanted), k, self.own)

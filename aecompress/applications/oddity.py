@@ -33,14 +33,14 @@ _LEAST_BITS = 0.25
 
 #: Latents of the small autoencoder; how many rows are drawn at once to measure distances to, how often, and how many
 #: of a draw are neighbours.
-_LATENTS, _DRAWN, _DRAWS, _NEAR = 128, 256, 8, 10
+_LATENTS, _DRAWN, _DRAWS, _NEAR = 128, 512, 4, 10
 
 #: Rows whose distances are measured at once.
 _AT_ONCE = 1 << 13
 
 #: How the chance that a usual row looks odd is divided between ``distance`` and ``code`` (Bonferroni, weighted). The
 #: code of a value is the more local of the two, so that it is long by chance in more rows of a varied set.
-_SHARES = (2 / 3, 1 / 3)
+_SHARES = (5 / 6, 1 / 6)
 
 #: An axis longer than the first number is told apart in so many parts, a shorter one index by index.
 _SHORT, _PARTS = 16, 8
@@ -122,21 +122,18 @@ class Crowd:
 
     Many small draws, rather than all rows: where a few odd rows are alike, each would be another's neighbour
     (Sugiyama and Borgwardt 2013). Less what is usual around, for kinds of rows differ in how alike they are (as the
-    local outlier factor of Breunig et al. 2000, with a difference for its ratio). Latents are divided by the root of
-    their deviation, halfway between Euclid's distance, in which a few of them are everything, and Mahalanobis'.
+    local outlier factor of Breunig et al. 2000, with a difference for its ratio).
 
     Attributes:
         encoder: a small PCA.
         fills: values that stand for none.
-        scale: float64 [K], of latents.
-        draws: float64 [draws, rows, K], latents, scaled.
+        draws: float64 [draws, rows, K], latents.
         around: float64 [draws, rows], mean distance of each to its neighbours in its draw.
         residual: of what PCA leaves, squared.
     """
 
     encoder: Autoencoder
     fills: Array
-    scale: Array
     draws: Array
     around: Array
     residual: Usual
@@ -154,11 +151,9 @@ class Crowd:
         latents = encoder.analysis(flat)
         left = np.square(flat - encoder.synthesis(latents))
         floor = float(left.mean()) * 1e-3 + np.finfo(np.float64).tiny
-        deviation = latents.std(0)
-        scale = 1 / np.sqrt(np.where(deviation > 0, deviation, 1.0))
-        draws = (latents * scale).reshape(*drawn.shape, -1)
+        draws = latents.reshape(*drawn.shape, -1)
         around = np.stack([_neighbours(draw, draw)[1].mean(1) for draw in draws])
-        return cls(encoder, fills, scale, draws, around, Usual.of([left], floor))
+        return cls(encoder, fills, draws, around, Usual.of([left], floor))
 
     def distance(self, values: Array) -> tuple[Array, Array]:
         """(distance beyond what is usual around, place of the greatest residual): float64 [n], int64 [n]."""
@@ -170,7 +165,7 @@ class Crowd:
         flat = self.encoder.rows(values, specials.ordinary(values, self.fills))
         latents = self.encoder.analysis(flat)
         _, place = self.residual.excess(np.square(flat - self.encoder.synthesis(latents)))
-        return np.mean([self._beyond(latents * self.scale, i) for i in range(len(self.draws))], axis=0), place
+        return np.mean([self._beyond(latents, i) for i in range(len(self.draws))], axis=0), place
 
     def _beyond(self, points: Array, i: int) -> Array:
         """float64 [n]: mean distance of points [n, K] to their neighbours in a draw, less that of these to theirs."""

@@ -68,7 +68,7 @@ def search(
         output.print_json(found.to_json())
         return
     output.print_columns([("query", "rank", "row", metric, ""), *_lines(found, row)])
-    click.echo(f"\nby {found.by}; {found.decoded_rows:,} rows were decoded")
+    click.echo(f"\nby {found.by}; {found.decoded_rows:,} of {found.total:,} rows were decoded")
 
 
 def _lines(found: Neighbours, asked: tuple[int, ...]) -> list[tuple[str, ...]]:
