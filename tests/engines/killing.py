@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 import aecompress
+from aecompress.shards.block import Block
+from aecompress.shards.reader import ShardReader
 from aecompress.spec import Array
 
-PAGE = Path(__file__).parents[1] / "docs" / "engines.md"
+PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
 
 
 def run_section(name: str, model: aecompress.Model, rows: Array) -> None:
@@ -28,6 +30,10 @@ def run_section(name: str, model: aecompress.Model, rows: Array) -> None:
     names: dict[str, Any] = {}
     for code in re.findall(r"^```python\n(.*?)^```$", section, re.M | re.S):
         exec(compile(code, PAGE.name, "exec"), names)
+
+
+def blocks_of(archive: Path) -> list[Block]:
+    return list(ShardReader(archive).blocks(0, len(aecompress.open(archive))))
 
 
 def writers(folder: Path) -> set[int]:

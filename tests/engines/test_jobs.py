@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from killing import blocks_of
 
 import aecompress
 from aecompress.archive import Archive
@@ -22,43 +23,18 @@ from aecompress.errors import DestinationError, InputError, VerificationError
 from aecompress.integrations.jobs import PackJob, Share, as_rows, stretches, task_rows
 from aecompress.shards import writer
 from aecompress.shards.manifest import is_archive
-from aecompress.shards.reader import ShardReader
 from aecompress.spec import Array, ArraySpec
-from aecompress.trainer import fit, sampling
+from aecompress.trainer import fit
 
 HEIGHT = 8
 ROWS = np.cumsum(np.random.default_rng(0).normal(size=(100, 4)), axis=0).astype(np.float32)
 TARGET = Target("max-error", 0.01)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_blocks() -> Iterator[None]:
-    """HEIGHT rows a block."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "BLOCK_VALUES", HEIGHT * 4)
-        yield
-
-
-@pytest.fixture(scope="module")
-def model() -> aecompress.Model:
-    return fit(ROWS, TARGET, kind="none")
-
-
-@pytest.fixture(scope="module")
-def local(model: aecompress.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("local") / "a.aec"
-    aecompress.pack(ROWS, path, model=model)
-    return path
-
-
 def task(start: int, stop: int, step: int = 5) -> list[tuple[Array, Array]]:
     """Rows start to stop, numbered, ``step`` at a time."""
     ends = [*range(start, stop, step), stop]
     return [(np.arange(a, b), ROWS[a:b]) for a, b in itertools.pairwise(ends)]
-
-
-def blocks_of(archive: Path) -> list[Any]:
-    return list(ShardReader(archive).blocks(0, len(ROWS)))
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -226,7 +202,7 @@ def test_rows_of_a_batch_may_come_in_any_order(tmp_path: Path, local: Path, mode
 )
 def test_what_is_promised_can_be_kept(target: Target, promise: Target | str, tmp_path: Path) -> None:
     """A bound relative to one set means nothing for another; the archive names the bound it keeps."""
-    fitted = fit(ROWS, target, kind="none")
+    fitted = fit(ROWS, target, kind="none", effort="fast")
     if promise in ("--per", "before the first is packed"):
         with pytest.raises(InputError, match=str(promise)):
             PackJob.start(tmp_path / "a", fitted)
@@ -275,7 +251,7 @@ def test_values_of_other_dtypes_must_be_the_same() -> None:
 
 def test_tasks_are_of_whole_blocks() -> None:
     spec = ArraySpec(np.dtype("f4"), (4,))
-    assert task_rows(spec) == (32 << 20) // 16
+    assert task_rows(spec) == 4 * HEIGHT
     assert task_rows(ArraySpec(np.dtype("f8"), (3000, 4000))) == 1
 
 

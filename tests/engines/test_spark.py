@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from engines import one_writer_killed, run_section
+from killing import blocks_of, one_writer_killed, run_section
 
 import aecompress
 from aecompress.config import Target
 from aecompress.errors import InputError
-from aecompress.integrations import jobs
 from aecompress.shards.manifest import is_archive
-from aecompress.shards.reader import ShardReader
-from aecompress.trainer import fit, sampling
+from aecompress.trainer import fit
 
 pyspark = pytest.importorskip("pyspark", "4.1", reason="needs Spark 4: pip install 'aecompress[spark]'")
 from pyspark.errors import PySparkException  # noqa: E402
@@ -39,27 +37,6 @@ pytestmark = [
 WIDTH, HEIGHT = 16, 256
 ROWS = np.cumsum(np.random.default_rng(0).normal(size=(5000, WIDTH)), axis=1).astype(np.float32)
 TARGET = Target("max-error", 0.01)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def small_tasks() -> Iterator[None]:
-    """HEIGHT rows a block, four blocks a task."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "BLOCK_VALUES", WIDTH * HEIGHT)
-        patch.setattr(jobs, "_TASK_BYTES", 4 * WIDTH * HEIGHT * 4)
-        yield
-
-
-@pytest.fixture(scope="module")
-def model() -> aecompress.Model:
-    return fit(ROWS, TARGET, kind="none")
-
-
-@pytest.fixture(scope="module")
-def local(model: aecompress.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("local") / "a.aec"
-    aecompress.pack(ROWS, path, model=model)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +62,8 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def frame(session: Any, rows: Any, first: int = 0) -> Any:
-    numbers = range(first, first + len(rows))
-    schema = "row long, signal array<float>"
-    return session.createDataFrame(list(zip(numbers, rows.tolist(), strict=True)), schema)
-
-
-def blocks_of(archive: Path) -> list[Any]:
-    return list(ShardReader(archive).blocks(0, len(ROWS)))
+    numbers = np.arange(first, first + len(rows))
+    return session.createDataFrame(pa.table({"row": numbers, "signal": pa.array(list(rows), pa.list_(pa.float32()))}))
 
 
 def test_an_archive_is_a_data_frame(session: Any, local: Path) -> None:
@@ -197,14 +169,14 @@ def test_a_data_frame_is_written_as_an_archive(session: Any, tmp_path: Path, mod
 @pytest.mark.usefixtures("session")
 def test_the_page_does_what_it_says() -> None:
     rows = np.array([[i / 7, i / 8] * 32 for i in range(200)], np.float32)
-    run_section("Spark", fit(rows, TARGET, kind="none"), rows)
+    run_section("Spark", fit(rows, TARGET, kind="none", effort="fast"), rows)
     aecompress.verify("windows.aec", against=rows)
     assert np.abs(aecompress.open("halved.aec")[:] - rows / 2).max() <= 0.02
 
 
 def test_dtypes_that_spark_lacks(session: Any, tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (60, 3, 4)).astype(np.uint8)
-    lossless = fit(pixels, Target("lossless"), kind="none")
+    lossless = fit(pixels, Target("lossless"), kind="none", effort="fast")
     aecompress.pack(pixels, tmp_path / "a", model=lossless)
     found = session.read.format("aecompress").load(str(tmp_path / "a"))
     assert found.dtypes == [("row", "bigint"), ("values", "array<array<smallint>>")]

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from engines import run_section, writers
+from killing import blocks_of, run_section, writers
 
 import aecompress
 from aecompress.config import Target
 from aecompress.errors import DestinationError, InputError
-from aecompress.integrations import jobs
-from aecompress.shards.reader import ShardReader
-from aecompress.trainer import fit, sampling
+from aecompress.trainer import fit
 
 # Before Ray is imported: only this machine's loopback is used, and nothing is reported to anybody.
 os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
@@ -44,20 +42,6 @@ ROWS = np.cumsum(np.random.default_rng(0).normal(size=(20_000, WIDTH)), axis=1).
 TARGET = Target("max-error", 0.01)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_tasks() -> Iterator[None]:
-    """HEIGHT rows a block, four blocks a task."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "BLOCK_VALUES", WIDTH * HEIGHT)
-        patch.setattr(jobs, "_TASK_BYTES", 4 * WIDTH * HEIGHT * 4)
-        yield
-
-
-@pytest.fixture(scope="module")
-def model() -> aecompress.Model:
-    return fit(ROWS, TARGET, kind="none")
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     node = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False, "node_ip_address": "127.0.0.1"}
@@ -69,17 +53,6 @@ def cluster() -> Iterator[Cluster]:
     ray.shutdown()
     cluster.shutdown()
     gc.collect()  # so that what Ray left open is not found in another test
-
-
-def same_blocks(one: Path, other: Path) -> bool:
-    return list(ShardReader(one).blocks(0, len(ROWS))) == list(ShardReader(other).blocks(0, len(ROWS)))
-
-
-@pytest.fixture(scope="module")
-def local(model: aecompress.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("local") / "a.aec"
-    aecompress.pack(ROWS, path, model=model)
-    return path
 
 
 @pytest.mark.usefixtures("cluster")
@@ -115,7 +88,7 @@ def test_numbered_rows_find_their_place(local: Path, model: Any, tmp_path: Path)
 @pytest.mark.parametrize("kind", ["lists", "numbers"])
 def test_columns_make_rows(kind: str, tmp_path: Path) -> None:
     rows = ROWS[:3000, :4]
-    few = fit(rows, TARGET, kind="none")
+    few = fit(rows, TARGET, kind="none", effort="fast")
     if kind == "lists":
         table = pa.table({"id": np.arange(3000), "signal": rows.tolist()}).cast(
             pa.schema([("id", pa.int64()), ("signal", pa.list_(pa.float32()))])
@@ -160,14 +133,15 @@ def lose(cluster: Cluster, folder: Path, lost: list[str]) -> None:
     lost.append("node")
 
 
-def test_nothing_is_lost_or_doubled_when_a_worker_and_a_node_die(tmp_path: Path, cluster: Cluster, model: Any) -> None:
-    aecompress.pack(ROWS, tmp_path / "local", model=model)
+def test_nothing_is_lost_or_doubled_when_a_worker_and_a_node_die(
+    tmp_path: Path, cluster: Cluster, model: Any, local: Path
+) -> None:
     lost: list[str] = []
     death = threading.Thread(target=lose, args=(cluster, tmp_path / "a", lost), daemon=True)
     death.start()
     report = adapter.pack(ray.data.from_numpy(np.array_split(ROWS, 7)), tmp_path / "a", model=model)
     assert lost == ["worker", "node"]
     assert report.rows == len(ROWS)
-    assert same_blocks(tmp_path / "a", tmp_path / "local")
+    assert blocks_of(tmp_path / "a") == blocks_of(local)
     assert sorted(os.listdir(tmp_path / "a")) == ["_manifest.json", "_model", "blocks"]
     assert len(os.listdir(tmp_path / "a" / "blocks")) == len(aecompress.open(tmp_path / "a").manifest.fragments)
