@@ -167,7 +167,7 @@ def _bar(name: str, cell: Cell, style: str) -> Bar:
 def _check_target(target: Target) -> None:
     if target.per is not None:
         raise InputError("Peers know one bound for all values; leave --per out to compare.")
-    if target.kind in ("ratio", "latent-dim"):
+    if target.kind in ("ratio", "cosine", "latent-dim"):
         raise InputError(f"Peers cannot be asked for {target.describe()}; compare at a bound, --psnr or --rmse.")
 
 

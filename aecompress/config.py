@@ -11,7 +11,7 @@ import numpy as np
 
 from aecompress.errors import InputError
 
-TargetKind = Literal["max-error", "rel-error", "psnr", "rmse", "ratio", "lossless", "latent-dim"]
+TargetKind = Literal["max-error", "rel-error", "psnr", "rmse", "cosine", "ratio", "lossless", "latent-dim"]
 ModelKind = Literal["auto", "none", "conv", "pca", "vanilla", "sparse", "denoising", "vae", "textbook"]
 
 Effort = Literal["fast", "balanced", "best"]
@@ -36,8 +36,9 @@ class Target:
 
     Attributes:
         kind: ``max-error`` (absolute bound on every value), ``rel-error`` (bound relative to max - min over the
-            finite values of the whole source), ``psnr`` (dB, peak = max - min), ``rmse``, ``ratio`` (raw bytes over
-            all archive bytes), ``lossless``, ``latent-dim`` (number of latents, no bound).
+            finite values of the whole source), ``psnr`` (dB, peak = max - min), ``rmse``, ``cosine`` (mean over the
+            rows of the cosine between a row and what it comes back as), ``ratio`` (raw bytes over all archive bytes),
+            ``lossless``, ``latent-dim`` (number of latents, no bound).
         value: the number that goes with it; None for ``lossless``.
         per: with ``rel-error``, the axis whose every index gets a bound of its own range.
     """
@@ -61,6 +62,8 @@ class Target:
             raise InputError(f"The {self.kind} bound is {self.value:g}; it must be 0 or more.")
         if self.kind == "latent-dim" and (self.value < 1 or self.value != int(self.value)):
             raise InputError(f"The number of latents is {self.value:g}; it must be a whole number of 1 or more.")
+        if self.kind == "cosine" and not 0 < self.value < 1:
+            raise InputError(f"The cosine target is {self.value:g}; it must be greater than 0 and less than 1.")
         if self.kind in ("psnr", "rmse", "ratio") and self.value <= 0:
             raise InputError(f"The {self.kind} target is {self.value:g}; it must be greater than 0.")
 

@@ -24,6 +24,7 @@ class Report:
         target: what was asked for; ``target_is_default`` if nobody asked.
         bound: the greatest absolute error the target allows, if it is one number for the whole set.
         max_abs_error, rmse, psnr: over the finite values; psnr in dB relative to max - min, None where nothing differs.
+        cosine: mean cosine of row and reconstruction; None unless the target is a cosine.
         bound_kept: True if every value was checked to lie within the bound; None if the target sets none.
         model: the kind of model.
         methods: blocks by the method that coded them.
@@ -54,6 +55,7 @@ class Report:
     mb_per_s: float
     break_even_rows: int | None
     tried: dict[str, int] = field(default_factory=dict)
+    cosine: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A plain object: ``target`` as ``{kind, value}``, no NaN or infinity."""

@@ -38,6 +38,7 @@ def info(archive: Where) -> dict[str, Any]:
         "max_abs_error": error.max_abs,
         "rmse": error.rmse,
         "psnr": error.psnr,
+        "cosine": manifest.report.get("cosine"),
         "parts": len(manifest.fragments),
         "blocks": sum(fragment.blocks for fragment in manifest.fragments),
         "block_rows": manifest.block_rows,

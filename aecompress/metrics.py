@@ -9,6 +9,8 @@ import numpy as np
 
 from aecompress.spec import Array
 
+_TINY = np.finfo(np.float64).tiny
+
 
 @dataclass(frozen=True)
 class Distortion:
@@ -50,6 +52,46 @@ class Distortion:
         if not (self.count and 0.0 < self.rmse < math.inf and 0.0 < span < math.inf):
             return None
         return 20.0 * (math.log10(span) - math.log10(self.rmse))
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How nearly rows point where their reconstructions point; sums add up (``a + b``).
+
+    Attributes:
+        rows: rows compared.
+        cosines: sum of their cosines.
+    """
+
+    rows: int = 0
+    cosines: float = 0.0
+
+    def __add__(self, other: Similarity) -> Similarity:
+        return Similarity(self.rows + other.rows, self.cosines + other.cosines)
+
+    @property
+    def mean(self) -> float:
+        """Mean cosine; 1 for an empty set."""
+        return self.cosines / self.rows if self.rows else 1.0
+
+
+def similarity(original: Array, decoded: Array) -> Similarity:
+    """Compare the rows [n, ...] of two arrays of one shape by the angles between them, in float64.
+
+    Values that are not finite in the original, which come back exactly, count in neither. A row without length has a
+    cosine of 1 if it came back so, else of 0.
+    """
+    first, second = (rows.reshape(len(rows), -1).astype(np.float64) for rows in (original, decoded))
+    finite = np.isfinite(first)
+    first, second = np.where(finite, first, 0.0), np.where(finite, second, 0.0)
+    # by the greatest magnitude first: squares of very large and very small values leave the range of float64
+    first, second = (
+        rows / np.maximum(np.abs(rows).max(1, initial=0.0, keepdims=True), _TINY) for rows in (first, second)
+    )
+    lengths = np.sqrt(np.square(first).sum(1) * np.square(second).sum(1))
+    cosines = (first * second).sum(1) / np.where(lengths, lengths, 1.0)
+    alike = ~first.any(1) & ~second.any(1)
+    return Similarity(len(first), float(np.where(alike, 1.0, cosines).sum()))
 
 
 def distortion(original: Array, decoded: Array) -> Distortion:

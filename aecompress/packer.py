@@ -14,10 +14,11 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from aecompress.codec.model import Model
@@ -25,7 +26,7 @@ from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, 
 from aecompress.errors import InputError, ModelError
 from aecompress.figures import Report, break_even, restored, stored
 from aecompress.locations import Location, Where, locate
-from aecompress.metrics import Distortion
+from aecompress.metrics import Distortion, Similarity, similarity
 from aecompress.recipe import Recipe
 from aecompress.shards.block import Block
 from aecompress.shards.manifest import LATENTS, Manifest, is_archive
@@ -46,16 +47,21 @@ _STRETCH_BYTES = 1 << 20
 
 @dataclass
 class Totals:
-    """What the blocks added up to: their error, their number by method, and the bytes of their payloads."""
+    """What the blocks added up to: their error, their number by method, and the bytes of their payloads.
+
+    The similarity has rows where the target is a cosine.
+    """
 
     error: Distortion = field(default_factory=Distortion)
     methods: dict[str, int] = field(default_factory=dict)
     payload: int = 0
+    similarity: Similarity = field(default_factory=Similarity)
 
     def add(self, block: Block) -> None:
         self.error += block.distortion
         self.methods[block.method] = self.methods.get(block.method, 0) + 1
         self.payload += len(block.payload)
+        self.similarity += block.similarity or Similarity()
 
 
 def pack(
@@ -225,7 +231,8 @@ def _report_again(archive: Location, default: bool, started: float) -> Report:
     reader = ShardReader(archive)
     said = reader.manifest.report
     payload = said.get("payload_bytes", sum(part.bytes for part in reader.manifest.fragments))
-    totals = Totals(restored(said["distortion"]), said["methods"], payload)
+    similar = Similarity(1, said["cosine"]) if "cosine" in said else Similarity()
+    totals = Totals(restored(said["distortion"]), said["methods"], payload, similar)
     model = Model.from_bytes(reader.model() or b"")
     return summary(archive, reader.manifest, model, totals, default, time.monotonic() - started, 0.0)
 
@@ -291,7 +298,7 @@ def _write_blocks(
     rows = source.spec.shape[0]
     beside = Cursor(() if source.columns is None else source.columns.batches(writer.next_row, block_rows(source.spec)))
     for block in writer.finished():
-        totals.add(block)
+        totals.add(_remeasured(block, source, model) if model.target.kind == "cosine" else block)
     names = [] if source.columns is None else source.columns.schema.names
     for block, latents in _coded(source, model, writer.next_row, workers, keep_latents):
         columns = beside.take(block.rows)
@@ -302,6 +309,12 @@ def _write_blocks(
         raw = done * source.spec.row_bytes
         progress("pack", done / max(rows, 1), {"bytes": raw, "ratio": raw / max(totals.payload, 1)})
     return totals
+
+
+def _remeasured(block: Block, source: Source, model: Model) -> Block:
+    """A finished block with the similarity of its rows, which parts do not keep."""
+    rows = np.concatenate(list(source.batches(block.rows, block.start, block.stop)))
+    return replace(block, similarity=similarity(rows.astype(model.spec.native), model.decompress(block.payload)))
 
 
 def _coded(
@@ -321,13 +334,14 @@ def _coded(
 
 def _code(model: Model, start: int, batch: Array, keep_latents: bool) -> tuple[Block, Array | None]:
     done = model.code(batch)
-    block = Block(start, len(batch), done.payload, done.method, done.distortion)
+    block = Block(start, len(batch), done.payload, done.method, done.distortion, done.similarity)
     return block, model.embed(batch) if keep_latents else None
 
 
 def facts(model: Model, totals: Totals, key: str) -> dict[str, Any]:
     """What the manifest keeps of the report: nothing that differs between two runs."""
-    return {
+    found = {"cosine": totals.similarity.mean} if totals.similarity.rows else {}
+    return found | {
         "model": model.kind,
         "distortion": stored(totals.error),
         "methods": totals.methods,
@@ -359,6 +373,7 @@ def summary(
         max_abs_error=error.max_abs,
         rmse=error.rmse,
         psnr=error.psnr,
+        cosine=totals.similarity.mean if totals.similarity.rows else None,
         bound_kept=True if model.target.bounded else None,
         model=model.kind,
         methods=totals.methods,

@@ -10,7 +10,7 @@ from aecompress.archive import Archive
 from aecompress.config import Progress, silent
 from aecompress.errors import VerificationError
 from aecompress.locations import Where
-from aecompress.metrics import Distortion, distortion
+from aecompress.metrics import Distortion, Similarity, distortion, similarity
 from aecompress.sources import open_source
 from aecompress.sources.base import Source, Taker
 from aecompress.spec import Array
@@ -32,7 +32,8 @@ def verify(
         against: the source it was packed from, as for ``pack``.
 
     Returns:
-        ``rows``, ``blocks``, and with a source ``max_abs_error``, ``rmse``, ``psnr`` and ``bound_kept``.
+        ``rows``, ``blocks``, and with a source ``max_abs_error``, ``rmse``, ``psnr``, ``bound_kept`` and ``cosine``
+        (None unless that is the target).
 
     Raises:
         ArchiveError: a file is missing or damaged.
@@ -42,10 +43,13 @@ def verify(
     opened.check_files()
     source = None if against is None else matching(opened, against)
     taker = None if source is None else Taker(source, opened.manifest.block_rows)
-    error, blocks, rows = Distortion(), 0, len(opened)
+    error, similar, blocks, rows = Distortion(), Similarity(), 0, len(opened)
     for block, decoded in opened.decoded(0, rows, workers=workers):
         if taker is not None:
-            error += _compare(opened, block.start, taker.take(block.rows), decoded)
+            original = taker.take(block.rows)
+            error += _compare(opened, block.start, original, decoded)
+            if opened.manifest.target.kind == "cosine":
+                similar += similarity(original, decoded)
         blocks += 1
         progress("verify", block.stop / max(rows, 1), {"bytes": block.stop * opened.spec.row_bytes})
     found: dict[str, Any] = {"rows": rows, "blocks": blocks}
@@ -54,6 +58,7 @@ def verify(
         bounded = opened.manifest.target.bounded
         found |= {"max_abs_error": error.max_abs, "rmse": error.rmse, "psnr": error.psnr}
         found["bound_kept"] = True if bounded else None
+        found["cosine"] = similar.mean if similar.rows else None
     return found
 
 

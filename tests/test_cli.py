@@ -253,6 +253,7 @@ def test_bad_sources(tmp_path: Path, write: Callable[[Path], Path], words: list[
         (["--rel-error", "inf"], ["rel-error", "finite"]),
         (["--ratio", "0"], ["ratio", "greater than 0"]),
         (["--psnr", "-3"], ["psnr", "greater than 0"]),
+        (["--cosine", "1"], ["cosine", "less than 1"]),
         (["--latent-dim", "0"], ["latents", "1 or more"]),
         (["--rel-error", "0.1", "--per", "9"], ["axis 9"]),
         (["--model", "no-such-kind"], ["no-such-kind"]),

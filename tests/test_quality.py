@@ -14,9 +14,11 @@ from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
 from aecompress.config import Target, silent
 from aecompress.errors import InputError, ModelError
-from aecompress.metrics import distortion
+from aecompress.metrics import distortion, similarity
+from aecompress.packer import _remeasured
 from aecompress.quantize import FloatLattice
 from aecompress.recipe import Recipe
+from aecompress.shards.block import Block
 from aecompress.sources import open_source
 from aecompress.spec import Array, ArraySpec
 from aecompress.trainer import quality
@@ -60,6 +62,70 @@ def test_rmse_of_pictures(kind: str, tmp_path: Path) -> None:
     rmse = float(np.sqrt(np.mean(np.square(PICTURES.astype(float) - decoded))))
     assert rmse == pytest.approx(report.rmse)
     assert 11.5 <= rmse <= 12.0 * 1.012
+
+
+def mean_cosine(first: Array, second: Array) -> float:
+    """By the definition, row by row."""
+    pairs = zip(first.astype(float), second.astype(float), strict=True)
+    return float(np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairs]))
+
+
+@pytest.mark.parametrize("kind", ["none", "pca", "auto"])
+def test_a_mean_cosine_is_reached_and_hardly_passed(kind: str, tmp_path: Path) -> None:
+    values = floats()
+    target = Target("cosine", 0.97)
+    report = aecompress.pack(values, tmp_path / "a", target=target, model=kind, fit_seconds=1, effort="fast")
+    found = mean_cosine(values, aecompress.open(tmp_path / "a")[:])
+    assert report.cosine == pytest.approx(found, abs=1e-9)
+    assert 0.97 <= found < 0.975
+    assert aecompress.info(tmp_path / "a")["cosine"] == report.cosine
+    assert aecompress.verify(tmp_path / "a", against=values)["cosine"] == pytest.approx(found, abs=1e-9)
+
+
+def test_blocks_of_an_interrupted_pack_are_measured_again() -> None:
+    values = floats()
+    model = aecompress.fit(values, Target("cosine", 0.97), kind="pca")
+    coded = model.code(values[100:200])
+    block = Block(100, 100, coded.payload, coded.method, coded.distortion)
+    assert _remeasured(block, open_source(values), model).similarity == coded.similarity
+
+
+def test_similarity_by_its_definition() -> None:
+    rows = floats()[:50]
+    other = rows + np.random.default_rng(0).normal(0, 1, rows.shape).astype(np.float32)
+    whole = similarity(rows, other)
+    assert whole.mean == pytest.approx(mean_cosine(rows, other))
+    parts = similarity(rows[:20], other[:20]) + similarity(rows[20:], other[20:])
+    assert parts.cosines == pytest.approx(whole.cosines)
+    huge = rows.astype(np.float64) * 1e300
+    assert similarity(huge, other.astype(np.float64) * 1e-300).mean == pytest.approx(whole.mean, rel=1e-6)
+    zeros = np.zeros_like(rows)
+    assert similarity(zeros, zeros).mean == 1
+    assert similarity(zeros, other).mean == 0
+    odd = np.where(rows > 1, np.nan, rows)
+    assert similarity(odd, odd).mean == pytest.approx(1)
+    assert similarity(zeros[:0], zeros[:0]).mean == 1
+
+
+def test_rows_without_length_stay_without_and_count(tmp_path: Path) -> None:
+    values = floats()
+    values[::3] = 0
+    report = aecompress.pack(values, tmp_path / "a", target=Target("cosine", 0.99), model="none", effort="fast")
+    assert report.cosine is not None
+    assert report.cosine >= 0.99
+    assert not aecompress.open(tmp_path / "a")[:][::3].any()
+
+
+def test_rows_far_shorter_than_others_are_refused_by_a_sentence(tmp_path: Path) -> None:
+    values = floats().astype(np.float64)
+    values[::2] *= 1e-12
+    with pytest.raises(InputError, match="far shorter"):
+        aecompress.pack(values, tmp_path / "a", target=Target("cosine", 0.99), model="none", effort="fast")
+
+
+def test_single_values_have_no_direction() -> None:
+    with pytest.raises(InputError, match="direction"):
+        aecompress.fit(np.arange(100.0), Target("cosine", 0.9))
 
 
 @pytest.mark.parametrize("kind", ["none", "pca"])

@@ -33,7 +33,7 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("target", Target.from_json(facts["target"]).describe()),
         ("size", f"{raw} -> {packed}, of which {model} are the model ({facts['model']})"),
         ("ratio", output.ratio(facts["ratio"])),
-        ("error", output.error(facts["max_abs_error"], facts["rmse"], facts["psnr"])),
+        ("error", output.error(facts["max_abs_error"], facts["rmse"], facts["psnr"], facts["cosine"])),
         ("beside it", _columns(facts["columns"], facts["columns_bytes"])),
         ("blocks", f"{facts['blocks']:,}, of {facts['block_rows']:,} rows at most; part files: {facts['parts']}"),
         ("written by", facts["created_by"]),

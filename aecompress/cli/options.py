@@ -20,6 +20,7 @@ _TARGETS: tuple[tuple[TargetKind, str, type, str], ...] = (
     ("rel-error", "R", float, "Keep every value within R x (max - min) of all finite values."),
     ("psnr", "DB", float, "Reach a peak signal-to-noise ratio of DB decibels; peak is max - min."),
     ("rmse", "X", float, "Reach a root mean squared error of X."),
+    ("cosine", "C", float, "Reach a mean cosine of C between each row and what it comes back as."),
     ("ratio", "N", float, "Reach a size of 1/N of the raw bytes, the whole archive counted."),
     ("latent-dim", "K", int, "Keep K latents of each row, whatever the error."),
 )

@@ -56,7 +56,8 @@ def ratio(value: float | None) -> str:
     return "none: there are no raw bytes" if value is None else f"{value:.2f}"
 
 
-def error(max_abs: float, rmse: float, psnr: float | None) -> str:
-    """The three figures of distortion, in the units of the data and in dB."""
+def error(max_abs: float, rmse: float, psnr: float | None, cosine: float | None = None) -> str:
+    """The figures of distortion, in the units of the data and in dB, and the mean cosine where that is the target."""
     quality = "no loss" if max_abs == 0 else "psnr undefined" if psnr is None else f"psnr {psnr:.2f} dB"
-    return f"at most {max_abs:.6g}, rmse {rmse:.4g}, {quality}"
+    likeness = "" if cosine is None else f", mean cosine {cosine:.6f}"
+    return f"at most {max_abs:.6g}, rmse {rmse:.4g}, {quality}{likeness}"

@@ -112,7 +112,7 @@ def report_lines(report: Report, spec: ArraySpec, asked: str = "auto") -> list[t
         ("target", report.target.describe() + (" (the default for this dtype)" if report.target_is_default else "")),
         ("size", _size(report)),
         ("ratio", output.ratio(report.ratio)),
-        ("error", output.error(report.max_abs_error, report.rmse, report.psnr)),
+        ("error", output.error(report.max_abs_error, report.rmse, report.psnr, report.cosine)),
         ("bound", _bound(report)),
         ("model", f"{_model(report.model, asked)}; blocks coded as {_counts(report.methods)}"),
         *_tried(report),

@@ -23,7 +23,7 @@ from aecompress.context.coder import ContextModel
 from aecompress.entropy import integers, record
 from aecompress.entropy.tables import Tables
 from aecompress.errors import CorruptError, InputError, ModelError, VerificationError, VersionError
-from aecompress.metrics import Distortion, distortion
+from aecompress.metrics import Distortion, Similarity, distortion, similarity
 from aecompress.spec import Array, ArraySpec
 from aecompress.subbands import Subbands
 from aecompress.wavelet import Wavelet
@@ -49,11 +49,15 @@ _LITTLE = 1 / 8
 
 @dataclass(frozen=True)
 class Coded:
-    """What one block became: the payload, the method that won, and the error of its reconstruction."""
+    """What one block became: the payload, the method that won, and the error of its reconstruction.
+
+    The similarity of its rows is known where the target is a cosine.
+    """
 
     payload: bytes
     method: str
     distortion: Distortion
+    similarity: Similarity | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,8 @@ class Model:
             raise VerificationError(
                 "A value came back outside the bound; this is a defect of aecompress: please report it."
             )
-        return Coded(payload, best.method, distortion(values, decoded))
+        similar = similarity(values, decoded) if self.target.kind == "cosine" else None
+        return Coded(payload, best.method, distortion(values, decoded), similar)
 
     def decompress(self, payload: bytes) -> Array:
         """The batch of a payload. Raises CorruptError if the payload is damaged or of another model."""

@@ -112,7 +112,7 @@ class PackJob:
         try:
             for start, rows in _blocks(_runs(batches), self.block_rows):
                 coded = model.code(as_rows(rows, self.spec))
-                block = Block(start, len(rows), coded.payload, coded.method, coded.distortion)
+                block = Block(start, len(rows), coded.payload, coded.method, coded.distortion, coded.similarity)
                 writer.write(block)
                 totals.add(block)
             return Share(writer.close(), totals)
@@ -184,6 +184,7 @@ def sum_of(parts: Iterable[Totals]) -> Totals:
     whole = Totals()
     for part in parts:
         whole.error += part.error
+        whole.similarity += part.similarity
         whole.payload += part.payload
         for method, blocks in part.methods.items():
             whole.methods[method] = whole.methods.get(method, 0) + blocks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aecompress.metrics import Distortion
+from aecompress.metrics import Distortion, Similarity
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Block:
         payload: coded bytes, opaque here.
         method: short name of the candidate that won: ``lattice``, ``autoencoder``, ``lossless``, ...
         distortion: error of its values.
+        similarity: of its rows, where the target asks for it; parts do not keep it.
     """
 
     start: int
@@ -24,6 +25,7 @@ class Block:
     payload: bytes
     method: str
     distortion: Distortion
+    similarity: Similarity | None = None
 
     @property
     def stop(self) -> int:

@@ -59,6 +59,7 @@ _TRAINING_SHARE = 3 / 4  # and for an autoencoder
 _EARLY = 1 / 3  # share of the time after which there are no more lessons than samples
 _REFIT_SECONDS = 60.0
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
+_SIGHT = 1.3  # a context coder of more than so many times the bytes of the pca needs no network
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
 _TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # and for a convolution that is tried, and for the one that stays
 
@@ -376,11 +377,13 @@ class _Fit:
             return self._coded_well(self._restored_for(self._goal))
         if kind != "auto":
             return self._autoencoder(kind)
-        found = [self._coded_well(self._restored_for(self._goal))]
-        if autoencoders.suits(self.source) and not self.clock.is_over():
-            found.append(self._autoencoder("pca"))
-            if self._cost(found[1]) < 2 * self._cost(found[0]) and not self.clock.is_over():
-                found.append(self._autoencoder("vanilla"))
+        found = [self._autoencoder("pca")] if autoencoders.suits(self.source) else []  # first: it takes no time
+        if not (found and self.clock.is_over()):
+            rival = self._restored_for(self._goal)
+            hope = not found or self._cost(rival) < _SIGHT * self._cost(found[0])
+            found.append(self._coded_well(rival) if hope else rival)
+        if len(found) > 1 and self._cost(found[0]) < 2 * self._cost(found[1]) and not self.clock.is_over():
+            found.append(self._autoencoder("vanilla"))
         self.tried = {model.kind: round(self._size(model)) for model in found}
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
@@ -481,7 +484,7 @@ class _Fit:
 
     def _nearest(self, goal: quality.Goal, model: Model, at: Callable[[float], Model]) -> Model:
         trial = self._trial()
-        return quality.approached(goal, model, at, lambda rival: quality.sample_error(rival, trial), self._size)
+        return quality.approached(goal, model, at, lambda rival: goal.error(quality.outcomes(rival, trial)), self._size)
 
     def _reaching(self, goal: quality.Goal, model: Model | None) -> list[Model]:
         """The model in cells with which the whole source reaches the goal; nothing if there are none."""

@@ -1,4 +1,4 @@
-"""Steps for targets without a bound: a quality (psnr, rmse) or a size (ratio).
+"""Steps for targets without a bound: a quality (psnr, rmse, cosine) or a size (ratio).
 
 Steps are found on the samples and then checked on the whole source, since it is the whole that was asked for.
 """
@@ -6,7 +6,7 @@ Steps are found on the samples and then checked on the whole source, since it is
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ import numpy as np
 from aecompress.codec import methods
 from aecompress.codec.model import Model
 from aecompress.config import Progress, Target
-from aecompress.metrics import Distortion, distortion
+from aecompress.errors import InputError
+from aecompress.metrics import Distortion, Similarity, distortion, similarity
 from aecompress.sources.base import Source
 from aecompress.spec import Array
 from aecompress.trainer.sampling import scan, value_range
@@ -37,27 +38,65 @@ _SECANTS, _CLOSE_ENOUGH, _SIZE_POWER = 6, 0.01, -0.6
 
 Measure = Callable[[Model], float]
 
+#: A block and what it comes back as.
+Pair = tuple[Array, Array]
+
 # what an archive takes beside model and payload
 _FIXED_BYTES = 2048
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What to reach: a root mean square error, or a number of bytes."""
+    """What to reach: an error, or a number of bytes.
+
+    Attributes:
+        rmse: root mean squared error, or about what goes with the cosine; None if the goal is a size.
+        bytes: of the whole archive; None if the goal is an error.
+        cosine: mean cosine of row and reconstruction, if that is what is asked for.
+    """
 
     rmse: float | None
     bytes: float | None
+    cosine: float | None = None
+
+    @property
+    def allowed(self) -> float:
+        """The greatest ``error`` that reaches the goal."""
+        return self.rmse or 0.0 if self.cosine is None else math.sqrt(1.0 - self.cosine)
+
+    def error(self, pairs: Iterable[Pair]) -> float:
+        """Of originals and reconstructions, in what the goal asks for: a number that grows about as the step does."""
+        if self.cosine is None:
+            return sum((distortion(*pair) for pair in pairs), Distortion()).rmse
+        return math.sqrt(max(1.0 - sum((similarity(*pair) for pair in pairs), Similarity()).mean, 0.0))
 
 
 def goal(target: Target, source: Source, fills: Array, progress: Progress) -> Goal:
-    """The goal of a ``psnr``, ``rmse`` or ``ratio`` target; ``psnr`` is relative to the range of the source."""
+    """The goal of a target without a bound; ``psnr`` is relative to the range of the source."""
     value = target.value or 0.0
     if target.kind == "ratio":
         return Goal(None, source.spec.raw_bytes / value - _FIXED_BYTES)
     if target.kind == "rmse":
         return Goal(value, None)
+    if target.kind == "cosine":
+        return Goal(_right_angle(source, progress) * math.sqrt(2.0 * (1.0 - value)), None, value)
     low, high = value_range(source, fills, progress)
     return Goal((high - low) / 10 ** (value / 20), None)
+
+
+def _right_angle(source: Source, progress: Progress) -> float:
+    """Root mean square of the finite values: an error as long as the rows are.
+
+    Raises InputError where rows have no direction.
+    """
+    if source.spec.row_size < 2:
+        raise InputError("A cosine compares directions, and rows of one value have none: use --rmse or --max-error.")
+    blocks = scan(source, "range", progress)
+    return sum((distortion(np.zeros_like(block), block) for block in map(_finite, blocks)), Distortion()).rmse
+
+
+def _finite(block: Array) -> Array:
+    return np.where(np.isfinite(block), block, 0)
 
 
 def lattice_step(
@@ -76,7 +115,7 @@ def lattice_step(
         about = _for_size(goal.bytes, lambda step: rough(at(step)), spread / 16, _ROUGHLY)
         return _for_size(goal.bytes, lambda step: size(at(step)), about)
     start = (goal.rmse or 0.0) * math.sqrt(12)
-    return _for_error(goal.rmse or 0.0, lambda step: _error(at(step), samples).rmse, start) or start
+    return _for_error(goal.allowed, lambda step: goal.error(outcomes(at(step), samples)), start) or start
 
 
 def approached(goal: Goal, model: Model, refit: Callable[[float], Model], error: Measure, size: Measure) -> Model:
@@ -85,7 +124,7 @@ def approached(goal: Goal, model: Model, refit: Callable[[float], Model], error:
     Errors grow about as the step does and bytes fall as a power of it, until two steps enclose the goal; then lines
     between their logarithms lead to it.
     """
-    wanted, measure, power = (goal.bytes, size, _SIZE_POWER) if goal.rmse is None else (goal.rmse, error, 1.0)
+    wanted, measure, power = (goal.bytes, size, _SIZE_POWER) if goal.rmse is None else (goal.allowed, error, 1.0)
     tried: list[tuple[float, float, Model]] = []  # (excess, logarithm of the step, model); the excess grows with both
     step = float(model.cells.step or 1.0)
     for _ in range(_SECANTS):
@@ -112,29 +151,37 @@ def _next(tried: Sequence[tuple[float, float, Model]]) -> float:
     return at - min(max(excess, -1.0), 1.0)
 
 
-def sample_error(model: Model, blocks: Sequence[Array]) -> float:
-    """Root mean squared error of the blocks that fit the model's lattice."""
-    return _error(model, blocks).rmse
-
-
 def checked_step(
     goal: Goal, step: float, at: Callable[[float], Model], source: Source, progress: Progress
 ) -> float | None:
     """The step adjusted until the whole source has the error asked for, None if it never has; sizes need no check."""
-    return step if goal.rmse is None else _checked(step, goal.rmse, at, _error, source, progress)
+    return step if goal.rmse is None else _checked(step, goal, at, outcomes, source, progress)
 
 
 def sure_step(goal: Goal, dtype: np.dtype[Any]) -> float:
     """A step of plain cells that reaches an error whatever the values are: none is off by more than half a cell, and
-    integers are not off at all in cells no wider than 1."""
+    integers are not off at all in cells no wider than 1.
+
+    Raises InputError for a cosine: where most rows are far shorter than others, no step is sure.
+    """
+    if goal.cosine is not None:
+        raise InputError(
+            f"No one step gives the rows a mean cosine of {goal.cosine:g}: some are far shorter than others. Scale "
+            "them to one length, or use --rel-error R --per 0."
+        )
     step = 2.0 * (goal.rmse or 0.0) or 1.0
     return step if dtype.kind == "f" else min(step, 1.0)
 
 
-def _error(model: Model, blocks: Sequence[Array]) -> Distortion:
-    works = [(block, methods.prepare(model, block)) for block in blocks]
-    pairs = [distortion(block, methods.outcome(model, work)) for block, work in works if work is not None]
-    return sum(pairs, Distortion())
+def outcomes(model: Model, blocks: Iterable[Array]) -> Iterator[Pair]:
+    """The blocks that fit the model's lattice, and what they come back as."""
+    for block in blocks:
+        if (work := methods.prepare(model, block)) is not None:
+            yield block, methods.outcome(model, work)
+
+
+def _by_latents(model: Model, blocks: Iterable[Array]) -> Iterator[Pair]:
+    return ((block, methods.encode_autoencoder(model, block)[1]) for block in blocks)
 
 
 def latent_step(
@@ -147,15 +194,11 @@ def latent_step(
     progress: Progress,
 ) -> float | None:
     """The widest step of the latents that reaches the goal; None if even a fine one does not."""
-
-    def error(model: Model, blocks: Sequence[Array]) -> Distortion:
-        return sum((distortion(b, methods.encode_autoencoder(model, b)[1]) for b in blocks), Distortion())
-
     if goal.bytes is not None:
         return _for_size(goal.bytes, lambda step: size(at(step)), start)
     parts = [block[:: max(1, len(block) // 512)] for block in samples]
-    step = _for_error(goal.rmse or 0.0, lambda step: error(at(step), parts).rmse, start)
-    return None if step is None else _checked(step, goal.rmse or 0.0, at, error, source, progress)
+    step = _for_error(goal.allowed, lambda step: goal.error(_by_latents(at(step), parts)), start)
+    return None if step is None else _checked(step, goal, at, _by_latents, source, progress)
 
 
 def linear_rmse(goal: Goal, linear: Autoencoder, rows: Array, source: Source) -> float:
@@ -199,9 +242,9 @@ def _for_error(allowed: float, error: Callable[[float], float], start: float) ->
 
 def _checked(
     step: float,
-    allowed: float,
+    goal: Goal,
     at: Callable[[float], Model],
-    error: Callable[[Model, Sequence[Array]], Distortion],
+    results: Callable[[Model, Iterable[Array]], Iterator[Pair]],
     source: Source,
     progress: Progress,
 ) -> float | None:
@@ -211,10 +254,11 @@ def _checked(
     None if the first part is too much.
     """
     best: float | None = None
+    allowed = goal.allowed
     tried: list[tuple[float, float]] = []  # squares of step and error
     for check in range(_CHECKS):
         model = at(step)
-        found = sum((error(model, [block]) for block in scan(source, "quality", progress)), Distortion()).rmse
+        found = goal.error(results(model, scan(source, "quality", progress)))
         if found <= allowed:
             best = max(best or 0.0, step)
             if found >= _CLOSE * allowed or check >= _FEW_CHECKS:
