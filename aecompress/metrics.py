@@ -81,7 +81,8 @@ def similarity(original: Array, decoded: Array) -> Similarity:
     Values that are not finite in the original, which come back exactly, count in neither. A row without length has a
     cosine of 1 if it came back so, else of 0.
     """
-    first, second = (rows.reshape(len(rows), -1).astype(np.float64) for rows in (original, decoded))
+    size = math.prod(original.shape[1:])
+    first, second = (rows.reshape(len(rows), size).astype(np.float64) for rows in (original, decoded))
     finite = np.isfinite(first)
     first, second = np.where(finite, first, 0.0), np.where(finite, second, 0.0)
     # by the greatest magnitude first: squares of very large and very small values leave the range of float64
