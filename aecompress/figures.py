@@ -6,8 +6,11 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
+
 from aecompress.config import Target
 from aecompress.metrics import Distortion
+from aecompress.spec import Array
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,23 @@ def break_even(model_bytes: int, payload_bytes: int, simple_bytes: int, rows: in
     """Rows from which model + payload is smaller than the simple way, at the set's bytes a row."""
     saved = (simple_bytes - payload_bytes) / rows if rows else 0.0
     return math.ceil(model_bytes / saved) if saved > 0 else None
+
+
+#: Points of a course that the manifest keeps.
+_MOST_POINTS = 32
+
+
+def course(points: Array) -> dict[str, list[float | None]]:
+    """How a training went, as the manifest keeps it: losses and scores in units of the first score, no times.
+
+    Args:
+        points: float64 [n, 3], n >= 1, of an autoencoder: seconds, loss, score on rows held out.
+    """
+    kept = points[np.unique(np.linspace(0, len(points) - 1, min(len(points), _MOST_POINTS)).astype(int)), 1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = kept / points[0, 2]
+    rounded = [[float(f"{v:.4g}") if math.isfinite(v) else None for v in line] for line in relative.T]
+    return dict(zip(("loss", "held_out"), rounded, strict=True))
 
 
 def stored(error: Distortion) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from aecompress.codec.model import Model
 from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, Target, silent
 from aecompress.errors import InputError, ModelError
-from aecompress.figures import Report, break_even, restored, stored
+from aecompress.figures import Report, break_even, course, restored, stored
 from aecompress.locations import Location, Where, locate
 from aecompress.metrics import Distortion, Similarity, similarity
 from aecompress.recipe import Recipe
@@ -340,7 +340,9 @@ def _code(model: Model, start: int, batch: Array, keep_latents: bool) -> tuple[B
 
 def facts(model: Model, totals: Totals, key: str) -> dict[str, Any]:
     """What the manifest keeps of the report: nothing that differs between two runs."""
-    found = {"cosine": totals.similarity.mean} if totals.similarity.rows else {}
+    found: dict[str, Any] = {"cosine": totals.similarity.mean} if totals.similarity.rows else {}
+    if model.encoder is not None and len(model.encoder.course):
+        found["training"] = course(model.encoder.course)
     return found | {
         "model": model.kind,
         "distortion": stored(totals.error),

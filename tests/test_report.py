@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,8 +22,9 @@ import aecompress
 from aecompress.charts import Bar, Curve, bars, lines, ticks
 from aecompress.cli import cli
 from aecompress.errors import DestinationError, VerificationError
+from aecompress.figures import course
 from aecompress.htmlreport import bounds
-from aecompress.htmlreport.survey import Errors, survey
+from aecompress.htmlreport.survey import Errors, _training, survey
 from aecompress.htmlreport.views import View
 from aecompress.pictures import SIGNED, coloured, png
 from aecompress.shards.reader import archive_bytes
@@ -122,7 +128,7 @@ def test_errors_are_those_of_every_value(packed: tuple[Path, Path]) -> None:
     assert places is not None
     np.testing.assert_allclose(places, np.nanmean(np.abs(decoded - rows), axis=0), atol=1e-12)
     shown = [found.view.look(row) for row in np.load(source)[list(found.view.rows)]]
-    np.testing.assert_array_equal(found.original, shown)
+    np.testing.assert_array_equal(found.shown.original, shown)
 
 
 def test_another_source_is_refused(packed: tuple[Path, Path], tmp_path: Path) -> None:
@@ -195,3 +201,71 @@ def test_numbers_become_colours() -> None:
     np.testing.assert_array_equal(seen[0, :3], SIGNED[[0, 2, 4]])
     assert len(set(seen[0, 3].tolist())) == 1
     assert png(seen)[25] == 2  # PNG's number for red, green and blue
+
+
+def test_the_rows_of_the_most_bits_are_shown_beside_their_originals(tmp_path: Path) -> None:
+    time = np.linspace(0, 9, 64)
+    rows = np.sin(time + np.linspace(0, 3, 300)[:, None]).astype(np.float32)
+    rows[[41, 250]] += np.random.default_rng(1).normal(size=(2, 64)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    aecompress.pack(rows, tmp_path / "a", target=aecompress.Target("max-error", 0.01), model="none")
+    found = survey(tmp_path / "a", tmp_path / "rows.npy", lambda *_: None)
+    assert set(found.odd.rows[:2]) == {41, 250}
+    np.testing.assert_array_equal(found.odd.original, rows[list(found.odd.rows)])
+    np.testing.assert_allclose(found.odd.decoded, found.odd.original, atol=0.011)
+    aecompress.report(tmp_path / "a", tmp_path / "a.html")
+    text = Page((tmp_path / "a.html").read_text()).text
+    assert "Oddest rows" in text
+    assert any(re.fullmatch(r"row (41|250), [\d,]+ bits", line) for line in text)
+
+
+def test_the_course_of_a_training_is_drawn(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 2)) @ np.random.default_rng(1).normal(size=(2, 16))
+    model = aecompress.fit(rows, aecompress.Target("latent-dim", 2), kind="pca")
+    assert model.encoder is not None
+    points = np.array([[0, 4, 4], [1, 3, 2], [2, 1, 1]], np.float64)
+    aecompress.pack(rows, tmp_path / "a", model=replace(model, encoder=replace(model.encoder, course=points)))
+    found = survey(tmp_path / "a", None, lambda *_: None)
+    assert found.training is not None
+    np.testing.assert_array_equal(found.training, [[1, 0.75, 0.25], [1, 0.5, 0.25]])
+    aecompress.report(tmp_path / "a", tmp_path / "a.html")
+    assert "Training" in Page((tmp_path / "a.html").read_text()).text
+
+
+@pytest.mark.parametrize("kept", [None, 3, {}, {"loss": [1], "held_out": [1]}, {"loss": [1, 2], "held_out": ["x", 2]}])
+def test_a_course_that_makes_no_sense_is_none(kept: object) -> None:
+    assert _training(kept) is None
+
+
+def test_long_courses_are_thinned_and_keep_their_ends() -> None:
+    scores = 2.0 / (1 + np.arange(100))
+    found = course(np.stack([np.arange(100), np.append(np.inf, scores[1:]), scores], axis=1))
+    assert len(found["held_out"]) == 32
+    assert (found["held_out"][0], found["held_out"][-1]) == (1.0, 0.01)
+    assert found["loss"][0] is None
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_shows_the_page_without_complaint(tmp_path: Path) -> None:
+    """The page as it is drawn: every picture loaded, nothing wider than the window."""
+    rows = np.random.default_rng(2).integers(0, 200, (9, 12, 16)).astype(np.uint8)
+    aecompress.pack(rows, tmp_path / "a", target=aecompress.Target("max-error", 3), model="none")
+    aecompress.report(tmp_path / "a", tmp_path / "report.html", source=rows)
+    page = tmp_path / "report.html"
+    probe = """<script>addEventListener("load", () => document.title = JSON.stringify({
+        broken: [...document.images].filter(image => !image.naturalWidth).length,
+        over: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        flat: [...document.querySelectorAll("svg")].filter(chart => !chart.getBoundingClientRect().height).length,
+    }))</script>"""
+    page.write_text(page.read_text().replace("</body>", f"{probe}</body>"))
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    shown = subprocess.run(
+        [*command, "--window-size=900,1200", "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120
+    )
+    assert shown.returncode == 0, shown.stderr
+    title = re.search(r"<title>(.*?)</title>", shown.stdout)
+    assert title is not None
+    assert json.loads(unescape(title[1])) == {"broken": 0, "over": 0, "flat": 0}

@@ -61,7 +61,7 @@ def _bounds(found: Survey, sample: Array) -> Iterator[float]:
     whole = sample.dtype.kind != "f"
     allowed = allowed_error(found)
     if allowed > 0:
-        factors = _FACTORS if found.original else [factor for factor in _FACTORS if factor > 1]
+        factors = _FACTORS if found.shown.original else [factor for factor in _FACTORS if factor > 1]
         yield from (math.floor(factor * allowed) if whole else factor * allowed for factor in factors)
     elif whole:
         yield from _WHOLE_FROM_LOSSLESS

@@ -12,7 +12,7 @@ import numpy as np
 from aecompress.charts import STYLE, Bar, Curve, bars, histogram, lines
 from aecompress.config import Target
 from aecompress.htmlreport.bounds import Point, allowed_error
-from aecompress.htmlreport.survey import Survey
+from aecompress.htmlreport.survey import Shown, Survey
 from aecompress.htmlreport.views import MOST_COLUMNS
 from aecompress.metrics import Distortion
 from aecompress.pictures import SCALE, SIGNED, coloured, png
@@ -53,7 +53,8 @@ def render(found: Survey, points: Sequence[Point]) -> str:
     facts = found.facts
     name = found.archive.path.resolve().name
     sections = [
-        _sizes(found), _along(found), _errors(found), _rows(found), _bounds(found, points), _settings(found),
+        _sizes(found), _along(found), _odd_rows(found), _errors(found), _rows(found), _bounds(found, points),
+        _training(found), _settings(found),
     ]  # fmt: skip
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -190,27 +191,35 @@ def _places(found: Survey, places: Array) -> str:
 
 
 def _rows(found: Survey) -> str:
-    if not found.decoded:
+    if not found.shown.decoded:
         return ""
-    kinds = {"picture": _pictures, "series": _series, "columns": _columns}
-    words = "Originals, reconstructions and their difference." if found.original else "Reconstructions."
+    words = "Originals, reconstructions and their difference." if found.shown.original else "Reconstructions."
     about = f" Shown {found.view.about}." if found.view.about else ""
-    return _section("Rows", words + about, kinds[found.view.kind](found))
+    kinds = {"picture": _pictures, "series": _series, "columns": _columns}
+    return _section("Rows", words + about, kinds[found.view.kind](found, found.shown))
 
 
-def _pictures(found: Survey) -> str:
-    low, high = _range([*found.original, *found.decoded])
-    if not found.original:
-        alone = (_titled(_image(_seen(row, low, high)), f"row {at:,}") for at, row in _numbered(found))
+def _odd_rows(found: Survey) -> str:
+    """The rows of the most bits; columns have none that could be seen alone."""
+    if not found.odd.decoded or found.view.kind == "columns":
+        return ""
+    words = "The rows that take the most bits, among the blocks above; aecompress anomalies judges all rows."
+    return _section("Oddest rows", words, (_pictures if found.view.kind == "picture" else _series)(found, found.odd))
+
+
+def _pictures(found: Survey, shown: Shown) -> str:
+    low, high = _range([*shown.original, *shown.decoded])
+    if not shown.original:
+        alone = (_titled(_image(_seen(row, low, high)), name) for name, row in shown.named())
         return f'<div class="gallery alone">{"".join(alone)}</div>'
     most = float(found.facts["max_abs_error"])
     cells = []
-    for (at, decoded), original in zip(_numbered(found), found.original, strict=True):
+    for (name, decoded), original in zip(shown.named(), shown.original, strict=True):
         error = decoded.astype(np.float64) - original.astype(np.float64)
         if error.ndim == 3:
             error = error.mean(-1)
         cells += [
-            _titled(_image(_seen(original, low, high)), f"row {at:,}, original"),
+            _titled(_image(_seen(original, low, high)), f"{name}, original"),
             _titled(_image(_seen(decoded, low, high)), "reconstruction"),
             _titled(_image(coloured(error, -most, most, SIGNED)), f"error, blue -{most:.4g} to red {most:.4g}"),
         ]
@@ -224,14 +233,14 @@ def _seen(row: Array, low: float, high: float) -> Array:
     return coloured(row.astype(np.float64), low, high, SCALE)
 
 
-def _series(found: Survey) -> str:
+def _series(found: Survey, shown: Shown) -> str:
     drawn = []
-    for i, (at, decoded) in enumerate(_numbered(found)):
+    for i, (name, decoded) in enumerate(shown.named()):
         place = np.arange(decoded.size) * _step(found)
         curves = [Curve("reconstruction", place, decoded.astype(np.float64))]
-        if found.original:
-            curves.insert(0, Curve("original", place, found.original[i].astype(np.float64)))
-        drawn.append(_figure(lines(curves, x="place in the row", y="value", height=190), f"row {at:,}"))
+        if shown.original:
+            curves.insert(0, Curve("original", place, shown.original[i].astype(np.float64)))
+        drawn.append(_figure(lines(curves, x="place in the row", y="value", height=190), name))
     return "".join(drawn)
 
 
@@ -240,10 +249,10 @@ def _step(found: Survey) -> int:
     return cuts[0] if cuts else 1
 
 
-def _columns(found: Survey) -> str:
-    rows = np.array(found.view.rows)
-    decoded = np.stack(found.decoded).astype(np.float64)
-    original = np.stack(found.original).astype(np.float64) if found.original else None
+def _columns(found: Survey, shown: Shown) -> str:  # noqa: ARG001 - as the others
+    rows = np.array(shown.rows)
+    decoded = np.stack(shown.decoded).astype(np.float64)
+    original = np.stack(shown.original).astype(np.float64) if shown.original else None
     drawn = []
     for column in range(min(decoded.shape[1], MOST_COLUMNS)):
         curves = [Curve("reconstruction", rows, decoded[:, column])]
@@ -257,7 +266,7 @@ def _columns(found: Survey) -> str:
 def _bounds(found: Survey, points: Sequence[Point]) -> str:
     if not points or found.sample is None:
         return ""
-    sort = "originals" if found.original else "reconstructions, so at looser bounds only"
+    sort = "originals" if found.shown.original else "reconstructions, so at looser bounds only"
     rows, width = len(found.sample), 8 * found.archive.dtype.itemsize
     curve = _curve(points)
     head = ("bound", "bits a value", "ratio", "psnr")
@@ -285,6 +294,19 @@ def _curve(points: Iterable[Point]) -> Curve:
     return Curve("", bits, psnr)
 
 
+def _training(found: Survey) -> str:
+    if found.training is None:
+        return ""
+    taught, held_out = found.training
+    checks = np.arange(len(held_out), dtype=np.float64)
+    curves = [Curve("rows that taught", checks, taught), Curve("rows held out", checks, held_out)]
+    words = (
+        "How the network learned: loss on the rows that taught it, and score on rows that did not, from check to "
+        "check; 1 is the score where it began. The best state was kept."
+    )
+    return _section("Training", words, _figure(lines(curves, x="check", y="loss, score", height=200)))
+
+
 def _settings(found: Survey) -> str:
     facts, manifest = found.facts, found.archive.manifest
     methods = ", ".join(f"{name} ({count:,})" for name, count in facts["methods"].items()) or "none"
@@ -306,10 +328,6 @@ def _settings(found: Survey) -> str:
 def _both(stored: dict[str, Any], facts: dict[str, Any]) -> str:
     compared = Distortion(stored["count"]).count
     return f"{facts['max_abs_error']:.6g}, {facts['rmse']:.6g}, over {compared:,} finite values"
-
-
-def _numbered(found: Survey) -> Iterable[tuple[int, Array]]:
-    return zip(found.view.rows, found.decoded, strict=True)
 
 
 def _range(values: Sequence[Array]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from aecompress.archive import Archive
 from aecompress.codec.frame import Frame
+from aecompress.codec.lengths import code_lengths, latent_lengths
 from aecompress.config import Progress
 from aecompress.errors import VerificationError
 from aecompress.figures import break_even, restored
@@ -31,8 +32,8 @@ from aecompress.verifier import matching
 _BINS = 360
 _ERROR_BINS = 101
 
-#: Blocks that are listed as the oddest.
-_ODDEST = 8
+#: Blocks that are listed as the oddest, and rows of theirs that are shown.
+_ODDEST, _ODD_ROWS = 8, 3
 
 #: Values of the sample that other bounds are tried on; rows longer than the second are not tried.
 SAMPLE_VALUES = 1 << 16
@@ -132,6 +133,28 @@ class Errors:
 
 
 @dataclass
+class Shown:
+    """Rows that are shown.
+
+    Attributes:
+        rows: their numbers, in the order in which they are shown.
+        notes: what is said of each beside its number; empty if nothing is.
+        decoded, original: what is shown of them; of the originals nothing without a source.
+    """
+
+    rows: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+    decoded: list[Array] = field(default_factory=list)
+    original: list[Array] = field(default_factory=list)
+
+    def named(self) -> Iterator[tuple[str, Array]]:
+        """Title and reconstruction of each."""
+        notes = self.notes or ("",) * len(self.rows)
+        for row, note, decoded in zip(self.rows, notes, self.decoded, strict=True):
+            yield f"row {row:,}{note}", decoded
+
+
+@dataclass
 class Survey:
     """What is known of an archive.
 
@@ -142,7 +165,9 @@ class Survey:
         along: rates and errors along the rows.
         oddest: the blocks whose rows take the most bits, the worst first.
         break_even: rows from which the model pays, if it ever does.
-        view: how rows are shown; ``decoded`` and ``original`` are what is shown of them.
+        view: how rows are shown; ``shown`` are some from all over, ``odd`` those that take the most bits.
+        training: loss on rows that taught and score on others, float64 [n] each, relative to the first score; None if
+            no network was trained, or the archive is older.
         errors: of all values; None without a source, or where there are none.
         sample: rows [n, *row_shape] to try other bounds on, originals if there is a source.
     """
@@ -154,8 +179,9 @@ class Survey:
     parts: Counter[str] = field(default_factory=Counter)
     oddest: list[Odd] = field(default_factory=list)
     break_even: int | None = None
-    decoded: list[Array] = field(default_factory=list)
-    original: list[Array] = field(default_factory=list)
+    shown: Shown = field(default_factory=lambda: Shown(()))
+    odd: Shown = field(default_factory=lambda: Shown(()))
+    training: tuple[Array, Array] | None = None
     errors: Errors | None = None
     sample: Array | None = None
 
@@ -170,10 +196,14 @@ def survey(path: Where, against: Any, progress: Progress) -> Survey:
     archive = Archive(path)
     source = None if against is None else matching(archive, against)
     facts = info(path)
-    found = Survey(archive, facts, View.of(archive.spec), Along.over(facts["blocks"]))
+    view = View.of(archive.spec)
+    found = Survey(archive, facts, view, Along.over(facts["blocks"]), shown=Shown(view.rows))
+    found.training = _training(archive.manifest.report.get("training"))
     _count_bytes(found, progress)
+    if view.kind != "columns":
+        found.odd = _odd_rows(found, progress)
     if source is None:
-        found.decoded = [found.view.look(row) for row in _picked(found.archive, found.view.rows)]
+        found.shown.decoded = [view.look(row) for row in _picked(archive, view.rows)]
         found.sample = archive[slice(*_stretch(found))] if _samples(found) else None
     else:
         _compare(found, source, progress)
@@ -224,6 +254,7 @@ def _compare(found: Survey, source: Source, progress: Progress) -> None:
     whole = archive.dtype.kind in "iub"
     errors = Errors.within(promised, whole, archive.spec.row_shape) if promised else None
     sample = _Sample(*(_stretch(found) if _samples(found) else (0, 0)))
+    odd: dict[int, Array] = {}
     for start, original, decoded in _pairs(archive, source):
         worst = distortion(original, decoded).max_abs
         if worst > promised:
@@ -233,13 +264,51 @@ def _compare(found: Survey, source: Source, progress: Progress) -> None:
             )
         if errors is not None:
             errors.add(original, decoded)
-        shown = [row - start for row in found.view.rows if start <= row < start + len(decoded)]
-        found.original += [found.view.look(original[i]) for i in shown]
-        found.decoded += [found.view.look(decoded[i]) for i in shown]
+        shown = [row - start for row in found.shown.rows if start <= row < start + len(decoded)]
+        found.shown.original += [found.view.look(original[i]) for i in shown]
+        found.shown.decoded += [found.view.look(decoded[i]) for i in shown]
+        odd |= {row: original[row - start] for row in found.odd.rows if start <= row < start + len(decoded)}
         sample.add(start, original)
         stop = start + len(decoded)
         progress("compare", stop / rows, {"bytes": stop * archive.spec.row_bytes})
     found.errors, found.sample = errors, sample.rows
+    found.odd.original = [found.view.look(odd[row]) for row in found.odd.rows]
+
+
+def _odd_rows(found: Survey, progress: Progress) -> Shown:
+    """The rows that take the most bits, of the oddest blocks."""
+    archive, best = found.archive, list[tuple[float, int, Array]]()
+    for i, odd in enumerate(found.oddest):
+        for block, values in archive.decoded(odd.start, odd.start + odd.rows):
+            bits = _bits(archive, block, values)
+            if bits is not None:
+                rows = np.argsort(-bits, kind="stable")[:_ODD_ROWS].tolist()
+                best += [(float(bits[row]), block.start + row, found.view.look(values[row])) for row in rows]
+        progress("oddest", (i + 1) / len(found.oddest), {})
+    best = sorted(best, key=lambda one: -one[0])[:_ODD_ROWS]
+    notes = tuple(f", {bits:,.0f} bits" for bits, _, _ in best)
+    return Shown(tuple(row for _, row, _ in best), notes, [seen for _, _, seen in best])
+
+
+def _bits(archive: Archive, block: Block, values: Array) -> Array | None:
+    """float64 [n], bits of each row as the model codes it; None if it cannot tell."""
+    if not values.size:
+        return None
+    latents = archive.model.latents(block.payload)
+    parts = [code_lengths(archive.model, values, latents)]
+    if latents is not None:
+        parts.append(latent_lengths(archive.model, latents))
+    known = [part.reshape(len(values), -1).sum(1, dtype=np.float64) for part in parts if part is not None]
+    return sum(known[1:], known[0]) if known else None
+
+
+def _training(kept: Any) -> tuple[Array, Array] | None:
+    """What the manifest says of a training, if that makes sense: it is free to say anything."""
+    try:
+        taught, held_out = (np.array(kept[name], np.float64) for name in ("loss", "held_out"))
+    except (TypeError, KeyError, ValueError):
+        return None
+    return (taught, held_out) if taught.shape == held_out.shape and taught.ndim == 1 and len(taught) > 1 else None
 
 
 @dataclass
