@@ -16,7 +16,7 @@ import numpy as np
 
 from aecompress import peers
 from aecompress.charts import Bar, bars, standalone
-from aecompress.config import Progress, Target, silent
+from aecompress.config import Effort, Progress, Target, silent
 from aecompress.errors import InputError
 from aecompress.inputs import open_rows
 from aecompress.metrics import distortion
@@ -133,7 +133,12 @@ def compare(
 
 
 def measure_ours(
-    x: Array, target: Target, bound: float | None = None, model: str = "auto", progress: Progress = silent
+    x: Array,
+    target: Target,
+    bound: float | None = None,
+    model: str = "auto",
+    effort: Effort = "balanced",
+    progress: Progress = silent,
 ) -> Cell:
     """Pack and unpack through files; encoding leaves out the time the model took to fit, which stands beside it.
 
@@ -141,7 +146,9 @@ def measure_ours(
     """
     with tempfile.TemporaryDirectory() as folder:
         archive, back = Path(folder, "archive"), Path(folder, "back.npy")
-        report, pack_seconds = timed(lambda: pack(x, archive, target=target, model=model, progress=progress))
+        report, pack_seconds = timed(
+            lambda: pack(x, archive, target=target, model=model, effort=effort, progress=progress)
+        )
         _, unpack_seconds = timed(lambda: unpack(archive, back, progress=progress))
         decoded = np.load(back)
     allowed = report.bound if bound is None else bound

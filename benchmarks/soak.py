@@ -43,12 +43,13 @@ FILL = 1e30
 
 @dataclass(frozen=True)
 class Round:
-    """One array: what it is like, and what is asked of it."""
+    """One array: what it is like, ``size`` being that of its noise, and what is asked of it."""
 
     dtype: np.dtype[Any]
     row_shape: tuple[int, ...]
     rows: int
     kind: str
+    size: float
     special: float
     target: Target
     seed: int
@@ -62,7 +63,8 @@ class Round:
         special = float(rng.choice([0.0, 1e-5, 1e-4, 1e-3, 3e-2], p=[0.3, 0.25, 0.2, 0.15, 0.1]))
         slow = kind in SLOW or special > SPARSE[dtype.kind]
         rows = max(1, values // math.prod(shape)) * (-(-batches // 8) if slow else batches)
-        return cls(dtype, shape, rows, kind, special, _target(dtype, rng), seed)
+        size = 10.0 ** rng.uniform(-2, 3)
+        return cls(dtype, shape, rows, kind, size, special, _target(dtype, size, rng), seed)
 
     def batches(self, values: int = BATCH) -> Iterator[Array]:
         """The rows, the same at each call."""
@@ -70,29 +72,30 @@ class Round:
         for start in range(0, self.rows, height):
             rng = np.random.default_rng([self.seed, 1, start])
             shape = (min(height, self.rows - start), *self.row_shape)
-            yield _strewn(_drawn(self.kind, shape, self.dtype, rng), self.special, rng)
+            yield _strewn(_drawn(self.kind, self.size, shape, self.dtype, rng), self.special, rng)
 
     def describe(self) -> str:
         shape = " x ".join(map(str, (self.rows, *self.row_shape)))
         return f"{self.dtype.name} {shape}, {self.kind}, {self.special:g} special, {self.target.describe()}"
 
 
-def _target(dtype: np.dtype[Any], rng: np.random.Generator) -> Target:
+def _target(dtype: np.dtype[Any], size: float, rng: np.random.Generator) -> Target:
+    """A bound near the size of the noise mostly, where coding is quick; sometimes any."""
     if rng.random() < 0.1:
         return Target("lossless")
     if rng.random() < 0.1:
         return Target("rel-error", 10.0 ** rng.uniform(-6, -0.5))
-    if dtype.kind == "f":
-        return Target("max-error", 10.0 ** rng.uniform(-4, 1))
-    return Target("max-error", float(rng.integers(0, 2 ** rng.integers(1, 8 * dtype.itemsize - 1))))
+    if rng.random() < 0.1:
+        return Target("max-error", float(rng.integers(0, 2 ** rng.integers(1, 8 * dtype.itemsize - 1))))
+    near = size * 10.0 ** rng.uniform(-1.5, 0.5)
+    return Target("max-error", near if dtype.kind == "f" else float(int(near)))
 
 
-def _drawn(kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator) -> Array:
+def _drawn(kind: str, size: float, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator) -> Array:
     """Values of one kind, over much of the range of the dtype."""
     if kind == "bits":
         count = math.prod(shape) * dtype.itemsize
         return np.frombuffer(rng.bytes(count), dtype).reshape(shape).copy()
-    size = 10.0 ** rng.uniform(-2, 3)
     noise = rng.standard_normal(shape, np.float32) * np.float32(size)
     if kind == "walk":
         noise = noise.cumsum(0, dtype=np.float64) * 0.1

@@ -1,6 +1,6 @@
 """Speed of pack and unpack, fitting left out, beside SZ3, SPERR and zfp: medians of repeated runs on one file.
 
-python -m benchmarks.speed FILE [--target "rel-error 1e-3"] [--repeat 5]
+python -m benchmarks.speed FILE [--target "rel-error 1e-3"] [--effort fast] [--repeat 5]
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 
 from aecompress.comparer import measure_ours
-from aecompress.config import MODEL_KINDS
+from aecompress.config import EFFORTS, MODEL_KINDS
 from aecompress.errors import AecompressError
 from aecompress.peers import load
 from aecompress.peers.trial import Cell, measure_variant, smallest
@@ -27,6 +27,8 @@ def main() -> None:
     options.add_argument("file", type=Path, metavar="FILE", help="a .npy file, or a folder of PNG files")
     options.add_argument("--target", default="rel-error 1e-3")
     options.add_argument("--model", choices=MODEL_KINDS, default="auto")
+    options.add_argument("--effort", choices=EFFORTS, default="balanced")
+    options.add_argument("--peers", type=lambda names: names.split(","), default=list(FIELD_PEERS))
     options.add_argument("--repeat", type=int, default=5)
     try:
         run(options.parse_args())
@@ -38,10 +40,10 @@ def run(options: argparse.Namespace) -> None:
     """Print one line a codec; the first run of ours warms the caches and is not counted."""
     x, target = data.load(options.file), data.parse_target(options.target)
     bound = data.absolute_bound(target, x)
-    ours = partial(measure_ours, x, target, bound, options.model)
+    ours = partial(measure_ours, x, target, bound, options.model, options.effort)
     ours()
     print(line("aecompress", repeated(ours, options.repeat)), flush=True)
-    for name in FIELD_PEERS:
+    for name in options.peers:
         if found := smallest(load(name), x, bound):
             print(line(name, repeated(partial(measure_variant, found[0], x, bound), options.repeat)), flush=True)
 
