@@ -26,7 +26,7 @@ _FEW = 100_000  # values that are looked at for that
 
 #: Known values are looked for in columns up to this many, and must be few beside the values: one for so many, and of a
 #: source that was not seen whole hardly any may be still unseen.
-_COLUMNS, _TIMES, _UNSEEN = 512, 8, 0.002
+_COLUMNS, _TIMES, _UNSEEN = 512, 3, 0.002
 _APART = 2  # lists for each column may take so many times as much as one list for all
 
 _TINY = float(np.finfo(np.float64).tiny)
