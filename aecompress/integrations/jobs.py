@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,9 @@ from aecompress.trainer import block_rows
 
 _TASK_BYTES = 32 << 20
 
+#: Numbers of rows, the rows, and what stands beside them.
+Batch: TypeAlias = tuple[Array, Array, pa.RecordBatch | None]
+
 
 @dataclass(frozen=True)
 class Share:
@@ -48,6 +51,7 @@ class Share:
 
     fragments: tuple[Fragment, ...]
     totals: Totals
+    beside: pa.Schema | None = None
 
 
 @dataclass(frozen=True)
@@ -96,51 +100,62 @@ class PackJob:
         job._model.write_bytes(model.to_bytes(encoder=True))
         return job
 
-    def write(self, batches: Iterable[tuple[Array, Array]]) -> Share:
+    def write(self, batches: Iterable[Batch]) -> Share:
         """Pack the rows of a task, on a worker; in constant memory.
 
         Args:
             batches: (numbers [n] of the rows in the whole set, from 0; rows [n, *row_shape] of the job's dtype or one
-                that holds the same values). Within a task, numbers may jump where a block begins or ends, no more.
+                that holds the same values; what stands beside them, or None). Within a task, numbers may jump where a
+                block begins or ends, no more.
 
         Raises:
-            InputError: the rows are scattered, or of another dtype or shape.
+            InputError: the rows are scattered, or of another dtype or shape, or columns beside them change.
             DestinationError: the folder of the archive is not there, or cannot be written.
         """
         model = self._fitted()
-        writer, totals = FragmentWriter(self.scratch), Totals()
+        writer, totals, schema = FragmentWriter(self.scratch), Totals(), None
         try:
-            for start, rows in _blocks(_runs(batches), self.block_rows):
+            for start, rows, beside in _blocks(_runs(batches), self.block_rows):
                 coded = model.code(as_rows(rows, self.spec))
                 block = Block(start, len(rows), coded.payload, coded.method, coded.distortion, coded.similarity)
-                writer.write(block)
+                writer.write(block, beside)
                 totals.add(block)
-            return Share(writer.close(), totals)
+                schema = None if beside is None else beside.schema
+            return Share(writer.close(), totals, schema)
         except BaseException:
             writer.abort()
             raise
 
     def commit(
-        self, shares: Iterable[Share], *, rows: int | None = None, columns: tuple[str, ...] = ("values",)
+        self,
+        shares: Iterable[Share],
+        *,
+        rows: int | None = None,
+        columns: tuple[str, ...] = ("values",),
+        array: tuple[str, ...] = (),
     ) -> Report:
         """Make an archive of one share of each task, on the driver; what other attempts left is swept.
 
         Args:
             shares: in any order.
             rows: how many there must be, where that is known.
-            columns: names of the columns that the rows came in; ``unpack`` gives them back.
+            columns: names of the columns that the rows came in, and of those beside them; ``unpack`` gives them back.
+            array: which of them hold the rows; by default all that no share has beside them.
 
         Raises:
-            InputError: a row is missing, or there twice; nothing is changed.
+            InputError: a row is missing, or there twice, or columns beside them differ; nothing is changed.
             DestinationError: the archive cannot be put in place, or another job took its place.
         """
         writer = ShardWriter.rejoin(self.archive, self.key)
         ordered = sorted((share for share in shares if share.fragments), key=lambda share: share.fragments[0].start)
         totals = sum_of(share.totals for share in ordered)
+        beside = _same(share.beside for share in ordered)
+        if beside is not None:
+            writer.keep_columns(beside)
         writer.adopt(fragment for share in ordered for fragment in share.fragments)
         model = self._fitted()
         spec = self.spec.with_rows(writer.next_row if rows is None else rows)
-        origin = _origin(spec, columns)
+        origin = _origin(spec, columns, array, beside)
         found = facts(model, totals, _key(spec, origin, self.target, model, writer.fragments))
         manifest = writer.commit(spec, origin, self.target, self.block_rows, found)
         return summary(self.archive, manifest, model, totals, False, time.time() - self.started, 0.0)
@@ -225,15 +240,23 @@ def _promise(model: Model) -> Target:
     return Target("max-error", cells.most)
 
 
-def _runs(batches: Iterable[tuple[Array, Array]]) -> Iterator[tuple[int, Array]]:
-    """(number of the first, rows) of stretches of consecutive rows; inside a batch rows may come in any order."""
-    for numbers, rows in batches:
+def _same(schemas: Iterable[pa.Schema | None]) -> pa.Schema | None:
+    """The schema of what stands beside the rows, which all tasks must agree on. Raises InputError."""
+    first, *others = list(schemas) or [None]
+    if any((other is None) != (first is None) or (first is not None and not first.equals(other)) for other in others):
+        raise InputError("What stands beside the rows differs in names or types between tasks; cast it to one type.")
+    return first
+
+
+def _runs(batches: Iterable[Batch]) -> Iterator[tuple[int, Array, pa.RecordBatch | None]]:
+    """(number of the first, rows, beside) of stretches of consecutive rows; in a batch they may come in any order."""
+    for numbers, rows, beside in batches:
         if len(numbers) != len(rows):
             raise InputError(f"{len(rows)} rows came with {len(numbers)} numbers.")
         order = np.argsort(numbers, kind="stable")
         ends = np.flatnonzero(np.diff(numbers[order]) != 1) + 1
         for picked in np.split(order, ends) if len(order) else ():
-            yield int(numbers[picked[0]]), rows[picked]
+            yield int(numbers[picked[0]]), rows[picked], None if beside is None else beside.take(pa.array(picked))
 
 
 def _shared(archive: Where) -> Path:
@@ -244,25 +267,37 @@ def _shared(archive: Where) -> Path:
     return folder
 
 
-def _blocks(runs: Iterable[tuple[int, Array]], height: int) -> Iterator[tuple[int, Array]]:
-    """(first row, rows) of blocks, cut at the multiples of ``height`` and where the numbers jump."""
-    waiting: list[Array] = []
+def _blocks(
+    runs: Iterable[tuple[int, Array, pa.RecordBatch | None]], height: int
+) -> Iterator[tuple[int, Array, pa.RecordBatch | None]]:
+    """(first row, rows, beside) of blocks, cut at the multiples of ``height`` and where the numbers jump."""
+    waiting: list[tuple[Array, pa.RecordBatch | None]] = []
     start = stop = 0
-    for first, rows in runs:
+    for first, rows, beside in runs:
         if waiting and first != stop:
             _check_jump(stop, first, height)
-            yield start, np.concatenate(waiting)
+            yield start, *_joined(waiting)
             waiting = []
         if not waiting:
             start = stop = first
-        for piece in np.split(rows, range(height - stop % height, len(rows), height)):
-            waiting.append(piece)
-            stop += len(piece)
+        done = 0
+        while done < len(rows):
+            count = min(height - stop % height, len(rows) - done)
+            columns = None if beside is None else beside.slice(done, count)
+            waiting.append((rows[done : done + count], columns))
+            stop, done = stop + count, done + count
             if stop % height == 0:
-                yield start, np.concatenate(waiting)
+                yield start, *_joined(waiting)
                 waiting, start = [], stop
     if waiting:
-        yield start, np.concatenate(waiting)
+        yield start, *_joined(waiting)
+
+
+def _joined(pieces: list[tuple[Array, pa.RecordBatch | None]]) -> tuple[Array, pa.RecordBatch | None]:
+    """Pieces of a block as one. Raises InputError if what stands beside them changes its names or types."""
+    beside = [columns for _, columns in pieces if columns is not None]
+    _same(None if columns is None else columns.schema for _, columns in pieces)
+    return np.concatenate([rows for rows, _ in pieces]), pa.concat_batches(beside) if beside else None
 
 
 def _check_jump(stop: int, first: int, height: int) -> None:
@@ -279,10 +314,17 @@ def _loaded(path: Path) -> Model:
     return Model.from_bytes(path.read_bytes())
 
 
-def _origin(spec: ArraySpec, columns: tuple[str, ...]) -> dict[str, Any]:
+def _origin(
+    spec: ArraySpec, columns: tuple[str, ...], array: tuple[str, ...], beside: pa.Schema | None
+) -> dict[str, Any]:
     """Where rows came from, as for tables in Parquet: one column of whole rows, or several of one value each."""
-    (column,) = row_schema(spec if len(columns) == 1 else ArraySpec(spec.dtype, ()), {})
-    return arrow_origin(pa.schema([column.with_name(name) for name in columns]))
+    others = {} if beside is None else {field.name: field for field in beside}
+    array = array or tuple(name for name in columns if name not in others)
+    (column,) = row_schema(spec if len(array) == 1 else ArraySpec(spec.dtype, ()), {})
+    fields = others | {name: column.with_name(name) for name in array}
+    order = dict.fromkeys([*columns, *fields])
+    found = arrow_origin(pa.schema([fields[name] for name in order if name in fields]))
+    return found | ({"array": list(array)} if others else {})
 
 
 def _key(spec: ArraySpec, origin: dict[str, Any], target: Target, model: Model, parts: tuple[Fragment, ...]) -> str:

@@ -13,7 +13,7 @@ from aecompress.archive import Archive
 from aecompress.codec.model import Model
 from aecompress.errors import AecompressError, InputError
 from aecompress.figures import Report
-from aecompress.integrations.jobs import PackJob, Share, stretches, task_rows
+from aecompress.integrations.jobs import Batch, PackJob, Share, stretches, task_rows
 from aecompress.locations import Where, locate
 from aecompress.packer import load_model
 from aecompress.sources.array import as_array
@@ -57,7 +57,7 @@ def pack(
             it by that first.
         archive: the folder to write, which all machines see under this path.
         model: a fitted model or the path of its file; see ``PackJob.start`` for what its target may be.
-        columns: which columns hold the rows; by default all.
+        columns: which columns hold the rows; all others stand beside them. By default all.
         force: replace the archive that is there.
         concurrency: tasks running or waiting at most; by default two for each processor.
         ray_remote_args: what each task takes, such as ``{"num_cpus": 2}`` or ``{"num_gpus": 1}``.
@@ -67,15 +67,15 @@ def pack(
         DestinationError: the archive exists already, or cannot be written.
     """
     model = model if isinstance(model, Model) else load_model(model)
-    names = tuple(columns or dataset.columns() or ("values",))
-    pieces = dataset.select_columns(list(names)) if columns else dataset
-    pieces = pieces.repartition(target_num_rows_per_block=task_rows(model.spec), strict=True)
+    names = tuple(dataset.columns() or ("values",))
+    array = tuple(columns or names)
+    pieces = dataset.repartition(target_num_rows_per_block=task_rows(model.spec), strict=True)
     job = PackJob.start(archive, model, force=force)
     try:
         task = ray.remote(max_retries=_RETRIES, **(ray_remote_args or {}))(_pack_piece)
-        started = (task.remote(job, start, names, *refs) for start, refs in _numbered(pieces))
+        started = (task.remote(job, start, array, *refs) for start, refs in _numbered(pieces))
         shares = _results(started, concurrency or 2 * int(ray.cluster_resources().get("CPU", 1)))
-        return job.commit(shares, columns=names)
+        return job.commit(shares, columns=names, array=array)
     except BaseException as err:
         job.abort()
         if isinstance(err, RayTaskError) and isinstance(err.cause, AecompressError):
@@ -103,7 +103,7 @@ class ArchiveDatasink(Datasink[Share]):  # type: ignore[misc]  # Ray is not foll
 
     Args:
         archive, model, force: as for ``pack``.
-        columns: which columns hold the rows; by default all but ``row``.
+        columns: which columns hold the rows; all others but ``row`` stand beside them. By default all but ``row``.
         row: the column of row numbers.
         rows: how many rows there must be, where that is known.
 
@@ -125,13 +125,13 @@ class ArchiveDatasink(Datasink[Share]):  # type: ignore[misc]  # Ray is not foll
     ) -> None:
         self._archive, self._row, self._rows, self._force = locate(archive).absolute(), row, rows, force
         self._model = model if isinstance(model, Model) else load_model(model)
-        self._columns = tuple(columns or ())
+        self._columns, self._names = tuple(columns or ()), tuple(columns or ())
         self._job: PackJob | None = None
 
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
         if schema is not None:  # else what comes is known only once it is made
             self._check(schema.names)
-            self._columns = self._columns or tuple(name for name in schema.names if name != self._row)
+            self._names = tuple(name for name in schema.names if name != self._row)
         self._job = PackJob.start(self._archive, self._model, force=self._force)
 
     def write(self, blocks: Iterable[Block], ctx: TaskContext) -> Share:  # noqa: ARG002
@@ -140,8 +140,10 @@ class ArchiveDatasink(Datasink[Share]):  # type: ignore[misc]  # Ray is not foll
     def on_write_complete(self, write_result: WriteResult[Share]) -> None:
         if self._job is None:  # there was nothing to write
             self.on_write_start()
-        columns = self._columns or ("values",)
-        self.report = self._started().commit(write_result.write_returns, rows=self._rows, columns=columns)
+        columns = self._names or ("values",)
+        self.report = self._started().commit(
+            write_result.write_returns, rows=self._rows, columns=columns, array=self._columns
+        )
 
     def on_write_failed(self, error: Exception) -> None:  # noqa: ARG002
         if self._job is not None:
@@ -155,14 +157,15 @@ class ArchiveDatasink(Datasink[Share]):  # type: ignore[misc]  # Ray is not foll
             raise InputError("A datasink packs what Dataset.write_datasink gives it; call that.")
         return self._job
 
-    def _batches(self, blocks: Iterable[Block]) -> Iterator[tuple[Array, Array]]:
-        """(numbers, rows) of each block that has rows."""
+    def _batches(self, blocks: Iterable[Block]) -> Iterator[Batch]:
+        """Numbers, rows and what stands beside them, of each block that has rows."""
         for block in blocks:
-            batch = BlockAccessor.for_block(block).to_batch_format("numpy")
-            self._check(batch)
-            if len(batch[self._row]):
-                columns = self._columns or tuple(name for name in batch if name != self._row)
-                yield np.asarray(batch[self._row], np.int64), _rows(batch, columns)
+            accessor = BlockAccessor.for_block(block)
+            self._check(accessor.column_names())
+            if accessor.num_rows():
+                (numbers,) = _numpy(accessor, [self._row])
+                columns = self._columns or tuple(name for name in accessor.column_names() if name != self._row)
+                yield np.asarray(numbers, np.int64), _rows(accessor, columns), _beside(accessor, (self._row, *columns))
 
     def _check(self, names: Container[str]) -> None:
         if self._row not in names:
@@ -227,19 +230,35 @@ def _results(tasks: Iterable[Any], most: int) -> list[Share]:
 def _pack_piece(job: PackJob, start: int, columns: tuple[str, ...], *blocks: Block) -> Share:
     """What a task does: pack blocks that follow each other."""
 
-    def batches() -> Iterator[tuple[Array, Array]]:
+    def batches() -> Iterator[Batch]:
         row = start
-        for block in blocks:
-            rows = _rows(BlockAccessor.for_block(block).to_batch_format("numpy"), columns)
-            yield np.arange(row, row + len(rows)), rows
-            row += len(rows)
+        for accessor in map(BlockAccessor.for_block, blocks):
+            count = accessor.num_rows()
+            if count:
+                yield np.arange(row, row + count), _rows(accessor, columns), _beside(accessor, columns)
+            row += count
 
     return job.write(batches())
 
 
-def _rows(batch: dict[str, Array], columns: Sequence[str]) -> Array:
-    """Columns of a batch side by side, or the only one; lists become rows of an array."""
+def _rows(block: BlockAccessor, columns: Sequence[str]) -> Array:
+    """Columns of a block side by side, or the only one; lists become rows of an array."""
+    found = _numpy(block, columns)
     if len(columns) > 1:
-        return np.stack([batch[name] for name in columns], axis=1)
-    column = batch[columns[0]]
+        return np.stack(found, axis=1)
+    (column,) = found
     return as_array(column.tolist(), f"The column {columns[0]}") if column.dtype == object else column
+
+
+def _numpy(block: BlockAccessor, columns: Sequence[str]) -> list[Array]:
+    batch = BlockAccessor.for_block(block.select(list(columns))).to_batch_format("numpy")
+    return [batch[name] for name in columns]
+
+
+def _beside(block: BlockAccessor, columns: Sequence[str]) -> pa.RecordBatch | None:
+    """What stands beside these columns of a block that has rows; None if nothing does."""
+    names = [name for name in block.column_names() if name not in columns]
+    if not names:
+        return None
+    table = BlockAccessor.for_block(block.select(names)).to_arrow().replace_schema_metadata()
+    return table.combine_chunks().to_batches()[0]

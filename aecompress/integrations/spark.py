@@ -20,12 +20,12 @@ from aecompress.archive import Archive
 from aecompress.codec.model import Model
 from aecompress.errors import InputError
 from aecompress.figures import Report
-from aecompress.integrations.jobs import PackJob, Share, stretches, task_rows
+from aecompress.integrations.jobs import Batch, PackJob, Share, stretches, task_rows
 from aecompress.locations import Where, locate
 from aecompress.packer import load_model
 from aecompress.sinks.columns import encode
 from aecompress.sources.columns import decode
-from aecompress.spec import Array, ArraySpec
+from aecompress.spec import ArraySpec
 
 try:
     from pyspark import StorageLevel
@@ -73,7 +73,7 @@ def pack(
         rows: one array column, or numeric columns of one type.
         archive: the folder to write, which all executors see under this path.
         model: a fitted model or the path of its file; see ``PackJob.start`` for what its target may be.
-        columns: which columns hold the rows; by default all but ``row``.
+        columns: which columns hold the rows; all others but ``row`` stand beside them. By default all but ``row``.
         row: a column that numbers the rows, from 0 and without gaps; without it they are taken in the order of the
             partitions, for which the DataFrame is kept on the disks of the executors meanwhile.
         force: replace the archive that is there.
@@ -84,15 +84,16 @@ def pack(
         PythonException: what stopped a task; Spark's.
     """
     model = model if isinstance(model, Model) else load_model(model)
-    names = tuple(columns or (name for name in rows.columns if name != row))
+    names = tuple(name for name in rows.columns if name != row)
+    array = tuple(columns or names)
     height = task_rows(model.spec)
     job = PackJob.start(archive, model, force=force)
     try:
         with _numbered(rows, names, row) as (numbered, count):
             piece = sql.floor(sql.col(_NUMBER) / height)
             pieces = numbered.repartitionByRange(max(1, -(-count // height)), piece).sortWithinPartitions(_NUMBER)
-            found = pieces.mapInArrow(_task(job), "share binary").collect()
-        return job.commit((pickle.loads(share) for (share,) in found), rows=count, columns=names)
+            found = pieces.mapInArrow(_task(job, array), "share binary").collect()
+        return job.commit((pickle.loads(share) for (share,) in found), rows=count, columns=names, array=array)
     except BaseException as err:
         job.abort()
         if isinstance(err, PythonException) and any(sign in str(err) for sign in _OTHER_PYTHON):
@@ -126,21 +127,23 @@ def _numbered(rows: DataFrame, names: Sequence[str], row: str | None) -> Iterato
         kept.unpersist()
 
 
-def _task(job: PackJob) -> Any:
+def _task(job: PackJob, array: Sequence[str]) -> Any:
     """What Spark calls with the record batches of a partition."""
 
     def packed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        share = job.write(_rows(batches, _NUMBER))
+        share = job.write(_rows(batches, _NUMBER, array))
         yield pa.record_batch([pa.array([pickle.dumps(share)], pa.binary())], names=["share"])
 
     return packed
 
 
-def _rows(batches: Iterable[pa.RecordBatch], row: str) -> Iterator[tuple[Array, Array]]:
-    """(numbers, rows) of each record batch that has rows."""
+def _rows(batches: Iterable[pa.RecordBatch], row: str, array: Sequence[str]) -> Iterator[Batch]:
+    """Numbers, rows and what stands beside them, of each record batch that has rows."""
     for batch in batches:
         if batch.num_rows:
-            yield np.asarray(batch[row].cast(pa.int64())), decode(batch.drop_columns([row]), "The DataFrame")
+            others = [name for name in batch.schema.names if name not in (row, *array)]
+            rows = decode(batch.select(list(array)), "The DataFrame")
+            yield np.asarray(batch[row].cast(pa.int64())), rows, batch.select(others) if others else None
 
 
 class ArchiveDataSource(DataSource):  # type: ignore[misc]  # Spark is not followed by the type checker
@@ -214,7 +217,7 @@ class ArchiveWriter(DataSourceArrowWriter):  # type: ignore[misc]
         self.job, self.row, self.columns = job, row, columns
 
     def write(self, iterator: Iterator[pa.RecordBatch]) -> Written:
-        return Written(self.job.write(_rows(iterator, self.row)))
+        return Written(self.job.write(_rows(iterator, self.row, self.columns)))
 
     def commit(self, messages: list[WriterCommitMessage | None]) -> None:
         self.job.commit((message.share for message in messages if isinstance(message, Written)), columns=self.columns)

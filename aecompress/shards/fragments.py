@@ -16,7 +16,10 @@ from aecompress.shards.durable import writing
 from aecompress.shards.manifest import Fragment
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from aecompress.shards.part import PartWriter
+    from aecompress.shards.table import TableWriter
 
 
 class FragmentWriter:
@@ -29,14 +32,15 @@ class FragmentWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._part: PartWriter | None = None
+        self._table: TableWriter | None = None
         self._start = self._row = 0
         self._fragments: list[Fragment] = []
 
-    def write(self, block: Block) -> None:
-        """Add a block; one that does not follow the last begins another part.
+    def write(self, block: Block, columns: pa.RecordBatch | None = None) -> None:
+        """Add a block, and what stands beside its rows; one that does not follow the last begins another part.
 
         Raises:
-            InputError: the block is too large.
+            InputError: the block is too large, or its columns are not those of the blocks before.
             DestinationError: it cannot be written.
         """
         writer.check_payload(block)
@@ -45,9 +49,14 @@ class FragmentWriter:
                 self._finish(self._part)
             if self._part is None:
                 self._part, self._start = self._open(), block.start
+                self._table = None if columns is None else self._open_table(columns.schema)
             self._part.write(block)
+            size = self._part.size
+            if self._table is not None:
+                self._table.write(block, () if columns is None else [columns])
+                size += self._table.size
             self._row = block.stop
-            if self._part.size >= writer.PART_BYTES:
+            if size >= writer.PART_BYTES:
                 self._finish(self._part)
 
     def close(self) -> tuple[Fragment, ...]:
@@ -59,18 +68,24 @@ class FragmentWriter:
 
     def abort(self) -> None:
         """Delete what was written, as far as it can be: what stays is swept with the folder."""
-        if self._part is not None:
-            self._part.abort()
-            self._part = None
-        for fragment in self._fragments:
+        for part in (self._part, self._table):
+            if part is not None:
+                part.abort()
+        self._part = self._table = None
+        for file in (file for fragment in self._fragments for file in fragment.files):
             with suppress(OSError):
-                (self._folder / fragment.path).unlink()
+                (self._folder / file.path).unlink()
 
     def _open(self) -> PartWriter:
         from aecompress.shards.part import PartWriter  # loads pyarrow, which many commands do without
 
         return PartWriter(self._folder / f"{secrets.token_hex(16)}.parquet")
 
+    def _open_table(self, columns: pa.Schema) -> TableWriter:
+        from aecompress.shards.table import TableWriter
+
+        return TableWriter(self._folder / f"{secrets.token_hex(16)}.parquet", columns)
+
     def _finish(self, part: PartWriter) -> None:
-        self._fragments.append(writer.finish(part, self._folder, self._start, self._row))
-        self._part = None
+        self._fragments.append(writer.finish(part, self._folder, self._start, self._row, self._table))
+        self._part = self._table = None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,10 +21,10 @@ import aecompress
 from aecompress.archive import Archive
 from aecompress.config import Target
 from aecompress.errors import DestinationError, InputError, VerificationError
-from aecompress.integrations.jobs import PackJob, Share, as_rows, stretches, task_rows
+from aecompress.integrations.jobs import Batch, PackJob, Share, as_rows, stretches, task_rows
 from aecompress.shards import writer
 from aecompress.shards.manifest import is_archive
-from aecompress.spec import Array, ArraySpec
+from aecompress.spec import ArraySpec
 from aecompress.trainer import fit
 
 HEIGHT = 8
@@ -31,10 +32,10 @@ ROWS = np.cumsum(np.random.default_rng(0).normal(size=(100, 4)), axis=0).astype(
 TARGET = Target("max-error", 0.01)
 
 
-def task(start: int, stop: int, step: int = 5) -> list[tuple[Array, Array]]:
-    """Rows start to stop, numbered, ``step`` at a time."""
-    ends = [*range(start, stop, step), stop]
-    return [(np.arange(a, b), ROWS[a:b]) for a, b in itertools.pairwise(ends)]
+def task(start: int, stop: int, step: int = 5, beside: pa.RecordBatch | None = None) -> list[Batch]:
+    """Rows start to stop, numbered, ``step`` at a time, with their part of what stands beside all rows."""
+    ends = itertools.pairwise([*range(start, stop, step), stop])
+    return [(np.arange(a, b), ROWS[a:b], None if beside is None else beside.slice(a, b - a)) for a, b in ends]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -120,7 +121,7 @@ def test_a_killed_attempt_is_swept(tmp_path: Path, local: Path, model: Any, monk
     assert sorted(tree(tmp_path / "a")) == sorted(["_manifest.json", *parts, *model_files(tmp_path / "a")])
 
 
-def deadly(batches: list[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
+def deadly(batches: list[Batch]) -> Iterator[Batch]:
     """The batches, and death before the last."""
     yield from batches[:-1]
     os.kill(os.getpid(), signal.SIGKILL)
@@ -135,7 +136,7 @@ def test_a_failed_attempt_leaves_nothing(tmp_path: Path, model: Any, monkeypatch
     job = PackJob.start(tmp_path / "a", model)
     before = sorted(os.listdir(job.scratch))
 
-    def broken() -> Iterator[tuple[Array, Array]]:
+    def broken() -> Iterator[Batch]:
         yield from task(0, 90)
         raise OSError("the network is down")
 
@@ -150,7 +151,7 @@ def test_an_archive_is_replaced_only_by_force_and_at_the_end(tmp_path: Path, mod
     with pytest.raises(DestinationError, match="--force"):
         PackJob.start(tmp_path / "a", model)
     again = PackJob.start(tmp_path / "a", model, force=True)
-    share = again.write([(np.arange(100), ROWS[::-1])])
+    share = again.write([(np.arange(100), ROWS[::-1], None)])
     assert np.abs(aecompress.open(tmp_path / "a")[:] - ROWS).max() <= 0.01
     again.commit([share])
     assert np.abs(aecompress.open(tmp_path / "a")[:] - ROWS[::-1]).max() <= 0.01
@@ -177,7 +178,7 @@ def test_scattered_rows_are_refused(tmp_path: Path, model: Any) -> None:
     with pytest.raises(InputError, match="Row 30 comes after row 19 in one task"):
         job.write([*task(10, 20), *task(30, 40)])
     with pytest.raises(InputError, match="Row 2 comes after row 0"):
-        job.write([(np.arange(0, 100, 2), ROWS[::2])])
+        job.write([(np.arange(0, 100, 2), ROWS[::2], None)])
     whole = job.write([*task(40, 48), *task(80, 100), *task(0, 24)])
     assert [(part.start, part.stop) for part in whole.fragments] == [(40, 48), (80, 100), (0, 24)]
     job.abort()
@@ -186,7 +187,7 @@ def test_scattered_rows_are_refused(tmp_path: Path, model: Any) -> None:
 def test_rows_of_a_batch_may_come_in_any_order(tmp_path: Path, local: Path, model: Any) -> None:
     order = np.random.default_rng(1).permutation(100)
     job = PackJob.start(tmp_path / "a", model)
-    job.commit([job.write([(order, ROWS[order])])])
+    job.commit([job.write([(order, ROWS[order], None)])])
     assert blocks_of(tmp_path / "a") == blocks_of(local)
 
 
@@ -234,6 +235,58 @@ def test_unpack_gives_the_columns_back(tmp_path: Path, model: Any) -> None:
         back = tmp_path / f"{len(columns)}.parquet"
         aecompress.unpack(tmp_path / "a", back)
         assert tuple(pq.read_table(back).column_names) == columns
+
+
+@pytest.mark.parametrize("part_bytes", [200, 1 << 20])
+def test_what_stands_beside_the_rows_goes_with_them(
+    part_bytes: int, tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut and ordered as the rows are, also where they come in any order."""
+    monkeypatch.setattr(writer, "PART_BYTES", part_bytes)
+    names = [None if row % 7 == 0 else f"row {row}" for row in range(100)]
+    beside = pa.record_batch({"id": np.arange(100) * 3, "name": names})
+    job = PackJob.start(tmp_path / "a", model)
+    order = np.random.default_rng(2).permutation(np.arange(72, 100))
+    mixed = [(order, ROWS[order], beside.take(pa.array(order)))]
+    job.write(task(48, 72, beside=beside))  # an attempt that does not count
+    shares = [job.write(mixed), *(job.write(task(a, b, 7, beside)) for a, b in ((48, 72), (0, 48)))]
+    job.commit(pickle.loads(pickle.dumps(shares)), rows=100, columns=("id", "signal", "name"))
+    archive = aecompress.open(tmp_path / "a")
+    found = archive.rows.to_table()
+    assert found["_row"].to_pylist() == list(range(100))
+    assert found.select(["id", "name"]).to_pydict() == beside.to_pydict()
+    archive.check_files()
+    aecompress.unpack(tmp_path / "a", tmp_path / "back.parquet", where="id < 30")
+    back = pa.parquet.read_table(tmp_path / "back.parquet")
+    assert back.schema.names == ["id", "signal", "name"]
+    assert back["name"].to_pylist() == names[:10]
+    assert sorted(os.listdir(tmp_path / "a")) == ["_manifest.json", "_model", "blocks", "rows"]
+    assert len(os.listdir(tmp_path / "a" / "rows")) == len(archive.manifest.fragments)
+
+
+def test_of_no_rows_the_columns_of_the_array_stay(tmp_path: Path, model: Any) -> None:
+    job = PackJob.start(tmp_path / "a", model)
+    job.commit([job.write([])], rows=0, columns=("id", "signal"), array=("signal",))
+    aecompress.unpack(tmp_path / "a", tmp_path / "back.parquet")
+    assert pa.parquet.read_schema(tmp_path / "back.parquet").names == ["signal"]
+
+
+def test_what_stands_beside_the_rows_is_the_same_everywhere(tmp_path: Path, model: Any) -> None:
+    numbers, words = (pa.record_batch({"id": column}) for column in (range(100), ["a"] * 100))
+    job = PackJob.start(tmp_path / "a", model)
+    for shares in (
+        [job.write(task(0, 48, beside=numbers)), job.write(task(48, 100, beside=words))],
+        [job.write(task(0, 48, beside=numbers)), job.write(task(48, 100))],
+    ):
+        with pytest.raises(InputError, match="differs in names or types"):
+            job.commit(shares)
+    with pytest.raises(InputError, match="differs in names or types"):
+        job.write([*task(0, 4, beside=numbers), *task(4, 8, beside=words)])
+    before = set(os.listdir(job.scratch))
+    with pytest.raises(InputError, match="change their types"):
+        job.write([*task(0, 8, beside=numbers), *task(8, 16, beside=words)])
+    assert set(os.listdir(job.scratch)) == before
+    job.abort()
 
 
 def test_values_of_other_dtypes_must_be_the_same() -> None:

@@ -73,15 +73,15 @@ def test_numbered_rows_find_their_place(local: Path, model: Any, tmp_path: Path)
     """Stretches of rows in any order, as tasks return them."""
     exact = aecompress.open(local)[:]
     stretches = [
-        adapter.BlockAccessor.batch_to_block({"n": np.arange(a, b), "signal": exact[a:b]})
+        pa.table({"n": np.arange(a, b), "signal": list(exact[a:b]), "label": [f"row {n}" for n in range(a, b)]})
         for a, b in ((14_000, 20_000), (0, 8000), (8000, 14_000))
     ]
-    sink = adapter.ArchiveDatasink(tmp_path / "a", model, row="n", rows=len(ROWS))
+    sink = adapter.ArchiveDatasink(tmp_path / "a", model, columns=["signal"], row="n", rows=len(ROWS))
     ray.data.from_blocks(stretches).write_datasink(sink)
     assert sink.report.rows == len(ROWS)
     assert np.abs(aecompress.open(tmp_path / "a")[:] - exact).max() <= 0.01
     aecompress.unpack(tmp_path / "a", tmp_path / "back.parquet", rows=(0, 10))
-    assert pa.parquet.read_schema(tmp_path / "back.parquet").names == ["signal"]
+    assert pa.parquet.read_table(tmp_path / "back.parquet")["label"].to_pylist() == [f"row {n}" for n in range(10)]
 
 
 @pytest.mark.usefixtures("cluster")
@@ -99,6 +99,9 @@ def test_columns_make_rows(kind: str, tmp_path: Path) -> None:
         columns = list("abcd")
     adapter.pack(ray.data.from_arrow(table), tmp_path / "a", model=few, columns=columns)
     aecompress.verify(tmp_path / "a", against=rows)
+    beside = aecompress.open(tmp_path / "a").rows.to_table()
+    assert np.array_equal(beside["id"], np.arange(3000))
+    assert np.array_equal(beside["_row"], np.arange(3000))
 
 
 @pytest.mark.usefixtures("cluster")

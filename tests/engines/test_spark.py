@@ -107,9 +107,11 @@ def test_nothing_is_lost_or_doubled_when_a_worker_dies(session: Any, tmp_path: P
 
 
 def test_rows_are_put_in_order_by_their_numbers(session: Any, tmp_path: Path, local: Path, model: Any) -> None:
-    shuffled = frame(session, ROWS).orderBy("signal")
-    adapter.pack(shuffled, tmp_path / "a", model=model, row="row")
+    shuffled = frame(session, ROWS).selectExpr("concat('row ', row) AS label", "*").orderBy("signal")
+    adapter.pack(shuffled, tmp_path / "a", model=model, columns=["signal"], row="row")
     assert blocks_of(tmp_path / "a") == blocks_of(local)
+    beside = aecompress.open(tmp_path / "a").rows.to_table()
+    assert beside["label"].to_pylist() == [f"row {row}" for row in range(len(ROWS))]
     with pytest.raises(aecompress.AecompressError, match="Rows 0 to 100 are missing"):
         adapter.pack(frame(session, ROWS[:300], first=100), tmp_path / "b", model=model, row="row")
     assert not (tmp_path / "b").exists()
