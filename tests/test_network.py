@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aecompress.context import fit as fitting
+from aecompress.context import lms
 from aecompress.context import mixture as mix
 from aecompress.context.coder import NO_TABLES, ContextModel
 from aecompress.context.dense import dense
@@ -79,7 +80,7 @@ def random_network(width: int, channels: int, units: int, rng: np.random.Generat
         weights(rows, units) * 50,
         weights(units, units),
         weights(units) * 50,
-        weights(units, OUTPUTS),
+        weights(units + len(lms.RATES), OUTPUTS),
         weights(OUTPUTS) * 50,
     )
 
@@ -119,7 +120,7 @@ def test_a_layer_is_exact(inputs: int, units: int, seed: int, extreme: bool) -> 
 
 def test_no_sum_reaches_what_float32_holds() -> None:
     assert MOST_INPUTS * MOST_INPUT * MOST_WEIGHT + MOST_BIAS < 1 << 24
-    assert MOST_UNITS * MOST_UNIT * MOST_WEIGHT + MOST_BIAS < 1 << 24
+    assert (MOST_UNITS * MOST_UNIT + len(lms.RATES) * MOST_INPUT) * MOST_WEIGHT + MOST_BIAS < 1 << 24
 
 
 outputs = st.lists(st.integers(-(1 << 23), 1 << 23), min_size=OUTPUTS, max_size=OUTPUTS)
@@ -219,6 +220,50 @@ def test_a_mixture_is_what_it_says() -> None:
             expected = (weights / (1 + np.exp(-z))).sum(1)
         found = _cumulative(mixture, -30, 30) / (1 << mix.PRECISION)
         assert np.abs(found - expected).max() < 0.02
+
+
+# --- predictors that learn ------------------------------------------------------------------------------------------
+
+
+@numba.njit
+def _follow(x: Array, wanted: Array, rate: int) -> Array:
+    weights, many = np.zeros(x.shape[1]), np.int64(x.shape[1])
+    found = np.empty(len(x), np.int64)
+    for i in range(len(x)):
+        found[i] = lms.guess(weights, np.int64(0), x[i], many)
+        lms.learn(weights, np.int64(0), x[i], many, lms.energy(x[i], many), wanted[i], found[i], np.int64(rate))
+    return found
+
+
+def follow_by_the_text(x: Array, wanted: Array, rate: int) -> list[int]:
+    """docs/format.md, in Python's integers."""
+    weights, found = [0] * x.shape[1], []
+    for row, r in zip(x.astype(int).tolist(), wanted.tolist(), strict=True):
+        g = sum(w * v for w, v in zip(weights, row, strict=True))
+        found.append(g)
+        error = min(max((r << 28) - g, -(2**36)), 2**36)
+        gain = ((error >> 8) * (2**32 // (sum(v * v for v in row) + 200))) >> (24 + rate)
+        weights = [min(max(w + gain * v, -(2**31)), 2**31) for w, v in zip(weights, row, strict=True)]
+    return found
+
+
+@relaxed
+@given(st.integers(1, 80), st.sampled_from(lms.RATES), st.integers(0, 99), st.sampled_from([1, 5, MOST_INPUT]))
+def test_guesses_agree_with_the_format(many: int, rate: int, seed: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.integers(-size, size + 1, (60, many)).astype(np.float32)
+    wanted = rng.integers(-MOST_INPUT, MOST_INPUT + 1, 60)
+    assert _follow(x, wanted, rate).tolist() == follow_by_the_text(x, wanted, rate)
+
+
+def test_a_predictor_learns_what_has_changed() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(-40, 41, (4000, 6)).astype(np.float32)
+    mix_of_inputs = np.where(np.arange(4000)[:, None] < 2000, [1, 0, 0, -1, 0, 0], [0, 0.5, 0, 0, 0.5, 0])
+    wanted = np.rint((x * mix_of_inputs).sum(1)).clip(-MOST_INPUT, MOST_INPUT).astype(np.int64)
+    error = np.abs(wanted - _follow(x, wanted, lms.RATES[1]) / 2.0**lms.POINT)
+    assert error[1500:2000].mean() < 0.1 * error[2000:2020].mean()
+    assert error[3500:].mean() < 0.1 * error[2000:2020].mean()
 
 
 # --- round trips ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A small integer network that says how the next integer is distributed: its numbers, checked and stored.
 
-    neighbours, their errors, place ──► two layers of ReLU units ──► mixture of three logistics
+    neighbours, their errors, place, guesses ──► two layers of ReLU units ──► mixture of three logistics
+                                       ╰──────────────────────────────────╯
 
 It takes over from the context tree and its tables where that pays. Inputs are in units of the activity, so one
 network serves calm and rough places. Weights are multiples of 2^-7, inputs and activations of 2^-5, all of few bits,
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aecompress.context.lms import RATES
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
 
@@ -24,8 +26,8 @@ WEIGHT_BITS, UNIT_BITS = 7, 5
 #: Greatest magnitudes: of an input, an activation, a weight, a bias.
 MOST_INPUT, MOST_UNIT, MOST_WEIGHT, MOST_BIAS = 127, 255, 511, 1 << 21
 
-#: Inputs beside the neighbours: activity, level, phase, b, y, x, channel.
-PLACE_INPUTS = 7
+#: Inputs beside the neighbours: activity, level, phase, b, y, x, channel, and the guesses of ``lms``.
+PLACE_INPUTS = 7 + len(RATES)
 
 #: Logistics in a mixture; each has a weight, a mean and a scale.
 COMPONENTS = 3
@@ -36,7 +38,7 @@ LANES = 16
 _GROUP = 4
 
 #: Most units of a layer, most inputs, most channels with biases of their own.
-MOST_UNITS, MOST_INPUTS, MOST_CHANNELS = 96, 88, 16
+MOST_UNITS, MOST_INPUTS, MOST_CHANNELS = 96, 92, 16
 
 
 def inputs_of(width: int) -> int:
@@ -51,7 +53,7 @@ class Layers(NamedTuple):
     first_bias: Array  # [channels * units]
     second: Array  # [units * units]
     second_bias: Array  # [units]
-    last: Array  # [units * LANES]
+    last: Array  # [(units + _GROUP) * LANES]
     last_bias: Array  # [LANES]
 
 
@@ -62,7 +64,8 @@ class Network:
     Attributes:
         first: int32 [inputs, units] weights; ``first_bias`` int32 [channels or 1, units].
         second: int32 [units, units]; ``second_bias`` int32 [units].
-        last: int32 [units, OUTPUTS]; ``last_bias`` int32 [OUTPUTS].
+        last: int32 [units + guesses, OUTPUTS]: the guesses of ``lms`` come to the last layer as well, past the others;
+            ``last_bias`` int32 [OUTPUTS].
     """
 
     first: Array
@@ -73,8 +76,8 @@ class Network:
     last_bias: Array
 
     def layers(self) -> Layers:
-        wide = np.zeros((len(self.last), LANES))
-        wide[:, :OUTPUTS] = self.last
+        wide = np.zeros((len(self.second) + _GROUP, LANES))
+        wide[: len(self.last), :OUTPUTS] = self.last
         bias = np.zeros(LANES)
         bias[:OUTPUTS] = self.last_bias
         parts = (self.first, self.first_bias, self.second, self.second_bias, wide, bias)
@@ -90,7 +93,8 @@ class Network:
         first, first_bias, second, second_bias, last, last_bias = arrays
         units = len(first)
         rows = channels if channels <= MOST_CHANNELS else 1
-        shapes = ((units, inputs_of(width)), (rows, units), (units, units), (units,), (OUTPUTS, units), (OUTPUTS,))
+        last_shape = (OUTPUTS, units + len(RATES))
+        shapes = ((units, inputs_of(width)), (rows, units), (units, units), (units,), last_shape, (OUTPUTS,))
         if not (
             0 < units <= MOST_UNITS
             and units % LANES == 0

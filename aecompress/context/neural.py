@@ -1,6 +1,7 @@
 """The compiled loop of a context model with a network: one pass over a block that learns, encodes or decodes.
 
     neighbours ──► prediction, activity (as in ``kernel``) ──► inputs ──► network ──► mixture ──► rANS
+                                                                 ╰──► lms ──╯
 
 The three modes share every line up to the mixture, so they cannot drift apart. All is integers: int64 with wrap-around,
 and float32 sums below 2^24.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from aecompress.context import lms
 from aecompress.context import mixture as mix
 from aecompress.context.dense import dense
 from aecompress.context.kernel import (
@@ -26,7 +28,7 @@ from aecompress.context.kernel import (
     slope,
     weigh,
 )
-from aecompress.context.network import LANES, MOST_INPUT, MOST_UNIT, WEIGHT_BITS, Layers
+from aecompress.context.network import LANES, MOST_CHANNELS, MOST_INPUT, MOST_UNIT, WEIGHT_BITS, Layers
 from aecompress.entropy.bits import get_bits, word_at
 from aecompress.entropy.tokens import Scalar, bit_length, unzigzag, zigzag
 from aecompress.spec import Array
@@ -47,6 +49,7 @@ _ROOM = np.uint64(63 - mix.PRECISION)
 _WIDTH_BITS = np.int64(6)
 _DOWN = np.int32(WEIGHT_BITS)
 _MOST_LEVEL = np.int64(mix.MOST_LEVEL)
+_SLOW, _FAST = (np.int64(rate) for rate in lms.RATES)
 
 
 @numba.njit(forceinline=True)
@@ -63,9 +66,9 @@ def _place(number: Scalar) -> Scalar:
 
 
 @numba.njit(forceinline=True)
-def _rectify(units: Array) -> None:
+def _rectify(units: Array, many: Scalar) -> None:
     """Sums of a layer to activations: the point moved, negative ones 0."""
-    for j in range(units.size):
+    for j in range(many):
         units[j] = np.float32(min(max(np.int32(units[j]) >> _DOWN, np.int32(0)), np.int32(MOST_UNIT)))
 
 
@@ -104,10 +107,15 @@ def walk(
     look = np.zeros(len(LOOKS), np.int64)
     x = np.zeros(layers.first.size // layers.second_bias.size, np.float32)
     one_layer = np.zeros(layers.second_bias.size, np.float32)
-    next_layer = np.zeros(layers.second_bias.size, np.float32)
+    next_layer = np.zeros(layers.last.size // LANES, np.float32)
     out = np.zeros(LANES, np.float32)
     mixture = np.zeros(mix.ENTRIES, np.int64)
     units = np.int64(one_layer.size)
+    near_inputs = 2 * near.width
+    filters = near.size[4] if near.size[4] <= MOST_CHANNELS else np.int64(1)
+    slow_weights = np.zeros(filters * near_inputs)
+    fast_weights = np.zeros(filters * near_inputs)
+    slow, fast, power = np.int64(0), np.int64(0), np.int64(0)
     apart = np.int64(layers.first_bias.size > units)
     second = min(np.int64(1), near.width - 1)
     third = min(np.int64(2), near.width - 1)
@@ -151,26 +159,27 @@ def walk(
                             q[i] = q[one] if known else plan.means[c]
                             i += 1
                             continue
-                        if mode == LEARN and not take[i]:
-                            error[i] = min(max((q[i] << FRACTION) - p, -_ERROR_LIMIT), _ERROR_LIMIT)
-                            i += 1
-                            continue
                         activity = plan.bias[c]
                         if known:
                             term = np.uint64(c * (4 * near.width + 2))
                             activity += activity_of(q, error, i, near.offsets, at, plan.terms, term)
                         level = min(level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0))), _MOST_LEVEL)
                         unit, shift = mix.UNITS[level, 0], mix.UNITS[level, 1]
+                        mine = (c if filters > 1 else np.int64(0)) * near_inputs
                         if known:
                             for k in range(near.width):
                                 neighbour = np.uint64(i + near.offsets[np.uint64(at + k)])
                                 x[k] = _scaled((q[neighbour] << FRACTION) - p, unit, shift)
                                 x[near.width + k] = _scaled(np.int64(error[neighbour]), unit, shift)
+                            power = lms.energy(x, near_inputs)
+                            slow = lms.guess(slow_weights, mine, x, near_inputs)
+                            fast = lms.guess(fast_weights, mine, x, near_inputs)
                         else:
-                            for k in range(2 * near.width):
+                            for k in range(near_inputs):
                                 x[k] = 0
+                            slow, fast = np.int64(0), np.int64(0)
                         whole = (p + _HALF) >> FRACTION
-                        k = 2 * near.width
+                        k = near_inputs
                         x[k] = _place((level - np.int64(32)) << np.int64(1))
                         x[k + 1] = _place(((whole - plan.low) >> plan.shift) - np.int64(128))
                         x[k + 2] = _place((p - (whole << FRACTION)) << np.int64(3))
@@ -178,10 +187,13 @@ def walk(
                         x[k + 4] = _place((look[5] - np.int64(32)) << np.int64(1))
                         x[k + 5] = _place((look[6] - np.int64(32)) << np.int64(1))
                         x[k + 6] = _place(np.int64(c * 255 // near.size[4] - 127))
+                        x[k + 7], x[k + 8] = _place(lms.rounded(slow)), _place(lms.rounded(fast))
                         if mode == LEARN:
-                            for k in range(x.size):
-                                inputs[n, k] = np.int8(x[k])
-                            facts[n, 0], facts[n, 1], facts[n, 2], facts[n, 3] = p, level, q[i], c
+                            if take[i]:
+                                for k in range(x.size):
+                                    inputs[n, k] = np.int8(x[k])
+                                facts[n, 0], facts[n, 1], facts[n, 2], facts[n, 3] = p, level, q[i], c
+                                n += 1
                         else:
                             dense(
                                 x,
@@ -192,10 +204,12 @@ def walk(
                                 units,
                                 one_layer,
                             )
-                            _rectify(one_layer)
+                            _rectify(one_layer, units)
                             dense(one_layer, units, layers.second, layers.second_bias, np.int64(0), units, next_layer)
-                            _rectify(next_layer)
-                            dense(next_layer, units, layers.last, layers.last_bias, np.int64(0), np.int64(LANES), out)
+                            _rectify(next_layer, units)
+                            next_layer[units], next_layer[units + 1] = x[k + 7], x[k + 8]
+                            many = np.int64(next_layer.size)
+                            dense(next_layer, many, layers.last, layers.last_bias, np.int64(0), np.int64(LANES), out)
                             mix.describe(out, p, mix.ACTIVITIES[level], mixture)
                             if mode == ENCODE:
                                 bucket = mix.bucket_of(mixture, q[i])
@@ -235,8 +249,12 @@ def walk(
                                 if state < _LOW:
                                     state = (state << _WORD) | word_at(words, word)
                                     word += 1
+                            n += 1
                         error[i] = min(max((q[i] << FRACTION) - p, -_ERROR_LIMIT), _ERROR_LIMIT)
-                        n += 1
+                        if known:
+                            wanted = np.int64(_scaled((q[i] << FRACTION) - p, unit, shift))
+                            lms.learn(slow_weights, mine, x, near_inputs, power, wanted, slow, _SLOW)
+                            lms.learn(fast_weights, mine, x, near_inputs, power, wanted, fast, _FAST)
                         i += 1
     return n
 

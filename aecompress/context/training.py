@@ -21,6 +21,7 @@ from torch.nn import functional
 from aecompress.config import Progress, silent
 from aecompress.context import mixture, neural
 from aecompress.context.coder import Activity, Predictor, plan, stencil
+from aecompress.context.lms import RATES
 from aecompress.context.network import (
     COMPONENTS,
     LANES,
@@ -29,6 +30,7 @@ from aecompress.context.network import (
     MOST_UNIT,
     MOST_WEIGHT,
     OUTPUTS,
+    PLACE_INPUTS,
     UNIT_BITS,
     WEIGHT_BITS,
     Layers,
@@ -52,9 +54,16 @@ _LEAST_CHANCE = 2.0**-22
 
 @dataclass(frozen=True)
 class Lesson:
-    """What there is to learn from, in random order: ``inputs`` int8 [n, inputs], ``facts`` int64 [n, FACTS]."""
+    """What there is to learn from, in random order.
+
+    Attributes:
+        inputs: int8 [n, inputs]; ``guesses`` which of them are those of ``lms``.
+        facts: int64 [n, FACTS].
+        channels: of the predictor.
+    """
 
     inputs: Array
+    guesses: slice
     facts: Array
     channels: int
 
@@ -89,12 +98,13 @@ def lesson(samples: Sequence[Sample], predictor: Predictor, activity: Activity) 
         found.append((inputs[:n], facts[:n]))
     inputs, facts = (np.concatenate(parts) for parts in zip(*found, strict=True))
     order = rng.permutation(len(facts))
-    return Lesson(inputs[order], facts[order], len(predictor.steps))
+    end = 2 * width + PLACE_INPUTS
+    return Lesson(inputs[order], slice(end - len(RATES), end), facts[order], len(predictor.steps))
 
 
 def _no_layers(inputs: int) -> Layers:
     """A network of one vector of units, for a pass that does not ask it."""
-    zeros = (np.zeros(n * LANES, np.float32) for n in (inputs, 1, LANES, 1, LANES, 1))
+    zeros = (np.zeros(n * LANES, np.float32) for n in (inputs, 1, LANES, 1, LANES + 4, 1))
     return Layers(*zeros)
 
 
@@ -107,7 +117,8 @@ def train(
         total: values of the whole set, which the bits of the weights are shared among.
     """
     torch.manual_seed(seed)
-    net = _Net(learned.inputs.shape[1], units, learned.channels if learned.channels <= MOST_CHANNELS else 1)
+    channels = learned.channels if learned.channels <= MOST_CHANNELS else 1
+    net = _Net(learned.inputs.shape[1], units, channels, learned.guesses)
     inputs = torch.from_numpy(learned.inputs)
     rest, size, channel = _targets(learned)
     batch = min(_BATCH, len(rest))
@@ -163,11 +174,14 @@ def _rounded(x: torch.Tensor) -> torch.Tensor:
 class _Net(nn.Module):
     """The integer network in float: weights in units of 1, rounded to multiples of 2^-WEIGHT_BITS when used."""
 
-    def __init__(self, inputs: int, units: int, channels: int) -> None:
+    def __init__(self, inputs: int, units: int, channels: int, guesses: slice) -> None:
         super().__init__()
+        self.guesses = guesses
         self.first = _uniform(inputs, units)
         self.second = _uniform(units, units)
-        self.last = nn.Parameter(torch.zeros(units, OUTPUTS))
+        last = torch.zeros(units + len(RATES), OUTPUTS)
+        last[units:, COMPONENTS : 2 * COMPONENTS] = 1 / len(RATES)  # to begin with, what the guesses say is added
+        self.last = nn.Parameter(last)
         self.first_bias = nn.Parameter(torch.zeros(channels, units))
         self.second_bias = nn.Parameter(torch.zeros(units))
         spread = torch.zeros(OUTPUTS)
@@ -177,9 +191,11 @@ class _Net(nn.Module):
     def forward(self, x: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
         scale = float(1 << UNIT_BITS)
         bias = self.first_bias[channel] if len(self.first_bias) > 1 else self.first_bias
-        one = _activation(x / scale @ _weights(self.first) + bias)
+        x = x / scale
+        one = _activation(x @ _weights(self.first) + bias)
         two = _activation(one @ _weights(self.second) + self.second_bias)
-        return two @ _weights(self.last) + self.last_bias
+        last = torch.cat([two, x[:, self.guesses]], 1)
+        return last @ _weights(self.last) + self.last_bias
 
     def bits(self) -> torch.Tensor:
         """About what the weights take in the model."""
