@@ -396,6 +396,13 @@ def test_the_family_is_measured_from_archives_on_disk(tmp_path: Path, capsys: py
     assert family.arranged(x, options).shape == (900, 5)
 
 
+def test_recall_counts_the_neighbours_that_stay() -> None:
+    rows = np.random.default_rng(0).normal(size=(400, 8)).astype(np.float32)
+    assert family.recall(rows, rows) == 1.0
+    assert 0.3 < family.recall(rows, rows + np.random.default_rng(1).normal(0, 0.3, rows.shape)) < 0.9
+    assert family.recall(rows, rows[::-1]) < 0.2
+
+
 @pytest.mark.parametrize(("shape", "expected"), [((1000,), (3, 256)), ((2, 600), (4, 256)), ((600, 2), (2, 256, 2))])
 def test_windows_are_cut_along_time(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     found = anomalies.windows(np.arange(np.prod(shape)).reshape(shape), 256, 100, 0)

@@ -189,6 +189,13 @@ def test_a_kept_model_packs_other_rows(tmp_path: Path) -> None:
     assert aecompress.open(tmp_path / "a")[:].shape == (250, 40)
 
 
+def test_a_model_says_which_rows_it_saw() -> None:
+    values, target = floats(), Target("latent-dim", 4)
+    seen = [aecompress.fit(rows, target, kind="pca").about["sample"] for rows in (values, values.copy(), values[::-1])]
+    assert seen[0] == seen[1] != seen[2]
+    assert seen[0]["rows"] == len(values)
+
+
 def test_a_decoder_cannot_pack() -> None:
     values = floats()
     model = Model.from_bytes(aecompress.fit(values, Target("latent-dim", 4), kind="pca").to_bytes())

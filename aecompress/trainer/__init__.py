@@ -6,6 +6,7 @@ source ─► sample ─► cells ─► context coder ────────�
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import tempfile
@@ -176,6 +177,7 @@ class _Fit:
         """What a model file says of its fit, for people."""
         about: dict[str, Any] = {
             "source": self.source.spec.describe(),
+            "sample": {"rows": sum(map(len, self.samples)), "sha256": self._fingerprint()},
             "fit_seconds": round(self.clock.spent, 1),
             "seed": self.seed,
         }
@@ -189,6 +191,13 @@ class _Fit:
                 n: [float(f"{v:.6g}") for v in c] for n, c in zip(names, model.encoder.course.T, strict=True)
             }
         return about
+
+    def _fingerprint(self) -> str:
+        """Digest of the rows of the sample, as they lie in memory: two fits that name the same saw the same rows."""
+        digest = hashlib.sha256()
+        for block in self.samples:
+            digest.update(block.tobytes())
+        return digest.hexdigest()
 
     def adapted(self, model: Model) -> Model:
         blank = replace(self._blank(), kind=model.kind, encoder=model.encoder)
