@@ -29,7 +29,7 @@ from aecompress.peers.layouts import MAX_PARTS, layouts
 from aecompress.peers.lossless import shuffle, unshuffle
 from aecompress.peers.pictures import Frames
 from aecompress.peers.trial import Trial, measure_peer, measure_variant, same_special_values
-from benchmarks import anomalies, data, family, kill, memory, results, run, soak, speed, table
+from benchmarks import anomalies, data, family, kill, memory, neighbours, results, run, soak, speed, table
 from benchmarks.command import aecompress, write_synthetic
 from benchmarks.plot import curves, plot
 
@@ -428,3 +428,15 @@ def test_a_class_left_out_is_not_among_the_usual() -> None:
     np.testing.assert_array_equal(odd[judged], which)
     assert (len(usual), which.sum(), (~which).sum()) == (50, 15, 15)
     assert not set(usual) & set(judged)
+
+
+def test_recall_counts_the_true_neighbours_that_were_found(tmp_path: Path) -> None:
+    rows = np.arange(40.0).reshape(20, 2) ** 2
+    wanted = neighbours.nearest(rows, [0, 19], 3)
+    np.testing.assert_array_equal(wanted, [[1, 2, 3], [18, 17, 16]])
+    assert neighbours.recall(wanted[:, ::-1], wanted) == 1
+    assert neighbours.recall(np.array([[1, 9, 3], [9, 9, 9]]), wanted) == pytest.approx(2 / 6)
+    before = neighbours.bytes_read()
+    (tmp_path / "file").write_bytes(bytes(5000))
+    (tmp_path / "file").read_bytes()
+    assert before == 0 or neighbours.bytes_read() - before >= 5000
