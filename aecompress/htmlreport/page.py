@@ -119,8 +119,8 @@ def _along(found: Survey) -> str:
         parts.append(_figure(_stairs(found, row, rmse, "rmse"), "Error"))
     return _section(
         "Along the rows",
-        f"The {found.facts['blocks']:,} blocks in which rows are coded together, {found.facts['block_rows']:,} rows at "
-        "most in one; then those whose rows took the most bits.",
+        f"Rows are coded together in blocks of at most {found.facts['block_rows']:,}, here {found.facts['blocks']:,}; "
+        "then the blocks whose rows took the most bits.",
         *parts,
         _odd(found),
     )
@@ -193,7 +193,8 @@ def _places(found: Survey, places: Array) -> str:
 def _rows(found: Survey) -> str:
     if not found.shown.decoded:
         return ""
-    words = "Originals, reconstructions and their difference." if found.shown.original else "Reconstructions."
+    difference = " and their difference" if found.view.kind == "picture" else ""
+    words = f"Originals and reconstructions{difference}." if found.shown.original else "Reconstructions."
     about = f" Shown {found.view.about}." if found.view.about else ""
     kinds = {"picture": _pictures, "series": _series, "columns": _columns}
     return _section("Rows", words + about, kinds[found.view.kind](found, found.shown))
