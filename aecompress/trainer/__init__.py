@@ -60,6 +60,7 @@ _TRAINING_SHARE = 3 / 4  # and for an autoencoder
 _EARLY = 1 / 3  # share of the time after which there are no more lessons than samples
 _REFIT_SECONDS = 60.0
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
+_HOPE_OF_CONV = 3.0  # plain cells of more than so many times the bytes of the pca are no start for a convolution
 _SIGHT = 1.3  # a context coder of more than so many times the bytes of the pca needs no network
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
 _TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # and for a convolution that is tried, and for the one that stays
@@ -388,7 +389,7 @@ class _Fit:
             return self._autoencoder(kind)
         found = [self._autoencoder("pca")] if autoencoders.suits(self.source) else []  # first: it takes no time
         if not (found and self.clock.is_over()):
-            rival = self._restored_for(self._goal)
+            rival = self._restored_for(self._goal, _HOPE_OF_CONV * self._cost(found[0]) if found else math.inf)
             hope = not found or self._cost(rival) < _SIGHT * self._cost(found[0])
             found.append(self._coded_well(rival) if hope else rival)
         if len(found) > 1 and self._cost(found[0]) < 2 * self._cost(found[1]) and not self.clock.is_over():
@@ -439,9 +440,14 @@ class _Fit:
     def _checked(self, goal: quality.Goal, step: float, at: Callable[[float], Model]) -> float | None:
         return quality.checked_step(goal, step, at, self.source, self.progress)
 
-    def _restored_for(self, goal: quality.Goal) -> Model:
-        """Wider cells with a convolution that makes good for it, and an encoder that may trade error for bits."""
+    def _restored_for(self, goal: quality.Goal, most: float = math.inf) -> Model:
+        """Wider cells with a convolution that makes good for it, and an encoder that may trade error for bits.
+
+        Where plain cells cost more than ``most``, they are the answer.
+        """
         plain = self._lattice_for(goal)
+        if most < math.inf and self._cost(plain) > most:
+            return plain
         start, layout = float(plain.cells.step or 1.0), _layout(plain)
         found: list[Model] = []
         for thrift in _THRIFTS:
