@@ -97,6 +97,7 @@ def lesson(samples: Sequence[Sample], predictor: Predictor, activity: Activity) 
         )
         found.append((inputs[:n], facts[:n]))
     inputs, facts = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    del found
     order = rng.permutation(len(facts))
     end = 2 * width + PLACE_INPUTS
     return Lesson(inputs[order], slice(end - len(RATES), end), facts[order], len(predictor.steps))

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -261,12 +261,12 @@ class _Fit:
 
     def _lessons(self, model: Model) -> dict[str, list[Sample]]:
         """What each context coder of a model is asked to code of the samples."""
-        works = self._works(model, self.lessons)
         found: dict[str, list[Sample]] = {}
         if model.context is not None:
+            works = self._works(model, self.lessons)
             found["context"] = [Sample(split_wide(work.q)[0], work.keep) for _, work in works]
         if model.joint is not None:
-            found["joint"] = self._joint_parts(model, works)
+            found["joint"] = self._joint_parts(model, self._works(model, self.lessons))
         return found
 
     def _thriftiest(self, cells: Cells) -> Cells:
@@ -363,12 +363,12 @@ class _Fit:
         model = replace(model, lens=autoencoders.lens(model, self.samples))
         if model.lens is None:
             return model
-        works = self._works(model, self.lessons)
-        if any(split_wide(work.q)[1] is not None for _, work in works):
+        if any(split_wide(work.q)[1] is not None for _, work in self._works(model, self.lessons)):
             return model
-        return replace(model, joint=context.fit(self._joint_parts(model, works), self.values, self.layout))
+        parts = self._joint_parts(model, self._works(model, self.lessons))
+        return replace(model, joint=context.fit(parts, self.values, self.layout))
 
-    def _joint_parts(self, model: Model, works: Sequence[Work]) -> list[Sample]:
+    def _joint_parts(self, model: Model, works: Iterable[Work]) -> list[Sample]:
         """Lattice integers with what the autoencoder makes of the rows."""
         parts = []
         for block, work in works:
@@ -597,11 +597,12 @@ class _Fit:
         cells = Cells("real", np.asarray(1.0), np.asarray(math.inf))
         return Model(spec, "none", self.target, cells, self.fills)
 
-    def _works(self, model: Model, samples: Sequence[Array] | None = None) -> list[Work]:
+    def _works(self, model: Model, samples: Sequence[Array] | None = None) -> Iterator[Work]:
         """Sample blocks that fit the model's lattice, prepared for its coders."""
-        blocks = self.samples if samples is None else samples
-        works = [(block, methods.prepare(model, block)) for block in blocks]
-        return [(block, work) for block, work in works if work is not None]
+        for block in self.samples if samples is None else samples:
+            work = methods.prepare(model, block)
+            if work is not None:
+                yield block, work
 
     def _with_context(
         self, model: Model, samples: Sequence[Array] | None = None, layout: Layout | None = None, *, rough: bool = False
@@ -618,11 +619,12 @@ class _Fit:
     def _with_coder(
         self, model: Model, samples: Sequence[Array] | None, layout: Layout | None, *, rough: bool
     ) -> Model:
-        works = [work for _, work in self._works(model, samples)]
-        parts = [Sample(split_wide(work.q)[0], work.keep) for work in works]
+        parts, apart = [], 0
+        for _, work in self._works(model, samples):
+            parts.append(Sample(split_wide(work.q)[0], work.keep))
+            apart += sum(len(data) for data in work.streams.values())
         coder = context.fit(parts, self.values, layout or self.layout, with_classes=not rough)
         seen = sum(part.q.size for part in parts)
-        apart = sum(len(data) for work in works for data in work.streams.values())
         rate = (context.bits(coder, parts) + 8 * apart) / seen if seen else 0.0
         return replace(model, context=coder, rate=rate)
 
