@@ -127,7 +127,7 @@ def test_an_archive_meets_the_quality_in_fewer_bytes(tmp_path: Path) -> None:
     target = Target("psnr", 30.0)
     sizes = {}
     for kind in ("none", "conv"):
-        report = aecompress.pack(values, tmp_path / kind, model=kind, target=target, fit_seconds=6)
+        report = aecompress.pack(values, tmp_path / kind, model=kind, target=target, fit_seconds=6, effort="fast")
         sizes[kind] = report.packed_bytes
         assert report.psnr is not None
         assert 30.0 <= report.psnr < 30.5
@@ -140,7 +140,7 @@ def test_an_archive_meets_the_quality_in_fewer_bytes(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return aecompress.fit(noisy(1200), Target("psnr", 30.0), kind="conv", seconds=4)
+    return aecompress.fit(noisy(1200), Target("psnr", 30.0), kind="conv", seconds=4, effort="fast")
 
 
 def test_a_fitted_model_packs_other_rows_at_other_qualities(model: Model, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_quality_does_not_depend_on_the_unit(kind: str, scale: float, tmp_path: 
 
 @pytest.mark.parametrize("kind", ["none", "pca"])
 def test_rmse_of_pictures(kind: str, tmp_path: Path) -> None:
-    report = aecompress.pack(PICTURES, tmp_path / "a", target=Target("rmse", 12.0), model=kind)
+    report = aecompress.pack(PICTURES, tmp_path / "a", target=Target("rmse", 12.0), model=kind, effort="fast")
     decoded = aecompress.open(tmp_path / "a")[:]
     assert decoded.dtype == np.uint8
     rmse = float(np.sqrt(np.mean(np.square(PICTURES.astype(float) - decoded))))
@@ -130,7 +130,7 @@ def test_single_values_have_no_direction() -> None:
 
 @pytest.mark.parametrize("kind", ["none", "pca"])
 def test_ratio_is_reached(kind: str, tmp_path: Path) -> None:
-    report = aecompress.pack(PICTURES, tmp_path / "a", target=Target("ratio", 9.0), model=kind)
+    report = aecompress.pack(PICTURES, tmp_path / "a", target=Target("ratio", 9.0), model=kind, effort="fast")
     assert report.ratio is not None
     assert 9.0 * 0.98 <= report.ratio <= 9.0 * 1.1
 

@@ -20,6 +20,7 @@ from aecompress.errors import CorruptError
 from aecompress.spec import Array, ArraySpec
 from aecompress.subbands import CELL, MOST_CORRECTION, MOST_VALUE, Subbands, axes_of, lifting
 from aecompress.subbands.gaps import fill_gaps
+from aecompress.trainer.clock import Clock
 from aecompress.trainer.smooth import fit_subbands, suits
 
 shapes = st.one_of(
@@ -156,7 +157,7 @@ def test_channels_at_the_end_are_taken_apart() -> None:
     blank = Model(
         ArraySpec(values.dtype, values.shape[1:]), "none", Target("max-error", 0.5), cells, values.reshape(-1)[:0]
     )
-    model = fit_subbands(blank, [values], values.nbytes)
+    model = fit_subbands(blank, [values], values.nbytes, Clock(600.0))
     assert model is not None
     assert model.subbands is not None
     assert model.subbands.order == (3, 0, 1, 2)

@@ -27,7 +27,7 @@ _SHORTEST = 8
 _SHARE = 0.6
 
 
-def suits(shape: tuple[int, ...], ordered: tuple[bool, ...] | None) -> bool:
+def suits(shape: tuple[int, ...], ordered: tuple[bool, ...] | None = None) -> bool:
     """True if blocks of this shape have two axes side by side that are long enough for a transform, and ordered as far
     as that is known."""
     axes = axes_of(shape)
@@ -35,7 +35,7 @@ def suits(shape: tuple[int, ...], ordered: tuple[bool, ...] | None) -> bool:
 
 
 def fit_subbands(
-    model: Model, blocks: Sequence[Array], most: float, clock: Clock, ordered: tuple[bool, ...] | None
+    model: Model, blocks: Sequence[Array], most: float, clock: Clock, ordered: tuple[bool, ...] | None = None
 ) -> Model | None:
     """The model with the subbands that code the blocks in the fewest bytes; None if they would take more than ``most``.
 

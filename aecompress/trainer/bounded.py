@@ -1,0 +1,135 @@
+"""Targets with a bound: subbands or a context coder, perhaps with an autoencoder beside it, whatever is smallest."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aecompress.codec.cells import Cells
+from aecompress.codec.model import Model
+from aecompress.context import fit as context
+from aecompress.errors import InputError, ModelError
+from aecompress.quantize import split_wide
+from aecompress.trainer import autoencoders, smooth
+from aecompress.trainer.bounds import bounded_cells, lossless_rivals
+from aecompress.trainer.search import Search, alike, layout_of
+
+if TYPE_CHECKING:
+    from aecompress.autoencoder import Autoencoder
+
+_log = logging.getLogger(__name__)
+
+_HOPE = 1.5  # subbands of more than this share of a roughly fitted context coder's bytes are given up
+# subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
+# much again
+_SURE = {"fast": 0.8, "balanced": 0.6, "best": 0.6}
+_GAIN = 0.99  # an autoencoder must bring the bytes of a bounded set below this share
+
+
+class Bounded(Search):
+    """A search for the model of the fewest bytes that keeps every value within the target's bound."""
+
+    def adapted(self, model: Model) -> Model:
+        cells = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
+        fresh = replace(self._blank(), kind=model.kind, encoder=model.encoder, cells=cells)
+        if cells.lossless and model.cells.lossless:
+            return replace(model, target=self.target, fills=self.fills, known_as=None)
+        if alike(model.cells, cells):
+            return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
+        if model.encoder is None:
+            return self._sharpened(self._with_context(fresh) if model.subbands is None else self._fewest(fresh))
+        return self._sharpened(self._with_joint(self._with_context(fresh), model.encoder))
+
+    def _found(self, kind: str) -> Model:
+        cells = self._thriftiest(bounded_cells(self.source, self.target, self.samples, self.fills, self.progress))
+        return self._sharpened(self._joined(self._fewest(replace(self._blank(), cells=cells)), kind))
+
+    def _joined(self, model: Model, kind: str) -> Model:
+        """The model, with an autoencoder beside its coder where that takes fewer bytes."""
+        cells = model.cells
+        if kind == "none" or cells.lossless or cells.axis is not None or not self.samples:
+            return model
+        if kind == "auto" and (self.clock.is_over() or not autoencoders.suits(self.source)):
+            return model
+        rival = self._rival(model, kind)
+        if rival is None:
+            return model
+        trial = self._trial() if model.subbands is None else self.samples
+        before, after = self._bytes(model, trial), self._bytes(rival, trial)
+        _log.info("with %s the archive takes about %s bytes, without %s", rival.kind, f"{after:,.0f}", f"{before:,.0f}")
+        # a candidate like any other: it stays only if it pays
+        return rival if after < _GAIN * before else model
+
+    def _thriftiest(self, cells: Cells) -> Cells:
+        """The cells themselves, or of floats without loss those of the fewest bytes."""
+        if not cells.lossless:
+            return cells
+        trial = self._trial()
+        found: list[tuple[float, Cells]] = []
+        layout = None
+        for rival in (cells, *lossless_rivals(self.samples, self.source.spec.native, self.values)):
+            if found and self.clock.is_over():
+                break
+            model = self._with_context(replace(self._blank(), cells=rival), trial, layout)
+            layout = layout_of(model)
+            found.append((self._bytes(model, trial), rival))
+            _log.info("cells %s: the archive takes about %s bytes", rival.kind, f"{found[-1][0]:,.0f}")
+        return min(found, key=lambda pair: pair[0])[1]
+
+    def _rival(self, model: Model, kind: str) -> Model | None:
+        """The model with an autoencoder beside its context coder; None where numbers are too wild for one."""
+        step = float(model.cells.step) if model.cells.step is not None else 1.0
+        try:
+            with np.errstate(all="ignore"):
+                return self._with_joint(model, self._coarse(kind, step))
+        except (InputError, ModelError, ArithmeticError, np.linalg.LinAlgError):
+            return None
+
+    def _fewest(self, model: Model) -> Model:
+        """The model with subbands or a context coder: the one that takes fewer bytes."""
+        if not self.samples or model.cells.lossless or not smooth.suits(self.samples[0].shape, self.ordered):
+            return self._with_context(model, self._affordable(self.lessons))
+        rough = self._with_context(model, self._trial())
+        if self.clock.is_over():
+            return rough
+        size = self._bytes(rough, self._trial())
+        share = sum(block.size for block in self.samples) / self.values
+        rival = smooth.fit_subbands(model, self.samples, _HOPE * share * size, self.clock, self.ordered)
+        if rival is None:
+            return rough if self.clock.is_over() else self._with_context(model, self.lessons, layout_of(rough))
+        least = self._bytes(rival, self.samples)
+        _log.info("subbands: the archive takes about %s bytes, by a context coder %s", f"{least:,.0f}", f"{size:,.0f}")
+        rival = replace(rival, rate=8 * least / self.values)
+        if least < _SURE[self.effort] * size:
+            return rival
+        if self.clock.is_over():
+            return rival if least < size else rough
+        full = self._sharpened(self._with_context(model, self.lessons, layout_of(rough)))
+        return rival if least < self._bytes(full, self.samples) else full
+
+    def _coarse(self, kind: str, step: float) -> Autoencoder:
+        """An autoencoder whose error is a few cells: finer latents would cost more than the correction they save."""
+        linear, rows = self._linear
+        spread = float(np.sqrt(np.square(rows - linear.normalizer.centre).mean()))
+        choice = None
+        for share in (4.0, 8.0, 16.0, 32.0):
+            choice = choice or autoencoders.choose_linear(
+                linear, rows, self.source.spec.shape[0], min(share * step, 0.9 * spread)
+            )
+        choice = choice or autoencoders.Choice(min(8, linear.latent_dim), 4.0 * step, 0.0)
+        return self._trained(kind, choice)
+
+    def _with_joint(self, model: Model, encoder: Autoencoder) -> Model:
+        """The model with the autoencoder's synthesis as a further context of the correction."""
+        step = 4.0 * float(model.cells.step) if model.cells.step is not None else 4.0
+        model = autoencoders.with_network(model, encoder, step, self.source, self._latents(encoder))
+        model = replace(model, lens=autoencoders.lens(model, self.samples))
+        if model.lens is None:
+            return model
+        if any(split_wide(work.q)[1] is not None for _, work in self._works(model, self.lessons)):
+            return model
+        parts = self._joint_parts(model, self._works(model, self.lessons))
+        return replace(model, joint=context.fit(parts, self.values, self.layout))

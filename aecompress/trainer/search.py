@@ -1,0 +1,264 @@
+"""What every search for a model shares: the source, looks at it, the time, and coders fitted to what was seen."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aecompress.codec import methods
+from aecompress.codec.cells import Cells
+from aecompress.codec.model import Model
+from aecompress.config import Effort, Progress, Role, Target
+from aecompress.context import fit as context
+from aecompress.context.sample import Sample
+from aecompress.context.stencil import Layout
+from aecompress.quantize import split_wide
+from aecompress.recipe import KNOWN, Recipe
+from aecompress.sources.base import Source
+from aecompress.spec import Array, ArraySpec
+from aecompress.trainer import autoencoders, roles, sampling
+from aecompress.trainer.clock import Clock
+from aecompress.trainer.sampling import fill_values, sample
+
+if TYPE_CHECKING:
+    from aecompress.autoencoder import Autoencoder
+
+#: A sample block, and what it is on a model's lattice.
+Work = tuple[Array, methods.Work]
+
+_HOPELESS = 0.5  # where the simple ways take less than this share, the context coder stays at home
+_RIVAL = 0.9  # where the model takes more than this share of the simple ways, every block tries them
+_SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are slow
+_NETWORKS = {"balanced": (64, 6000), "best": (96, 20000)}  # most units of a layer and batches, by effort
+_NETWORK_SHARE = 2 / 3  # of the time left, for a network behind a context coder
+_TRAINING_SHARE = 3 / 4  # and for an autoencoder
+_EARLY = 1 / 3  # share of the time after which there are no more lessons than samples
+
+
+class Search(ABC):
+    """One fit: the source, what was asked of it, and what was seen of it."""
+
+    def __init__(
+        self,
+        source: Source,
+        target: Target,
+        recipe: Recipe,
+        seconds: float,
+        effort: Effort,
+        axes: Sequence[Role] | None,
+        seed: int,
+        progress: Progress,
+    ) -> None:
+        self.source, self.target, self.recipe = source, target, recipe
+        self.clock, self.effort, self.seed, self.progress = Clock(seconds), effort, seed, progress
+        self.layout = roles.layout_of(axes, source.spec) if axes else None
+        self.ordered = roles.ordered(axes, source.spec) if axes else None
+        self.samples = sample(source, sampling.SAMPLE_VALUES, sampling.SAMPLE_BLOCKS, progress)
+        self.fills = fill_values(self.samples, source.spec.native)
+        self.values = math.prod(source.spec.shape)
+        self.tried: dict[str, int] = {}
+
+    @cached_property
+    def lessons(self) -> list[Array]:
+        """More blocks than ``samples``, for the coder that stays; the same of a source, or a time, that has no more."""
+        if sum(block.size for block in self.samples) == self.values or self.clock.spent > _EARLY * self.clock.seconds:
+            return self.samples
+        return sample(self.source, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
+
+    def run(self, kind: str) -> Model:
+        """A model of this kind for the source."""
+        if kind in KNOWN:
+            autoencoders.needs_rows(self.source, kind)
+        model = self._with_simple(self._found(kind))
+        return replace(model, about=self._about(model))
+
+    @abstractmethod
+    def adapted(self, model: Model) -> Model:
+        """A given model for the source."""
+
+    @abstractmethod
+    def _found(self, kind: str) -> Model:
+        """The smallest model of this kind that serves the target."""
+
+    def _about(self, model: Model) -> dict[str, Any]:
+        """What a model file says of its fit, for people."""
+        about: dict[str, Any] = {
+            "source": self.source.spec.describe(),
+            "sample": {"rows": sum(map(len, self.samples)), "sha256": self._fingerprint()},
+            "fit_seconds": round(self.clock.spent, 1),
+            "seed": self.seed,
+        }
+        if self.recipe.changed:
+            about["settings"] = self.recipe.changed
+        if self.tried:
+            about["tried"] = self.tried
+        if model.encoder is not None and len(model.encoder.course):
+            names = ("seconds", "loss", "held_out")
+            about["training"] = {
+                n: [float(f"{v:.6g}") for v in c] for n, c in zip(names, model.encoder.course.T, strict=True)
+            }
+        return about
+
+    def _fingerprint(self) -> str:
+        """Digest of the rows of the sample, as they lie in memory: two fits that name the same saw the same rows."""
+        digest = hashlib.sha256()
+        for block in self.samples:
+            digest.update(block.tobytes())
+        return digest.hexdigest()
+
+    def _sharpened(self, model: Model) -> Model:
+        """The model with networks behind its context coders, where they pay."""
+        if self.effort == "fast":
+            return model
+        units, steps = _NETWORKS[self.effort]
+        for name, parts in self._lessons(model).items():
+            if self.clock.is_over():
+                break
+            coder = getattr(model, name)
+            seconds = self.clock.share(_NETWORK_SHARE)
+            found, saved = context.with_network(
+                coder, parts, self.values, units, steps, seconds, self.seed, self.progress
+            )
+            changed: dict[str, Any] = {name: found, "rate": model.rate - (saved if name != "joint" else 0.0)}
+            if model.thrift and name == "context" and found is not coder:
+                changed["prices"] = coder
+            model = replace(model, **changed)
+        return model
+
+    def _lessons(self, model: Model) -> dict[str, list[Sample]]:
+        """What each context coder of a model is asked to code of the samples."""
+        found: dict[str, list[Sample]] = {}
+        if model.context is not None:
+            works = self._works(model, self.lessons)
+            found["context"] = [Sample(split_wide(work.q)[0], work.keep) for _, work in works]
+        if model.joint is not None:
+            found["joint"] = self._joint_parts(model, self._works(model, self.lessons))
+        return found
+
+    @cached_property
+    def _linear(self) -> tuple[Autoencoder, Array]:
+        """PCA with as many latents as may be wanted, and rows [n, D] to choose their number on."""
+        size = self.source.spec.row_size
+        most = min(size, self.source.spec.shape[0], autoencoders.MOST_LATENTS if size > 4096 else size)
+        linear = autoencoders.fit_linear(self.source, self.fills, most, self.seed, self.progress)
+        return linear, autoencoders.trial_rows(linear, self.samples, self.fills)
+
+    def _trained(self, kind: str, choice: autoencoders.Choice) -> Autoencoder:
+        """The autoencoder of this kind with the number of latents, and for the step, that were chosen."""
+        wanted = replace(choice, latents=self.recipe.latents or choice.latents)
+        if kind in ("pca", "auto"):
+            return self._linear[0].truncated(wanted.latents)
+        return autoencoders.fit_nonlinear(
+            self.source,
+            self.fills,
+            kind,
+            wanted,
+            recipe=self.recipe,
+            seconds=self.clock.share(_TRAINING_SHARE),
+            seed=self.seed,
+            progress=self.progress,
+        )
+
+    def _latents(self, encoder: Autoencoder) -> Array:
+        """Latents of the samples, before rounding."""
+        return autoencoders.latents_of(encoder, self.samples, self.fills)
+
+    def _joint_parts(self, model: Model, works: Iterable[Work]) -> list[Sample]:
+        """Lattice integers with what the autoencoder makes of the rows."""
+        parts = []
+        for block, work in works:
+            latents = model.quantize_latents(block, work.keep)
+            parts.append(Sample(work.q, work.keep, model.reference(latents, block.shape)))
+        return parts
+
+    def _size(self, model: Model) -> float:
+        return self._bytes(model, self._trial())
+
+    def _blank(self) -> Model:
+        spec = ArraySpec(self.source.spec.native, self.source.spec.row_shape)
+        cells = Cells("real", np.asarray(1.0), np.asarray(math.inf))
+        return Model(spec, "none", self.target, cells, self.fills)
+
+    def _works(self, model: Model, samples: Sequence[Array] | None = None) -> Iterator[Work]:
+        """Sample blocks that fit the model's lattice, prepared for its coders."""
+        for block in self.samples if samples is None else samples:
+            work = methods.prepare(model, block)
+            if work is not None:
+                yield block, work
+
+    def _with_context(
+        self, model: Model, samples: Sequence[Array] | None = None, layout: Layout | None = None, *, rough: bool = False
+    ) -> Model:
+        """The model with a context coder fitted to the samples, and the rate it reaches there.
+
+        An encoder that trades error for bits asks the coder what they cost, so a rough one is fitted first.
+        """
+        if model.thrift and model.context is None:
+            model = self._with_coder(model, samples, layout, rough=True)
+            layout = layout_of(model)
+        return self._with_coder(model, samples, layout, rough=rough)
+
+    def _with_coder(
+        self, model: Model, samples: Sequence[Array] | None, layout: Layout | None, *, rough: bool
+    ) -> Model:
+        parts, apart = [], 0
+        for _, work in self._works(model, samples):
+            parts.append(Sample(split_wide(work.q)[0], work.keep))
+            apart += sum(len(data) for data in work.streams.values())
+        coder = context.fit(parts, self.values, layout or self.layout, with_classes=not rough)
+        seen = sum(part.q.size for part in parts)
+        rate = (context.bits(coder, parts) + 8 * apart) / seen if seen else 0.0
+        return replace(model, context=coder, rate=rate)
+
+    def _with_simple(self, model: Model) -> Model:
+        """The model with the size that the simple ways make of part of the samples."""
+        rows = _SIMPLE_BYTES // max(len(self.samples) * self.source.spec.row_bytes, 1)
+        apart = math.ceil(len(self.samples) * self.source.spec.row_bytes / _SIMPLE_BYTES) if not rows else 1
+        parts = [block[: max(1, rows)] for block in self.samples[::apart]]
+        raw = sum(part.nbytes for part in parts)
+        simple = sum(model.simplest(part) for part in parts) / raw if raw else 1.0
+        if raw and not model.rate:  # latents alone
+            model = replace(model, rate=8 * sum(map(model.estimate, parts)) / sum(part.size for part in parts))
+        spent = model.rate / (8 * self.source.spec.native.itemsize)
+        if model.context is not None and model.joint is None and simple < _HOPELESS * spent:
+            model = replace(model, context=None)
+        return replace(model, simple=simple, rate=model.rate if spent < _RIVAL * simple else 0.0)
+
+    def _trial(self) -> list[Array]:
+        """Small parts of the samples, to compare candidates on."""
+        rows = max(1, context.TRIAL_VALUES // max(self.source.spec.row_size * max(len(self.samples), 1), 1))
+        return [block[:rows] for block in self.samples]
+
+    def _affordable(self, blocks: list[Array]) -> list[Array]:
+        """The blocks, or small parts of the samples when time is over."""
+        return self._trial() if self.clock.is_over() else blocks
+
+    def _bytes(self, model: Model, trial: Sequence[Array]) -> float:
+        """Bytes of the whole set, model included, from coding the trial blocks."""
+        raw = sum(block.nbytes for block in trial)
+        coded = sum(model.estimate(block) for block in trial)
+        share = self.values * self.source.spec.native.itemsize / max(raw, 1)
+        return coded * share + len(model.decoder().to_bytes())
+
+
+def alike(first: Cells, second: Cells, share: float = 0.5) -> bool:
+    """True if a context coder for the one serves the other: widths differ by this share at most."""
+    if (first.kind, first.axis, first.relative, first.point) != (
+        second.kind, second.axis, second.relative, second.point,
+    ):  # fmt: skip
+        return False
+    if first.step is None or second.step is None:
+        return True
+    return first.step.shape == second.step.shape and bool(np.allclose(first.step, second.step, rtol=share, atol=0))
+
+
+def layout_of(model: Model) -> Layout | None:
+    """The layout of a model's context coder."""
+    return model.context.predictor.layout if model.context else None

@@ -1,0 +1,264 @@
+"""Targets without a bound: the widest cells or steps that reach a quality, a size or a number of latents."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aecompress.codec.cells import Cells
+from aecompress.codec.model import Model
+from aecompress.context.stencil import Layout
+from aecompress.errors import InputError, ModelError
+from aecompress.metrics import Distortion
+from aecompress.spec import Array
+from aecompress.trainer import autoencoders, quality
+from aecompress.trainer.search import Search, alike, layout_of
+
+if TYPE_CHECKING:
+    from aecompress.autoencoder import Autoencoder
+    from aecompress.autoencoder.convolution import Convolution
+
+_log = logging.getLogger(__name__)
+
+_THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
+_THRIFT = 0.08  # squared error of latents, in steps, for a bit
+_HOPE_OF_CONV = 3.0  # plain cells of more than so many times the bytes of the pca are no start for a convolution
+_SIGHT = 1.3  # a context coder of more than so many times the bytes of the pca needs no network
+_RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
+_TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # and for a convolution that is tried, and for the one that stays
+
+
+class Unbounded(Search):
+    """A search for the model that reaches the target at the least cost."""
+
+    def adapted(self, model: Model) -> Model:
+        blank = replace(self._blank(), kind=model.kind, encoder=model.encoder)
+        if self.target.kind == "latent-dim":
+            return self._with_same_latents(blank, model)
+        if model.encoder is None:
+            return self._resteered(model) or self._coded_well(self._retuned(model))
+        return self._quantized(blank, model.encoder)
+
+    def _found(self, kind: str) -> Model:
+        if self.target.kind == "latent-dim":
+            return self._with_latents(kind)
+        if kind == "none":
+            return self._coded_well(self._lattice_for(self._goal))
+        if kind == "conv":
+            return self._coded_well(self._restored_for(self._goal))
+        if kind != "auto":
+            return self._autoencoder(kind)
+        found = [self._autoencoder("pca")] if autoencoders.suits(self.source) else []  # first: it takes no time
+        if not (found and self.clock.is_over()):
+            rival = self._restored_for(self._goal, _HOPE_OF_CONV * self._cost(found[0]) if found else math.inf)
+            hope = not found or self._cost(rival) < _SIGHT * self._cost(found[0])
+            found.append(self._coded_well(rival) if hope else rival)
+        if len(found) > 1 and self._cost(found[0]) < 2 * self._cost(found[1]) and not self.clock.is_over():
+            found.append(self._autoencoder("vanilla"))
+        self.tried = {model.kind: round(self._size(model)) for model in found}
+        for name, size in self.tried.items():
+            _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
+        return min(found, key=self._cost)
+
+    def _coded_well(self, model: Model) -> Model:
+        """The model with a network behind its context coder, where that pays; at a size its cells would have to change
+        with it."""
+        return model if self._goal.rmse is None else self._sharpened(model)
+
+    def _cost(self, model: Model) -> float:
+        """What is still free at the goal: the bytes where an error is asked for, the error where a size is."""
+        if self._goal.bytes is None:
+            return self._size(model)
+        return sum((model.error(block) for block in self._trial()), Distortion()).rmse
+
+    @cached_property
+    def _goal(self) -> quality.Goal:
+        """What to reach; a psnr takes a pass over the source."""
+        return quality.goal(self.target, self.source, self.fills, self.progress)
+
+    def _lattice_for(self, goal: quality.Goal) -> Model:
+        """The context coder on the widest cells that reach the goal."""
+        trial = self._trial()
+        layout = None
+
+        def rough(model: Model) -> float:
+            nonlocal layout
+            fitted = self._with_context(model, trial, layout)
+            layout = layout_of(fitted)
+            return self._bytes(fitted, trial)
+
+        def careful(model: Model) -> float:
+            samples = self._affordable(self.samples)
+            return self._bytes(self._with_context(model, samples, layout), samples)
+
+        step = quality.lattice_step(goal, self._in_cells, rough, careful, self.samples)
+        checked = self._checked(goal, step, self._in_cells) or quality.sure_step(goal, self.source.spec.native)
+        return self._with_context(self._in_cells(checked))
+
+    def _in_cells(self, step: float) -> Model:
+        return replace(self._blank(), cells=_cells(step))
+
+    def _checked(self, goal: quality.Goal, step: float, at: Callable[[float], Model]) -> float | None:
+        return quality.checked_step(goal, step, at, self.source, self.progress)
+
+    def _restored_for(self, goal: quality.Goal, most: float = math.inf) -> Model:
+        """Wider cells with a convolution that makes good for it, and an encoder that may trade error for bits.
+
+        Where plain cells cost more than ``most``, they are the answer.
+        """
+        plain = self._lattice_for(goal)
+        if most < math.inf and self._cost(plain) > most:
+            return plain
+        start, layout = float(plain.cells.step or 1.0), layout_of(plain)
+        found: list[Model] = []
+        for thrift in _THRIFTS:
+            if found and self.clock.is_over():
+                break
+            rival = self._restored(goal, start, thrift, self._trial(), layout, _TRIAL_SHARE)
+            found += [] if rival is None else [rival]
+        if not found:
+            return plain
+        first = min(found, key=self._cost)
+        samples, step = self._affordable(self.samples), float(first.cells.step or 1.0)
+        best = self._restored(goal, step, first.thrift, samples, layout, _FINAL_SHARE)
+        best = best and self._with_context(best, self._affordable(self.samples), layout)
+        return min((plain, *self._reaching(goal, best)), key=self._cost)
+
+    def _restored(
+        self,
+        goal: quality.Goal,
+        step: float,
+        thrift: float,
+        samples: Sequence[Array],
+        layout: Layout | None,
+        share: float,
+    ) -> Model | None:
+        """A rough context coder of ``samples`` and a convolution, in the widest cells that reach the goal with both.
+
+        ``share`` of the time left goes to the convolution. None where there is too little to learn from.
+        """
+        blank = replace(self._in_cells(step), kind="conv", thrift=thrift)
+        model = self._with_context(blank, samples, layout, rough=True)
+        conv = self._convolution(model, share)
+        return None if conv is None else self._approached(goal, replace(model, conv=conv), samples)
+
+    def _approached(self, goal: quality.Goal, model: Model, samples: Sequence[Array]) -> Model:
+        """The model in the widest cells that reach the goal, a rough context coder fitted to them.
+
+        Where only the error is asked for and no thrift asks what integers cost, it is fitted once, at the end.
+        """
+        if goal.rmse is None or model.thrift:
+            return self._nearest(goal, model, partial(self._refitted, model, samples))
+        near = self._nearest(goal, model, partial(_resized, model))
+        return self._refitted(near, samples, float(near.cells.step or 1.0))
+
+    def _refitted(self, model: Model, samples: Sequence[Array], step: float) -> Model:
+        """The model in cells of this width, its context coder fitted to them from scratch: prices of other cells
+        mislead."""
+        fresh = replace(_resized(model, step), context=None)
+        return self._with_context(fresh, samples, layout_of(model), rough=True)
+
+    def _nearest(self, goal: quality.Goal, model: Model, at: Callable[[float], Model]) -> Model:
+        trial = self._trial()
+        return quality.approached(goal, model, at, lambda rival: goal.error(quality.outcomes(rival, trial)), self._size)
+
+    def _reaching(self, goal: quality.Goal, model: Model | None) -> list[Model]:
+        """The model in cells with which the whole source reaches the goal; nothing if there are none."""
+        if model is None:
+            return []
+        step = self._checked(goal, float(model.cells.step or 1.0), partial(_resized, model))
+        return [] if step is None else [_resized(model, step)]
+
+    def _resteered(self, model: Model) -> Model | None:
+        """A given model as it is, in cells that reach the goal; None if its coder would not suit them."""
+        if self._goal.rmse is None or model.context is None:
+            return None
+        kept = replace(model, target=self.target, fills=self.fills, known_as=None)
+        near = [found for found in self._reaching(self._goal, kept) if alike(model.cells, found.cells, _RESTEERED)]
+        return near[0] if near else None
+
+    def _retuned(self, model: Model) -> Model:
+        """A given model for the goal: its convolution and thrift stay, the cells and the context coder are fitted."""
+        if model.conv is None:
+            return self._lattice_for(self._goal)
+        blank = replace(self._blank(), kind="conv", conv=model.conv, thrift=model.thrift)
+        best = self._approached(self._goal, replace(blank, cells=model.cells, context=model.context), self.samples)
+        best = self._with_context(best, layout=layout_of(best))
+        return next(iter(self._reaching(self._goal, best)), None) or self._lattice_for(self._goal)
+
+    def _convolution(self, model: Model, share: float) -> Convolution | None:
+        """A convolution for the model's cells, trained for this share of the time left."""
+        from aecompress.autoencoder.conv import Lesson, fit_conv
+
+        step = float(model.cells.step or 1.0)
+        lessons = [Lesson(work.q, work.keep, block / step) for block, work in self._works(model)]
+        return fit_conv(lessons, seconds=self.clock.share(share), seed=self.seed, progress=self.progress)
+
+    def _autoencoder(self, kind: str) -> Model:
+        goal = self._goal
+        linear, rows = self._linear
+        rmse = goal.rmse or quality.linear_rmse(goal, linear, rows, self.source)
+        choice = autoencoders.choose_linear(linear, rows, self.source.spec.shape[0], rmse)
+        if choice is None:
+            return self._lattice_for(goal)
+        return self._quantized(self._blank(), self._trained(kind, choice), choice.step)
+
+    def _quantized(self, blank: Model, encoder: Autoencoder, start: float = 0.0) -> Model:
+        """The autoencoder with the widest step that reaches the goal; the lattice where it cannot."""
+        goal, latents = self._goal, self._latents(encoder)
+        blank = replace(blank, thrift=_THRIFT)
+
+        def at(step: float) -> Model:
+            return autoencoders.with_network(blank, encoder, step, self.source, latents)
+
+        start = start or float(encoder.deviation.max()) / 16
+        step = quality.latent_step(goal, at, self._size, self.samples, self.source, start, self.progress)
+        if step is None and self.recipe.latents:
+            raise InputError(
+                f"{encoder.latent_dim} latents cannot reach {self.target.describe()} here, however fine their steps: "
+                "set more latents, or leave their number to the target."
+            )
+        return self._lattice_for(goal) if step is None else at(step)
+
+    def _with_latents(self, kind: str) -> Model:
+        """``--latent-dim``: that many latents, with a step that adds little to the error of having no more."""
+        autoencoders.needs_rows(self.source, kind)
+        if kind == "none":
+            raise InputError("A number of latents (--latent-dim) needs an autoencoder; leave --model none out.")
+        many = int(self.target.value or 0)
+        if self.recipe.latents not in (None, many):
+            raise InputError(f"The target asks for {many} latents, the settings for {self.recipe.latents}: name one.")
+        linear = autoencoders.fit_linear(self.source, self.fills, many, self.seed, self.progress)
+        rows = autoencoders.trial_rows(linear, self.samples, self.fills)
+        lost = float(np.square(rows - linear.synthesis(linear.analysis(rows))).mean())
+        least = (1e-3 * float(linear.deviation.max())) ** 2 / 12
+        step = math.sqrt(12 * max(0.05 * lost * rows.shape[1] / linear.latent_dim, least)) or 1.0
+        if kind == "pca":
+            return autoencoders.with_network(self._blank(), linear, step, self.source, self._latents(linear))
+        member = "vanilla" if kind == "auto" else kind
+        encoder = self._trained(member, autoencoders.Choice(linear.latent_dim, step, 0.0))
+        return autoencoders.with_network(self._blank(), encoder, step, self.source, self._latents(encoder))
+
+    def _with_same_latents(self, blank: Model, model: Model) -> Model:
+        """A given model with as many latents as ``--latent-dim`` asks for: its steps stay, the prior is fitted."""
+        encoder, many = model.encoder, int(self.target.value or 0)
+        if encoder is None or model.steps is None or encoder.latent_dim != many:
+            has = "no latents" if encoder is None else f"{encoder.latent_dim} latents"
+            raise ModelError(f"The model has {has}, not the {many} of the target: fit a model with that many.")
+        step = float((model.steps / encoder.steps(1.0)).mean())
+        return autoencoders.with_network(blank, encoder, step, self.source, self._latents(encoder))
+
+
+def _cells(step: float) -> Cells:
+    return Cells("real", np.asarray(step), np.asarray(math.inf))
+
+
+def _resized(model: Model, step: float) -> Model:
+    """The model with cells of another width."""
+    return replace(model, cells=_cells(step))
