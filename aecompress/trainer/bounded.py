@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_HOPE = 1.5  # subbands of more than this share of a roughly fitted context coder's bytes are given up
+_HOPE = 1.3  # subbands whose first try takes more than this share of a roughly fitted context coder's bytes are out
 # subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
 # much again
 _SURE = {"fast": 0.8, "balanced": 0.6, "best": 0.6}
