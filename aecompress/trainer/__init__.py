@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,10 @@ def fit(
             f"{target.kind}; use --model auto."
         )
     search = Bounded if target.bounded else Unbounded
-    if opened.replayable:
+    with ExitStack() as kept:
+        if not opened.replayable:
+            opened = spool(opened, Path(kept.enter_context(tempfile.TemporaryDirectory())))
         return search(opened, target, recipe, seconds, effort, axes, seed, progress).run(kind)
-    with tempfile.TemporaryDirectory() as folder:
-        return search(spool(opened, Path(folder)), target, recipe, seconds, effort, axes, seed, progress).run(kind)
 
 
 def adapt(

@@ -75,7 +75,7 @@ class Bounded(Search):
                 break
             model = self._with_context(replace(self._blank(), cells=rival), trial, layout)
             layout = layout_of(model)
-            found.append((self._bytes(model, trial), rival))
+            found.append((self._size(model), rival))
             _log.info("cells %s: the archive takes about %s bytes", rival.kind, f"{found[-1][0]:,.0f}")
         return min(found, key=lambda pair: pair[0])[1]
 
@@ -95,7 +95,7 @@ class Bounded(Search):
         rough = self._with_context(model, self._trial())
         if self.clock.is_over():
             return rough
-        size = self._bytes(rough, self._trial())
+        size = self._size(rough)
         share = sum(block.size for block in self.samples) / self.values
         rival = smooth.fit_subbands(model, self.samples, _HOPE * share * size, self.clock, self.ordered)
         if rival is None:

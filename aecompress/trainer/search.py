@@ -133,9 +133,9 @@ class Search(ABC):
         return model
 
     def _lessons(self, model: Model) -> dict[str, list[Sample]]:
-        """What each context coder of a model is asked to code of the samples."""
+        """What each context coder of a model that has no network yet is asked to code of the samples."""
         found: dict[str, list[Sample]] = {}
-        if model.context is not None:
+        if model.context is not None and model.context.network is None:
             works = self._works(model, self.lessons)
             found["context"] = [Sample(split_wide(work.q)[0], work.keep) for _, work in works]
         if model.joint is not None:
@@ -183,8 +183,7 @@ class Search(ABC):
 
     def _blank(self) -> Model:
         spec = ArraySpec(self.source.spec.native, self.source.spec.row_shape)
-        cells = Cells("real", np.asarray(1.0), np.asarray(math.inf))
-        return Model(spec, "none", self.target, cells, self.fills)
+        return Model(spec, "none", self.target, free_cells(1.0), self.fills)
 
     def _works(self, model: Model, samples: Sequence[Array] | None = None) -> Iterator[Work]:
         """Sample blocks that fit the model's lattice, prepared for its coders."""
@@ -257,6 +256,11 @@ def alike(first: Cells, second: Cells, share: float = 0.5) -> bool:
     if first.step is None or second.step is None:
         return True
     return first.step.shape == second.step.shape and bool(np.allclose(first.step, second.step, rtol=share, atol=0))
+
+
+def free_cells(step: float) -> Cells:
+    """Cells of this width that promise no bound."""
+    return Cells("real", np.asarray(step), np.asarray(math.inf))
 
 
 def layout_of(model: Model) -> Layout | None:

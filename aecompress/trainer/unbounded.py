@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
 from aecompress.context.stencil import Layout
 from aecompress.errors import InputError, ModelError
 from aecompress.metrics import Distortion
 from aecompress.spec import Array
 from aecompress.trainer import autoencoders, quality
-from aecompress.trainer.search import Search, alike, layout_of
+from aecompress.trainer.search import Search, alike, free_cells, layout_of
 
 if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
@@ -49,14 +48,14 @@ class Unbounded(Search):
         if self.target.kind == "latent-dim":
             return self._with_latents(kind)
         if kind == "none":
-            return self._coded_well(self._lattice_for(self._goal))
+            return self._coded_well(self._lattice_for())
         if kind == "conv":
-            return self._coded_well(self._restored_for(self._goal))
+            return self._coded_well(self._restored_for())
         if kind != "auto":
             return self._autoencoder(kind)
         found = [self._autoencoder("pca")] if autoencoders.suits(self.source) else []  # first: it takes no time
         if not (found and self.clock.is_over()):
-            rival = self._restored_for(self._goal, _HOPE_OF_CONV * self._cost(found[0]) if found else math.inf)
+            rival = self._restored_for(_HOPE_OF_CONV * self._cost(found[0]) if found else math.inf)
             hope = not found or self._cost(rival) < _SIGHT * self._cost(found[0])
             found.append(self._coded_well(rival) if hope else rival)
         if len(found) > 1 and self._cost(found[0]) < 2 * self._cost(found[1]) and not self.clock.is_over():
@@ -82,9 +81,9 @@ class Unbounded(Search):
         """What to reach; a psnr takes a pass over the source."""
         return quality.goal(self.target, self.source, self.fills, self.progress)
 
-    def _lattice_for(self, goal: quality.Goal) -> Model:
+    def _lattice_for(self) -> Model:
         """The context coder on the widest cells that reach the goal."""
-        trial = self._trial()
+        goal, trial = self._goal, self._trial()
         layout = None
 
         def rough(model: Model) -> float:
@@ -98,21 +97,21 @@ class Unbounded(Search):
             return self._bytes(self._with_context(model, samples, layout), samples)
 
         step = quality.lattice_step(goal, self._in_cells, rough, careful, self.samples)
-        checked = self._checked(goal, step, self._in_cells) or quality.sure_step(goal, self.source.spec.native)
+        checked = self._checked(step, self._in_cells) or quality.sure_step(goal, self.source.spec.native)
         return self._with_context(self._in_cells(checked))
 
     def _in_cells(self, step: float) -> Model:
-        return replace(self._blank(), cells=_cells(step))
+        return replace(self._blank(), cells=free_cells(step))
 
-    def _checked(self, goal: quality.Goal, step: float, at: Callable[[float], Model]) -> float | None:
-        return quality.checked_step(goal, step, at, self.source, self.progress)
+    def _checked(self, step: float, at: Callable[[float], Model]) -> float | None:
+        return quality.checked_step(self._goal, step, at, self.source, self.progress)
 
-    def _restored_for(self, goal: quality.Goal, most: float = math.inf) -> Model:
+    def _restored_for(self, most: float = math.inf) -> Model:
         """Wider cells with a convolution that makes good for it, and an encoder that may trade error for bits.
 
         Where plain cells cost more than ``most``, they are the answer.
         """
-        plain = self._lattice_for(goal)
+        plain = self._lattice_for()
         if most < math.inf and self._cost(plain) > most:
             return plain
         start, layout = float(plain.cells.step or 1.0), layout_of(plain)
@@ -120,19 +119,18 @@ class Unbounded(Search):
         for thrift in _THRIFTS:
             if found and self.clock.is_over():
                 break
-            rival = self._restored(goal, start, thrift, self._trial(), layout, _TRIAL_SHARE)
+            rival = self._restored(start, thrift, self._trial(), layout, _TRIAL_SHARE)
             found += [] if rival is None else [rival]
         if not found:
             return plain
         first = min(found, key=self._cost)
         samples, step = self._affordable(self.samples), float(first.cells.step or 1.0)
-        best = self._restored(goal, step, first.thrift, samples, layout, _FINAL_SHARE)
+        best = self._restored(step, first.thrift, samples, layout, _FINAL_SHARE)
         best = best and self._with_context(best, self._affordable(self.samples), layout)
-        return min((plain, *self._reaching(goal, best)), key=self._cost)
+        return min((plain, *self._reaching(best)), key=self._cost)
 
     def _restored(
         self,
-        goal: quality.Goal,
         step: float,
         thrift: float,
         samples: Sequence[Array],
@@ -146,16 +144,16 @@ class Unbounded(Search):
         blank = replace(self._in_cells(step), kind="conv", thrift=thrift)
         model = self._with_context(blank, samples, layout, rough=True)
         conv = self._convolution(model, share)
-        return None if conv is None else self._approached(goal, replace(model, conv=conv), samples)
+        return None if conv is None else self._approached(replace(model, conv=conv), samples)
 
-    def _approached(self, goal: quality.Goal, model: Model, samples: Sequence[Array]) -> Model:
+    def _approached(self, model: Model, samples: Sequence[Array]) -> Model:
         """The model in the widest cells that reach the goal, a rough context coder fitted to them.
 
         Where only the error is asked for and no thrift asks what integers cost, it is fitted once, at the end.
         """
-        if goal.rmse is None or model.thrift:
-            return self._nearest(goal, model, partial(self._refitted, model, samples))
-        near = self._nearest(goal, model, partial(_resized, model))
+        if self._goal.rmse is None or model.thrift:
+            return self._nearest(model, partial(self._refitted, model, samples))
+        near = self._nearest(model, partial(_resized, model))
         return self._refitted(near, samples, float(near.cells.step or 1.0))
 
     def _refitted(self, model: Model, samples: Sequence[Array], step: float) -> Model:
@@ -164,15 +162,15 @@ class Unbounded(Search):
         fresh = replace(_resized(model, step), context=None)
         return self._with_context(fresh, samples, layout_of(model), rough=True)
 
-    def _nearest(self, goal: quality.Goal, model: Model, at: Callable[[float], Model]) -> Model:
-        trial = self._trial()
+    def _nearest(self, model: Model, at: Callable[[float], Model]) -> Model:
+        goal, trial = self._goal, self._trial()
         return quality.approached(goal, model, at, lambda rival: goal.error(quality.outcomes(rival, trial)), self._size)
 
-    def _reaching(self, goal: quality.Goal, model: Model | None) -> list[Model]:
+    def _reaching(self, model: Model | None) -> list[Model]:
         """The model in cells with which the whole source reaches the goal; nothing if there are none."""
         if model is None:
             return []
-        step = self._checked(goal, float(model.cells.step or 1.0), partial(_resized, model))
+        step = self._checked(float(model.cells.step or 1.0), partial(_resized, model))
         return [] if step is None else [_resized(model, step)]
 
     def _resteered(self, model: Model) -> Model | None:
@@ -180,17 +178,17 @@ class Unbounded(Search):
         if self._goal.rmse is None or model.context is None:
             return None
         kept = replace(model, target=self.target, fills=self.fills, known_as=None)
-        near = [found for found in self._reaching(self._goal, kept) if alike(model.cells, found.cells, _RESTEERED)]
+        near = [found for found in self._reaching(kept) if alike(model.cells, found.cells, _RESTEERED)]
         return near[0] if near else None
 
     def _retuned(self, model: Model) -> Model:
         """A given model for the goal: its convolution and thrift stay, the cells and the context coder are fitted."""
         if model.conv is None:
-            return self._lattice_for(self._goal)
+            return self._lattice_for()
         blank = replace(self._blank(), kind="conv", conv=model.conv, thrift=model.thrift)
-        best = self._approached(self._goal, replace(blank, cells=model.cells, context=model.context), self.samples)
+        best = self._approached(replace(blank, cells=model.cells, context=model.context), self.samples)
         best = self._with_context(best, layout=layout_of(best))
-        return next(iter(self._reaching(self._goal, best)), None) or self._lattice_for(self._goal)
+        return next(iter(self._reaching(best)), None) or self._lattice_for()
 
     def _convolution(self, model: Model, share: float) -> Convolution | None:
         """A convolution for the model's cells, trained for this share of the time left."""
@@ -206,7 +204,7 @@ class Unbounded(Search):
         rmse = goal.rmse or quality.linear_rmse(goal, linear, rows, self.source)
         choice = autoencoders.choose_linear(linear, rows, self.source.spec.shape[0], rmse)
         if choice is None:
-            return self._lattice_for(goal)
+            return self._lattice_for()
         return self._quantized(self._blank(), self._trained(kind, choice), choice.step)
 
     def _quantized(self, blank: Model, encoder: Autoencoder, start: float = 0.0) -> Model:
@@ -224,7 +222,7 @@ class Unbounded(Search):
                 f"{encoder.latent_dim} latents cannot reach {self.target.describe()} here, however fine their steps: "
                 "set more latents, or leave their number to the target."
             )
-        return self._lattice_for(goal) if step is None else at(step)
+        return self._lattice_for() if step is None else at(step)
 
     def _with_latents(self, kind: str) -> Model:
         """``--latent-dim``: that many latents, with a step that adds little to the error of having no more."""
@@ -255,10 +253,6 @@ class Unbounded(Search):
         return autoencoders.with_network(blank, encoder, step, self.source, self._latents(encoder))
 
 
-def _cells(step: float) -> Cells:
-    return Cells("real", np.asarray(step), np.asarray(math.inf))
-
-
 def _resized(model: Model, step: float) -> Model:
     """The model with cells of another width."""
-    return replace(model, cells=_cells(step))
+    return replace(model, cells=free_cells(step))
