@@ -50,6 +50,11 @@ Streams = dict[str, bytes]
 # lattice integers below this leave room for the parts of a cell
 _MOST_RESTORED = 1 << 48
 
+#: zstd at its thorough level keeps more than this share of the bytes of a quick one. What it keeps of a part of so many
+#: values tells the share for the whole, to within this factor.
+_THOROUGH_SHARE = 0.55
+_PART, _SAFETY = 1 << 15, 0.9
+
 
 @dataclass
 class Work:
@@ -186,9 +191,10 @@ def _parted(model: Model) -> FloatLattice:
     return FloatLattice(model.spec.native, np.ldexp(model.cells.step, -FRACTION))
 
 
-def encode_plain(model: Model, work: Work) -> Streams:  # noqa: ARG001 - one signature for all methods
-    filled = np.where(work.keep, work.q, 0)
-    return {**work.streams, "correction": _smallest(filled)}
+def encode_plain(model: Model, work: Work, least: int) -> Streams | None:  # noqa: ARG001 - one signature for all methods
+    """None where that is far above ``least`` bytes, as in the two that follow."""
+    correction = _smallest(np.where(work.keep, work.q, 0), least)
+    return None if correction is None else {**work.streams, "correction": correction}
 
 
 def decode_plain(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
@@ -196,16 +202,18 @@ def decode_plain(model: Model, streams: Streams, shape: tuple[int, ...]) -> Arra
     return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
 
 
-def encode_exact(values: Array) -> Streams:
-    return {"correction": _smallest(_patterns(values))}
+def encode_exact(values: Array, least: int) -> Streams | None:
+    correction = _smallest(_patterns(values), least)
+    return None if correction is None else {"correction": correction}
 
 
 def decode_exact(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     return _values(model, integers.decode(streams["correction"], most=int(np.prod(shape))).reshape(shape))
 
 
-def encode_columns(values: Array) -> Streams:
-    return {"correction": _smallest(np.moveaxis(_patterns(values), 0, -1))}
+def encode_columns(values: Array, least: int) -> Streams | None:
+    correction = _smallest(np.moveaxis(_patterns(values), 0, -1), least)
+    return None if correction is None else {"correction": correction}
 
 
 def decode_columns(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
@@ -227,11 +235,21 @@ def _values(model: Model, q: Array) -> Array:
     return lattice.dequantize(q)
 
 
-def _smallest(q: Array) -> bytes:
-    """The delta axis by a quick trial on part of the block, then the thorough coder with it and without any."""
-    part = q[: max(1, len(q) * 65536 // max(q.size, 1))]
+def _smallest(q: Array, least: int) -> bytes | None:
+    """The delta axis by a quick trial on part of the block, then the thorough coder with it and without any.
+
+    None where that would be far above ``least`` bytes: what a quick level makes of all of the block tells, and how much
+    less the thorough one makes of the part.
+    """
+    longest = int(np.argmax(q.shape))
+    part = np.take(q, range(max(1, q.shape[longest] * _PART // max(q.size, 1))), longest)
     axis = integers.best_axis(part)
-    return integers.encode(q, axes=() if axis is None else (axis,))
+    axes = () if axis is None else (axis,)
+    quick = len(integers.encode(q, level=integers.QUICK, axes=axes))
+    if _THOROUGH_SHARE * quick > least:
+        return None
+    share = len(integers.encode(part, axes=axes)) / len(integers.encode(part, level=integers.QUICK, axes=axes))
+    return None if _SAFETY * share * quick > least else integers.encode(q, axes=axes)
 
 
 def encode_autoencoder(model: Model, values: Array) -> tuple[Streams, Array]:

@@ -43,7 +43,7 @@ _CODERS = ("context", "joint", "coefficients", "rest")
 #: A block that costs this many times what blocks cost at the fit is tried in the simple ways too.
 _SUSPICIOUS = 3.0
 
-#: Share of the raw bytes that no way without loss comes near, where quantising alone goes below it.
+#: Share of the raw bytes that no way without loss comes near, where another way goes below it.
 _LITTLE = 1 / 8
 
 
@@ -199,7 +199,7 @@ class Model:
         found = self._learned(values, work)
         size = min((frame.size for frame, _ in found), default=values.nbytes)
         if not found or size > _SUSPICIOUS * self.rate * values.size / 8 + 512:
-            found += self._no_worse(self._simple(values, work), values, found)
+            found += self._no_worse(self._simple(values, work, size), values, found)
         return min(found, key=lambda pair: pair[0].size)
 
     def _no_worse(
@@ -240,25 +240,29 @@ class Model:
         return found
 
     def simplest(self, batch: Array) -> int:
-        """Bytes that the candidates without a model make of a batch.
-
-        Where quantising alone leaves little of it, no way without loss, which takes long to try, comes near that.
-        """
+        """Bytes that the candidates without a model make of a batch."""
         values = self._checked(batch)
-        work = self._prepared(values)
-        if work is not None:
-            plain = Frame("plain", len(values), methods.encode_plain(self, work)).size
-            if plain < _LITTLE * values.nbytes:
-                return plain
-        return min(frame.size for frame, _ in self._simple(values, work))
+        return min((frame.size for frame, _ in self._simple(values, self._prepared(values))), default=values.nbytes)
 
-    def _simple(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
-        """The candidates that need no model: for blocks unlike those it was fitted to."""
-        found = [(Frame("exact", len(values), methods.encode_exact(values)), values)]
-        if self.target.kind == "lossless" and values.ndim > 1:
-            found.append((Frame("columns", len(values), methods.encode_columns(values)), values))
-        if work is not None:
-            found.append((Frame("plain", len(values), methods.encode_plain(self, work)), work.decoded))
+    def _simple(
+        self, values: Array, work: methods.Work | None, least: int | None = None
+    ) -> list[tuple[Frame, Array]]:
+        """The candidates that need no model, for blocks unlike those it was fitted to; not those that a quick trial
+        finds far above ``least`` bytes.
+
+        Where little is left of a block, no way without loss, which takes long to try, comes near that.
+        """
+        found: list[tuple[Frame, Array]] = []
+        least = values.nbytes if least is None else least
+        if work is not None and (streams := methods.encode_plain(self, work, least)):
+            found.append((Frame("plain", len(values), streams), work.decoded))
+            least = min(least, found[-1][0].size)
+        if least < _LITTLE * values.nbytes:
+            return found
+        if streams := methods.encode_exact(values, least):
+            found.append((Frame("exact", len(values), streams), values))
+        if self.target.kind == "lossless" and values.ndim > 1 and (streams := methods.encode_columns(values, least)):
+            found.append((Frame("columns", len(values), streams), values))
         return found
 
     # --- latents ------------------------------------------------------------------------------------------------
