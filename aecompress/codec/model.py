@@ -244,9 +244,7 @@ class Model:
         values = self._checked(batch)
         return min((frame.size for frame, _ in self._simple(values, self._prepared(values))), default=values.nbytes)
 
-    def _simple(
-        self, values: Array, work: methods.Work | None, least: int | None = None
-    ) -> list[tuple[Frame, Array]]:
+    def _simple(self, values: Array, work: methods.Work | None, least: int | None = None) -> list[tuple[Frame, Array]]:
         """The candidates that need no model, for blocks unlike those it was fitted to; not those that a quick trial
         finds far above ``least`` bytes.
 

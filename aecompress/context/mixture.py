@@ -91,7 +91,7 @@ _SIDE = np.int64(REACH)
 
 @numba.njit(forceinline=True)
 def describe(out: Array, p: Scalar, activity: Scalar, mixture: Array) -> None:
-    """The mixture that a network's outputs ``out`` float32 [9] stand for, around ``p``, in 1/16 cells.
+    """The mixture that a network's outputs ``out`` int32 [9] stand for, around ``p``, in 1/16 cells.
 
     Outputs are logits in 2^-12 nats; means in 2^-12 of the ``activity``, which is in 2^-FINE cells; and scales as
     binary logarithms in 2^-12, above half of the activity.

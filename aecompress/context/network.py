@@ -5,7 +5,7 @@
 
 It takes over from the context tree and its tables where that pays. Inputs are in units of the activity, so one
 network serves calm and rough places. Weights are multiples of 2^-7, inputs and activations of 2^-5, all of few bits,
-so every sum is an integer below 2^24: exact in float32, in any order.
+so every sum is an integer below 2^24: exact in any order, in int32 and in float32 as well.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ OUTPUTS = 3 * COMPONENTS
 LANES = 16
 _GROUP = 4
 
+_CACHE_LINE = 64
+
 #: Most units of a layer, most inputs, most channels with biases of their own.
 MOST_UNITS, MOST_INPUTS, MOST_CHANNELS = 96, 92, 16
 
@@ -47,13 +49,16 @@ def inputs_of(width: int) -> int:
 
 
 class Layers(NamedTuple):
-    """The network as the compiled loops want it: float32, flat, outputs filled up to a vector."""
+    """The network as the compiled loops want it: flat, weights int16 and in pairs, biases int32; see ``dense``.
 
-    first: Array  # [inputs * units]
+    Outputs are filled up to a vector.
+    """
+
+    first: Array  # [inputs / 2 * units * 2]
     first_bias: Array  # [channels * units]
-    second: Array  # [units * units]
+    second: Array  # [units / 2 * units * 2]
     second_bias: Array  # [units]
-    last: Array  # [(units + _GROUP) * LANES]
+    last: Array  # [(units + _GROUP) / 2 * LANES * 2]
     last_bias: Array  # [LANES]
 
 
@@ -76,12 +81,12 @@ class Network:
     last_bias: Array
 
     def layers(self) -> Layers:
-        wide = np.zeros((len(self.second) + _GROUP, LANES))
+        wide = np.zeros((len(self.second) + _GROUP, LANES), np.int32)
         wide[: len(self.last), :OUTPUTS] = self.last
-        bias = np.zeros(LANES)
+        bias = np.zeros(LANES, np.int32)
         bias[:OUTPUTS] = self.last_bias
-        parts = (self.first, self.first_bias, self.second, self.second_bias, wide, bias)
-        return Layers(*(np.ascontiguousarray(part, np.float32).reshape(-1) for part in parts))
+        first, second, last = paired(self.first), paired(self.second), paired(wide)
+        return Layers(first, self.first_bias.reshape(-1), second, self.second_bias, last, bias)
 
     def arrays(self) -> list[Array]:
         """For a record: each unit's weights together, since they are alike."""
@@ -107,3 +112,16 @@ class Network:
         return cls(
             *(array.astype(np.int32) for array in (first.T, first_bias, second.T, second_bias, last.T, last_bias))
         )
+
+
+def paired(weights: Array) -> Array:
+    """Weights of a layer, integers [inputs, units], as ``dense`` wants them: int16, flat, those of two inputs together.
+
+    They begin with a cache line: vectors that straddle two take twice as long.
+    """
+    pairs = weights.reshape(-1, 2, weights.shape[1]).swapaxes(1, 2).astype(np.int16)
+    room = np.empty(pairs.nbytes + _CACHE_LINE, np.uint8)
+    start = -room.ctypes.data % _CACHE_LINE
+    found = room[start : start + pairs.nbytes].view(np.int16)
+    found[:] = pairs.reshape(-1)
+    return found

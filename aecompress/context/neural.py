@@ -4,7 +4,7 @@
                                                                  ╰──► lms ──╯
 
 The three modes share every line up to the mixture, so they cannot drift apart. All is integers: int64 with wrap-around,
-and float32 sums below 2^24.
+int16 factors, and int32 sums below 2^24.
 """
 
 from __future__ import annotations
@@ -49,27 +49,26 @@ _ROOM = np.uint64(63 - mix.PRECISION)
 _WIDTH_BITS = np.int64(6)
 _DOWN = np.int32(WEIGHT_BITS)
 _MOST_LEVEL = np.int64(mix.MOST_LEVEL)
-_SLOW, _FAST = (np.int64(rate) for rate in lms.RATES)
 
 
 @numba.njit(forceinline=True)
 def _scaled(difference: Scalar, unit: Scalar, shift: Scalar) -> Scalar:
     """A difference in 1/2^FRACTION cells as an input, in units of the activity."""
     product = min(max(difference, -_FAR), _FAR) * unit
-    return np.float32(min(max(product >> shift, np.int64(-MOST_INPUT)), np.int64(MOST_INPUT)))
+    return min(max(product >> shift, np.int64(-MOST_INPUT)), np.int64(MOST_INPUT))
 
 
 @numba.njit(forceinline=True)
 def _place(number: Scalar) -> Scalar:
     """A number around 0 as an input."""
-    return np.float32(min(max(number, np.int64(-MOST_INPUT)), np.int64(MOST_INPUT)))
+    return min(max(number, np.int64(-MOST_INPUT)), np.int64(MOST_INPUT))
 
 
 @numba.njit(forceinline=True)
-def _rectify(units: Array, many: Scalar) -> None:
+def _rectify(sums: Array, many: Scalar, units: Array) -> None:
     """Sums of a layer to activations: the point moved, negative ones 0."""
     for j in range(many):
-        units[j] = np.float32(min(max(np.int32(units[j]) >> _DOWN, np.int32(0)), np.int32(MOST_UNIT)))
+        units[j] = np.int16(min(max(sums[j] >> _DOWN, np.int32(0)), np.int32(MOST_UNIT)))
 
 
 @numba.njit(cache=True, nogil=True)
@@ -105,10 +104,12 @@ def walk(
     """
     error = np.zeros(q.size, np.int32)
     look = np.zeros(len(LOOKS), np.int64)
-    x = np.zeros(layers.first.size // layers.second_bias.size, np.float32)
-    one_layer = np.zeros(layers.second_bias.size, np.float32)
-    next_layer = np.zeros(layers.last.size // LANES, np.float32)
-    out = np.zeros(LANES, np.float32)
+    x = np.zeros(layers.first.size // layers.second_bias.size, np.int16)
+    seen = np.zeros(2 * near.width, np.int64)  # what is about: a copy, so that scaling it takes vectors
+    sums = np.zeros(layers.second_bias.size, np.int32)
+    one_layer = np.zeros(layers.second_bias.size, np.int16)
+    next_layer = np.zeros(layers.last.size // LANES, np.int16)
+    out = np.zeros(LANES, np.int32)
     mixture = np.zeros(mix.ENTRIES, np.int64)
     units = np.int64(one_layer.size)
     near_inputs = 2 * near.width
@@ -169,11 +170,11 @@ def walk(
                         if known:
                             for k in range(near.width):
                                 neighbour = np.uint64(i + near.offsets[np.uint64(at + k)])
-                                x[k] = _scaled((q[neighbour] << FRACTION) - p, unit, shift)
-                                x[near.width + k] = _scaled(np.int64(error[neighbour]), unit, shift)
-                            power = lms.energy(x, near_inputs)
-                            slow = lms.guess(slow_weights, mine, x, near_inputs)
-                            fast = lms.guess(fast_weights, mine, x, near_inputs)
+                                seen[np.uint64(k)] = (q[neighbour] << FRACTION) - p
+                                seen[np.uint64(near.width + k)] = np.int64(error[neighbour])
+                            for k in range(near_inputs):
+                                x[np.uint64(k)] = _scaled(seen[np.uint64(k)], unit, shift)
+                            slow, fast, power = lms.guess(slow_weights, fast_weights, mine, x, near_inputs)
                         else:
                             for k in range(near_inputs):
                                 x[k] = 0
@@ -202,11 +203,11 @@ def walk(
                                 layers.first_bias,
                                 apart * c * units,
                                 units,
-                                one_layer,
+                                sums,
                             )
-                            _rectify(one_layer, units)
-                            dense(one_layer, units, layers.second, layers.second_bias, np.int64(0), units, next_layer)
-                            _rectify(next_layer, units)
+                            _rectify(sums, units, one_layer)
+                            dense(one_layer, units, layers.second, layers.second_bias, np.int64(0), units, sums)
+                            _rectify(sums, units, next_layer)
                             next_layer[units], next_layer[units + 1] = x[k + 7], x[k + 8]
                             many = np.int64(next_layer.size)
                             dense(next_layer, many, layers.last, layers.last_bias, np.int64(0), np.int64(LANES), out)
@@ -253,8 +254,7 @@ def walk(
                         error[i] = min(max((q[i] << FRACTION) - p, -_ERROR_LIMIT), _ERROR_LIMIT)
                         if known:
                             wanted = np.int64(_scaled((q[i] << FRACTION) - p, unit, shift))
-                            lms.learn(slow_weights, mine, x, near_inputs, power, wanted, slow, _SLOW)
-                            lms.learn(fast_weights, mine, x, near_inputs, power, wanted, fast, _FAST)
+                            lms.learn(slow_weights, fast_weights, mine, x, near_inputs, power, wanted, slow, fast)
                         i += 1
     return n
 

@@ -105,7 +105,8 @@ def lesson(samples: Sequence[Sample], predictor: Predictor, activity: Activity) 
 
 def _no_layers(inputs: int) -> Layers:
     """A network of one vector of units, for a pass that does not ask it."""
-    zeros = (np.zeros(n * LANES, np.float32) for n in (inputs, 1, LANES, 1, LANES + 4, 1))
+    kinds = (np.int16, np.int32) * 3
+    zeros = (np.zeros(n * LANES, kind) for n, kind in zip((inputs, 1, LANES, 1, LANES + 4, 1), kinds, strict=True))
     return Layers(*zeros)
 
 
