@@ -34,7 +34,8 @@ Table: TypeAlias = "tuple[pa.RecordBatch, Array]"
 class Archive:
     """An archive opened for reading: indexed as a numpy array is, or batch by batch: ``for batch in archive``.
 
-    ``np.asarray(archive)`` decodes everything. Pickled, an archive is its path: the other end opens it again.
+    ``np.asarray(archive)`` decodes everything. Pickled, an archive is its path and quality: the other end opens it
+    again.
 
     Args:
         path: its folder, on this machine or in a store.

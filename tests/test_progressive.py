@@ -122,6 +122,11 @@ def test_qualities_that_an_archive_does_not_have(
         aecompress.open(home / name, quality=quality)
 
 
+def test_a_model_with_a_bound_has_no_quality(home: Path) -> None:
+    with pytest.raises(InputError, match="codes no latents alone"):
+        aecompress.open(home / "bound").model.truncated(1)
+
+
 def test_an_archive_without_rows_has_no_quality(tmp_path: Path) -> None:
     aecompress.pack(np.zeros((0, 4), np.float32), tmp_path / "a", model="none")
     with pytest.raises(InputError, match="it has no blocks"):

@@ -291,14 +291,16 @@ class Model:
         return decode_latents(self.prior, frame.streams["latents"], frame.rows)
 
     def truncated(self, latents: int) -> Model:
-        """The same decoder for the first ``latents`` latents of blocks coded as ``autoencoder``; the others count as 0.
+        """The decoder of the first ``latents`` latents of blocks coded as ``autoencoder``; the others count as 0.
 
-        Raises InputError unless ``latents`` is 1 to their number.
+        Raises InputError if the model makes no such blocks, or unless ``latents`` is 1 to their number.
         """
-        if self.network is None or not 1 <= latents <= self.network.latent_dim:
-            most = 0 if self.network is None else self.network.latent_dim
+        if self.network is None or self.target.bounded:
+            raise InputError("The model codes no latents alone, so it has one quality only: leave quality out.")
+        most = self.network.latent_dim
+        if not 1 <= latents <= most:
             raise InputError(f"A quality of {latents} was asked for; each row has {most} latents: name 1 to {most}.")
-        return replace(self, network=self.network.truncated(latents), known_as=self.identity)
+        return replace(self.decoder(), network=self.network.truncated(latents), known_as=self.identity)
 
     def synthesise(self, latents: Array, shape: tuple[int, ...]) -> Array:
         """Values of latents int32 [n, K], in the user's dtype; a truncated model takes its first ones."""
