@@ -73,11 +73,14 @@ _HOME = {
 __all__ = ["__version__", "open", *_HOME]
 
 
-def open(archive: Where) -> Archive:
-    """Open an archive for reading; see ``Archive``. Raises ArchiveError if it is none."""
+def open(archive: Where, *, quality: int | None = None) -> Archive:
+    """Open an archive for reading, all of it or ``quality`` latents of each row.
+
+    See ``Archive``, which also says what it raises.
+    """
     from aecompress.archive import Archive
 
-    return Archive(archive)
+    return Archive(archive, quality)
 
 
 def __getattr__(name: str) -> Any:

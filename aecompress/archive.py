@@ -34,20 +34,30 @@ Table: TypeAlias = "tuple[pa.RecordBatch, Array]"
 class Archive:
     """An archive opened for reading: indexed as a numpy array is, or batch by batch: ``for batch in archive``.
 
-    ``np.asarray(archive)`` decodes everything. Pickled, an archive is its path: the other end opens it again.
+    ``np.asarray(archive)`` decodes everything. Pickled, an archive is its path and quality: the other end opens it
+    again.
+
+    Args:
+        path: its folder, on this machine or in a store.
+        quality: decode only so many latents of each row, the first and most important ones, for coarser rows; the
+            others count as zero. Blocks that hold no latents alone come back as ever.
 
     Attributes:
-        path: its folder, on this machine or in a store.
+        path: where it is.
         manifest: what it says of itself.
 
     Raises:
+        InputError: no block holds latents alone, or they are fewer than ``quality``, or it is below 1.
         ArchiveError: it is not an archive, or an unfinished, damaged or newer one.
     """
 
-    def __init__(self, path: Where) -> None:
+    def __init__(self, path: Where, quality: int | None = None) -> None:
         self.path = locate(path)
         self._reader = ShardReader(self.path)
         self._model: Model | None = None
+        self._quality = quality
+        if quality is not None:
+            self._model = self._truncated(quality)
 
     @property
     def manifest(self) -> Manifest:
@@ -110,8 +120,8 @@ class Archive:
             raise ValueError("an archive is decoded into a new array, so copy=False is impossible")
         return np.asarray(self[:], dtype)
 
-    def __reduce__(self) -> tuple[type[Archive], tuple[Location]]:
-        return Archive, (self.path,)
+    def __reduce__(self) -> tuple[type[Archive], tuple[Location, int | None]]:
+        return Archive, (self.path, self._quality)
 
     def __iter__(self) -> Iterator[Array]:
         """Batches [n, *row_shape] in row order, a block each."""
@@ -272,6 +282,16 @@ class Archive:
     def check_files(self) -> None:
         """Compare every file with its checksum. Raises CorruptError."""
         self._reader.check_files()
+
+    def _truncated(self, quality: int) -> Model:
+        methods = self.manifest.report["methods"]
+        if "autoencoder" not in methods:
+            coded = f"its blocks are coded as {', '.join(methods)}" if methods else "it has no blocks"
+            raise InputError(
+                f"{self.path} holds no latents alone ({coded}), so it has one quality only: leave quality out, or pack "
+                "it with an autoencoder and without a bound, as with --model pca --psnr 30."
+            )
+        return self.model.truncated(quality)
 
     def _decode(self, block: Block) -> Array:
         rows = self.model.decompress(block.payload)

@@ -153,15 +153,18 @@ class Normalizer:
             raise ModelError(f"The model lacks the normaliser's {err}; fit it again.") from err
 
     @classmethod
-    def standard(cls, moments: Moments) -> Normalizer:
+    def standard(cls, moments: Moments, weights: Float64s | None = None) -> Normalizer:
         """Mean 0 and deviation of about 1, by one scale, or one per feature where their ranges differ widely.
 
-        One scale keeps squared errors comparable between features, which is what RMSE and PSNR weigh. Features that
-        never change keep scale 1 (of their own) and go to 0.
+        One scale keeps squared errors comparable between features, which is what RMSE and PSNR weigh. With ``weights``
+        [D] of the squared errors, of mean 1, each feature counts ``emphasis`` times as much. Features that never change
+        keep scale 1 (of their own) and go to 0.
         """
         deviation = moments.deviation
         if not _widely_spread(moments.high - moments.low):
             deviation = np.sqrt(np.square(deviation).mean(keepdims=True))
+        if weights is not None:
+            deviation = deviation / emphasis(weights)
         return cls(np.ldexp(moments.mean, moments.exponent), _powers_of_two(deviation, moments.exponent))
 
     @classmethod
@@ -170,6 +173,11 @@ class Normalizer:
         low, high = (float(moments.low.min()), float(moments.high.max())) if moments.count else (0.0, 0.0)
         scale = _powers_of_two(np.array([high - low]), moments.exponent)
         return cls(np.full(len(moments.mean), math.ldexp(low, moments.exponent)), scale)
+
+
+def emphasis(weights: Float64s) -> Float64s:
+    """The powers of two [D] nearest to the roots of ``weights`` [D]: scales stay powers of two when divided by them."""
+    return np.exp2(np.rint(np.log2(weights) / 2))
 
 
 def _widely_spread(ranges: Float64s) -> bool:

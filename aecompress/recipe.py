@@ -20,7 +20,7 @@ from typing import Any
 
 from aecompress.errors import InputError
 
-_TRAINED = frozenset({"latents", "hidden", "loss", "learning_rate", "epochs"})
+_TRAINED = frozenset({"latents", "hidden", "loss", "weights", "learning_rate", "epochs"})
 
 #: Settings that each kind knows; kinds that are not here take none.
 KNOWN: dict[str, frozenset[str]] = {
@@ -47,6 +47,8 @@ class Recipe:
         loss: what is minimised beside the rate: ``mse``, ``l1``, ``huber`` (quadratic up to the latents' step),
             ``cosine`` (1 - cosine of row and reconstruction), or ``bce`` (binary cross entropy, ``textbook`` only:
             it needs outputs of a sigmoid).
+        weights: what an error counts in the loss, for each entry of a row's last axis (its channels); only their ratios
+            matter. None: all alike. Not for ``cosine``.
         learning_rate: Adam's, at its greatest.
         epochs: passes over the rows at most; None lets the time decide.
         k: latents of a row that may differ from zero, those of the greatest magnitude (``sparse``); None: all.
@@ -59,6 +61,7 @@ class Recipe:
     latents: int | None = None
     hidden: tuple[int, ...] | None = None
     loss: str = "mse"
+    weights: tuple[float, ...] | None = None
     learning_rate: float = 2e-3
     epochs: int | None = None
     k: int | None = None
@@ -74,6 +77,8 @@ class Recipe:
             _check("a width in hidden", width, 1, 1 << 14)
         if self.hidden is not None and not 1 <= len(self.hidden) <= 8:
             raise InputError(f"The setting hidden names {len(self.hidden)} layers; name 1 to 8.")
+        for weight in self.weights or ():
+            _check("a weight in weights", weight, 1e-6, 1e6)
         _check("learning_rate", self.learning_rate, 1e-7, 1.0)
         _check("sparsity", self.sparsity, 0.0, 1e3)
         _check("beta", self.beta, 1e-6, 1e6)
@@ -106,6 +111,8 @@ class Recipe:
             )
         if self.loss == "cosine" and kind == "textbook":
             raise InputError("The model textbook brings rows to 0 ... 1, where cosines mean nothing: use vanilla.")
+        if self.loss == "cosine" and self.weights is not None:
+            raise InputError("The loss cosine is of whole rows, of which no entry has a weight: use mse, l1 or huber.")
         return self
 
 
@@ -131,22 +138,33 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
 
 
 def _converted(name: str, value: Any, wanted: str) -> Any:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if wanted.startswith("tuple"):
-        if isinstance(value, list) and all(isinstance(width, int) and not isinstance(width, bool) for width in value):
+    if wanted.startswith("tuple[int"):
+        if isinstance(value, list) and all(map(_is_whole, value)):
             return tuple(value)
         raise InputError(f"The setting {name} must be a list of whole numbers, not {value!r}.")
+    if wanted.startswith("tuple[float"):
+        if isinstance(value, list) and all(map(_is_number, value)):
+            return tuple(map(float, value))
+        raise InputError(f"The setting {name} must be a list of numbers, not {value!r}.")
     if wanted.startswith("int"):
-        if number and not isinstance(value, float):
+        if _is_whole(value):
             return value
         raise InputError(f"The setting {name} must be a whole number, not {value!r}.")
     if wanted == "float":
-        if number:
+        if _is_number(value):
             return float(value)
         raise InputError(f"The setting {name} must be a number, not {value!r}.")
     if isinstance(value, str):
         return value
     raise InputError(f"The setting {name} must be a text, not {value!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return _is_number(value) and not isinstance(value, float)
 
 
 def _check(name: str, value: float | None, low: float, high: float) -> None:

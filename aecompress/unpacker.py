@@ -25,6 +25,7 @@ def unpack(
     *,
     rows: tuple[int | None, int | None] = (None, None),
     where: pc.Expression | str | None = None,
+    quality: int | None = None,
     format: str | None = None,
     force: bool = False,
     workers: int = 2,
@@ -40,6 +41,8 @@ def unpack(
             the source, or npy where the source was no file.
         rows: first row and the one behind the last, as in a slice; None for the ends.
         where: only rows of which this is true: a condition of the columns beside the array, as for ``Archive.where``.
+        quality: latents of each row to decode, the first and most important ones; fewer give coarser rows. None: all,
+            or as many as ``archive`` was opened with.
         format: name of the format, whatever the extension.
         force: replace what is there.
         workers: blocks decoded at once.
@@ -49,11 +52,12 @@ def unpack(
         The number of rows written.
 
     Raises:
-        InputError: the condition does not fit the columns.
+        InputError: the condition does not fit the columns, or the quality not the archive, as for ``Archive``.
         ArchiveError: the archive cannot be read or is damaged; nothing is left that looks whole.
         DestinationError: ``dest`` exists or cannot be written.
     """
-    opened = archive if isinstance(archive, Archive) else Archive(archive)
+    path = archive.path if isinstance(archive, Archive) else archive
+    opened = archive if isinstance(archive, Archive) and quality is None else Archive(path, quality)
     start, stop, _ = slice(*rows).indices(len(opened))
     stop = max(start, stop)
     selection = None if where is None else opened.where(where, workers=workers).between(start, stop)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 import aecompress
 from aecompress import sampler
@@ -144,6 +146,94 @@ def test_the_training_curve_falls_and_ends_with_the_training():
     assert course[-1, 2] < course[0, 2]
 
 
+# --- weights ------------------------------------------------------------------------------------------------------
+
+
+def two_channels(rows=1200, places=8, seed=0):
+    """Float32 [rows, places, 2]: each channel is of four dimensions of its own."""
+    rng = np.random.default_rng(seed)
+    both = [rng.normal(size=(rows, 4)) @ rng.normal(size=(4, places)) for _ in range(2)]
+    return np.stack(both, axis=2).astype(np.float32)
+
+
+def channel_errors(model, rows):
+    return np.sqrt(np.square(model.decompress(model.compress(rows)) - rows).mean((0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss"),
+    [
+        ("vanilla", "mse"),
+        ("vanilla", "l1"),
+        ("vanilla", "huber"),
+        ("sparse", "mse"),
+        ("denoising", "mse"),
+        ("vae", "mse"),
+        ("textbook", "mse"),
+        ("textbook", "l1"),
+        ("textbook", "huber"),
+        ("textbook", "bce"),
+    ],
+)
+def test_a_heavy_channel_comes_back_better(kind, loss):
+    rows, errors = two_channels(), []
+    pace = {"epochs": 150, "learning_rate": 1e-2} if kind == "textbook" else {"epochs": 30}  # it starts from nothing
+    for weights in (None, (1.0, 100.0)):
+        recipe = Recipe(hidden=(16,), loss=loss, weights=weights, **pace)
+        model = aecompress.fit(rows, Target("latent-dim", 4), kind=kind, recipe=recipe, seconds=600)
+        assert model.kind == kind or (model.kind, kind) == ("pca", "vanilla")
+        errors.append(channel_errors(model, rows))
+    (light, heavy), (light_weighted, heavy_weighted) = errors
+    assert heavy_weighted < 0.85 * heavy
+    assert light_weighted > light
+
+
+def test_only_ratios_of_weights_count():
+    rows, recipe = two_channels(400), Recipe(hidden=(8,), epochs=5)
+    models = [
+        aecompress.fit(
+            rows, Target("latent-dim", 3), kind="vanilla", recipe=replace(recipe, weights=w), seconds=600
+        ).to_bytes()
+        for w in ((1.0, 16.0), (0.5, 8.0))
+    ]
+    assert models[0] == models[1]
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=4, max_size=4), st.sampled_from(["mse", "l1"]))
+def test_a_weighted_error_is_what_it_says(weights, loss):
+    moments = measure([curved(50, 4)], 4)
+    shares = np.array(weights) / np.mean(weights)
+    normalizer, plain = Normalizer.standard(moments, shares), Normalizer.standard(moments)
+    found, wanted = curved(30, 4, seed=1), curved(30, 4, seed=2)
+    off = np.abs(found - wanted) / plain.scale
+    error = criterion(loss, 1.0, normalizer, shares).error
+    first = error(*(torch.from_numpy(normalizer.forward(rows)) for rows in (found, wanted))).item()
+    second = error(*(torch.from_numpy(normalizer.forward(rows)) for rows in (found, found + 1))).item()
+    power = {"mse": 2, "l1": 1}[loss]
+    ratio = (shares * off**power).mean() / (shares / plain.scale**power).mean()
+    assert first / second == pytest.approx(ratio, rel=1e-4)
+
+
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, 2.0, 3.0), ()])
+def test_weights_of_another_number_than_channels_are_refused(weights):
+    with pytest.raises(InputError, match=f"{len(weights)} weights for .* x 2 float32: name 2, one for each"):
+        aecompress.fit(two_channels(80), kind="vanilla", recipe=Recipe(weights=weights))
+
+
+def test_rows_of_one_axis_have_a_weight_for_each_feature():
+    rows = two_channels(400)
+    flat = rows.reshape(400, 16)
+    settings = {"kind": "vanilla", "seconds": 600}
+    recipe = Recipe(hidden=(8,), epochs=5, weights=(1.0, 50.0))
+    model = aecompress.fit(rows, Target("latent-dim", 3), recipe=recipe, **settings)
+    same = aecompress.fit(flat, Target("latent-dim", 3), recipe=replace(recipe, weights=(1.0, 50.0) * 8), **settings)
+    np.testing.assert_array_equal(
+        model.decompress(model.compress(rows)).reshape(400, 16), same.decompress(same.compress(flat))
+    )
+    with pytest.raises(InputError, match="name 16"):
+        aecompress.fit(flat, kind="vanilla", recipe=recipe)
+
+
 # --- from source to archive ---------------------------------------------------------------------------------------
 
 
@@ -211,6 +301,11 @@ def test_auto_tells_what_it_tried_and_never_loses_to_pca(tmp_path):
         ("hidden = [0]", "width"),
         ('beta = "much"', "number"),
         ("loss = 3", "text"),
+        ("weights = 2", "list of numbers"),
+        ('weights = [1, "2"]', "list of numbers"),
+        ("weights = [1, 0]", "a weight in weights is 0"),
+        ("weights = [-1.0, 2]", "a weight in weights is -1"),
+        ("weights = [1, inf]", "a weight in weights is inf"),
         ('loss = "best"', "mse, l1"),
         ('corruption = "fire"', "masking"),
         ("learning_rate = nan", "learning_rate"),
@@ -233,6 +328,8 @@ def test_settings_that_make_no_sense_are_refused(text, words, tmp_path):
         ("conv", {"epochs": 3}, "takes no settings"),
         ("vae", {"loss": "bce"}, "sigmoid"),
         ("textbook", {"loss": "cosine"}, "cosines mean nothing"),
+        ("vanilla", {"loss": "cosine", "weights": (1.0,) * 24}, "no entry has a weight"),
+        ("pca", {"weights": (1.0,) * 24}, "no setting weights"),
     ],
 )
 def test_settings_that_do_not_suit_the_kind_are_refused(kind, settings, words):
@@ -254,6 +351,19 @@ def test_settings_reach_the_model(tmp_path):
     network = aecompress.load_model(tmp_path / "m").network
     assert network is not None
     assert [layer.weight.shape[0] for layer in network.branches[1]] == [10, 12, 24]
+
+
+def test_weights_reach_the_model_from_a_file(tmp_path):
+    np.save(tmp_path / "x.npy", two_channels(300))
+    (tmp_path / "m.toml").write_text("weights = [1, 9.5]\nhidden = [8]\nepochs = 2\n")
+    words = ["--model", "vanilla", "--latent-dim", "3", "--fit-seconds", "600", "--model-config", f"{tmp_path}/m.toml"]
+    done = CliRunner().invoke(cli, ["fit", f"{tmp_path}/x.npy", "-o", f"{tmp_path}/m", *words])
+    assert done.exit_code == 0, done.output
+    recipe = Recipe(hidden=(8,), epochs=2, weights=(1.0, 9.5))
+    model = aecompress.fit(two_channels(300), Target("latent-dim", 3), kind="vanilla", recipe=recipe, seconds=600)
+    found = aecompress.load_model(tmp_path / "m")
+    assert found.identity == model.identity
+    assert found.about["settings"] == {"hidden": [8], "weights": [1.0, 9.5], "epochs": 2}
 
 
 def test_too_few_latents_for_the_target_are_refused():

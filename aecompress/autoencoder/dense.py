@@ -14,7 +14,7 @@ from aecompress.autoencoder.network import Autoencoder, Batches
 from aecompress.autoencoder.pca import fit_pca
 from aecompress.autoencoder.progress import Progress, Throttle
 from aecompress.errors import InputError
-from aecompress.normalize import Normalizer, measure
+from aecompress.normalize import Float64s, Normalizer, measure
 from aecompress.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def fit_dense(
     from aecompress.autoencoder.training import Rows, train
 
     recipe = recipe or Recipe()
-    pca = fit_pca(batches, row_size, latent_dim, seed=seed, progress=progress)
+    weights = _weights(recipe, row_size)
+    pca = fit_pca(batches, row_size, latent_dim, weights=weights, seed=seed, progress=progress)
     rows = Rows(batches, pca.normalizer)
     if not rows.enough:
         if kind == "vanilla":
@@ -69,7 +70,7 @@ def fit_dense(
         raise _too_few(kind, rows.count)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        learner = _learner(kind, recipe, pca, rows, distortion_step / pca.normalizer.typical_scale)
+        learner = _learner(kind, recipe, weights, pca, rows, distortion_step / pca.normalizer.typical_scale)
         course = train(learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=Throttle(progress))
         if kind == "vanilla" and not course.improved:
             return pca
@@ -88,7 +89,9 @@ def fit_dense(
     return fitted.calibrated(pca.normalizer.inverse(rows.held_out.numpy().astype(np.float64)))
 
 
-def _learner(kind: str, recipe: Recipe, pca: Autoencoder, rows: Rows, step: float) -> Residual:
+def _learner(
+    kind: str, recipe: Recipe, weights: Float64s | None, pca: Autoencoder, rows: Rows, step: float
+) -> Residual:
     """The member of the family before it learns, for latents of ``step`` in normalised units."""
     from aecompress.autoencoder.learners.criteria import criterion
     from aecompress.autoencoder.learners.denoising import Denoising, corruption
@@ -97,7 +100,8 @@ def _learner(kind: str, recipe: Recipe, pca: Autoencoder, rows: Rows, step: floa
     from aecompress.autoencoder.learners.vanilla import Vanilla
 
     basis, deviation = pca.decoder[0][0].weight, pca.deviation / pca.normalizer.typical_scale
-    parts = (basis, deviation, recipe.hidden or _HIDDEN, step, criterion(recipe.loss, step, pca.normalizer))
+    wanted = criterion(recipe.loss, step, pca.normalizer, weights)
+    parts = (basis, deviation, recipe.hidden or _HIDDEN, step, wanted)
     if kind == "sparse":
         return Sparse(*parts, sparsity=recipe.sparsity, k=recipe.k)
     if kind == "denoising":
@@ -122,6 +126,7 @@ def fit_textbook(
     """
     import torch
 
+    from aecompress.autoencoder.learners.criteria import sigmoid_error
     from aecompress.autoencoder.learners.textbook import Textbook
     from aecompress.autoencoder.training import Rows, train
 
@@ -132,12 +137,21 @@ def fit_textbook(
         raise _too_few("textbook", rows.count)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        learner = Textbook(row_size, (recipe.hidden or _TEXTBOOK_HIDDEN)[::-1], latent_dim, recipe.loss)
+        error = sigmoid_error(recipe.loss, _weights(recipe, row_size))
+        learner = Textbook(row_size, (recipe.hidden or _TEXTBOOK_HIDDEN)[::-1], latent_dim, error)
         course = train(learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=Throttle(progress))
         with torch.no_grad():
             encoder, decoder = learner.paths(rows.held_out[:512])
     fitted = Autoencoder("textbook", normalizer, encoder, decoder, np.ones(latent_dim), course=course.points)
     return fitted.calibrated(normalizer.inverse(rows.held_out.numpy().astype(np.float64)))
+
+
+def _weights(recipe: Recipe, row_size: int) -> Float64s | None:
+    """Float64 [row_size] of mean 1: the recipe's weights, one after the other as often as a row has a last axis."""
+    if recipe.weights is None:
+        return None
+    weights = np.tile(np.array(recipe.weights), row_size // len(recipe.weights))
+    return weights / weights.mean()
 
 
 def _too_few(kind: str, rows: int) -> InputError:

@@ -11,7 +11,7 @@ device cannot change the result. That bound is proved whenever a network is buil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -93,6 +93,10 @@ class IntegerLayer:
         if self.activation == "sigmoid":
             return 1 << SIGMOID_OUTPUT_BITS
         return (self.sum_bound(inputs) >> self.shift) + 1
+
+    def first_inputs(self, count: int) -> IntegerLayer:
+        """The layer without its inputs from ``count`` on."""
+        return replace(self, weight=self.weight[:, :count], exponent=self.exponent[:count])
 
     def apply(self, inputs: Any, library: Any, move: Any) -> Any:
         """Integers in float64 [n, in] to integers in float64 [n, out].
@@ -189,6 +193,10 @@ class IntegerNetwork:
                 x = layer.apply(x, library, move)
             total = total + x
         return total
+
+    def truncated(self, latents: int) -> IntegerNetwork:
+        """The network of the first ``latents`` latents: it gives the integers that zeros for the others would."""
+        return replace(self, branches=tuple((path[0].first_inputs(latents), *path[1:]) for path in self.branches))
 
     def values(self, z: Int64s, dtype: np.dtype[Any]) -> Array:
         """``z * unit`` in the user's dtype [n, D]: rounded to the nearest, clipped to what the dtype holds."""

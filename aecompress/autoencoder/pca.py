@@ -29,13 +29,23 @@ _NEGLIGIBLE = 1e-14
 Multiply = Callable[[Float64s], Float64s]
 
 
-def fit_pca(batches: Batches, row_size: int, latent_dim: int, *, seed: int, progress: Progress) -> Autoencoder:
+def fit_pca(
+    batches: Batches,
+    row_size: int,
+    latent_dim: int,
+    *,
+    weights: Float64s | None = None,
+    seed: int,
+    progress: Progress,
+) -> Autoencoder:
     """Fit ``pca`` to the rows of ``batches``.
 
     Args:
         batches: gives a fresh pass over finite float64 arrays [n, row_size] each time it is called.
         row_size: values in a row, D >= 1.
         latent_dim: latents wanted; fewer come back if the rows span fewer dimensions, but always at least one.
+        weights: float64 [row_size] of mean 1, what the squared error of each feature counts, to the nearest power of
+            four; None: all alike.
         seed: of the random start of the subspace, beyond 1024 features.
         progress: called as ``progress(phase, done, info)``, a few times a second at most.
     """
@@ -43,7 +53,7 @@ def fit_pca(batches: Batches, row_size: int, latent_dim: int, *, seed: int, prog
     report("moments", 0.0)
     moments = measure(batches(), row_size)
     report("moments", 1.0)
-    normalizer = Normalizer.standard(moments)
+    normalizer = Normalizer.standard(moments, weights)
     rows = max(moments.count, 1)
     expected = rows if row_size <= _KEEP else rows * _PASSES
     done = 0

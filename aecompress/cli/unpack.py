@@ -42,10 +42,18 @@ class RowRange(click.ParamType[Range]):
     "--rows", type=RowRange(), default=(None, None), help="Only these rows, as in a slice: 100:200, 100:, :-1."
 )
 @click.option("--where", metavar="CONDITION", help='Only rows of which it is true, as in: label == 3 and name != "x".')
+@click.option("--quality", metavar="K", type=int, help="Decode only the first K latents of each row: coarser rows.")
 @workers_option
 @force_option
 def unpack(
-    archive: str, dest: str, format: str | None, rows: Range, where: str | None, workers: int, force: bool
+    archive: str,
+    dest: str,
+    format: str | None,
+    rows: Range,
+    where: str | None,
+    quality: int | None,
+    workers: int,
+    force: bool,
 ) -> None:
     """Unpack an archive.
 
@@ -54,7 +62,15 @@ def unpack(
     """
     with ProgressBar() as progress:
         count = aecompress.unpack(
-            archive, dest, rows=rows, where=where, format=format, force=force, workers=workers, progress=progress
+            archive,
+            dest,
+            rows=rows,
+            where=where,
+            quality=quality,
+            format=format,
+            force=force,
+            workers=workers,
+            progress=progress,
         )
     if dest != "-":
         click.echo(f"{count:,} rows written to {dest}")

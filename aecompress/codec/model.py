@@ -292,11 +292,24 @@ class Model:
             return None
         return decode_latents(self.prior, frame.streams["latents"], frame.rows)
 
+    def truncated(self, latents: int) -> Model:
+        """The decoder of the first ``latents`` latents of blocks coded as ``autoencoder``; the others count as 0.
+
+        Raises InputError if the model makes no such blocks, or unless ``latents`` is 1 to their number.
+        """
+        if self.network is None or self.target.bounded:
+            raise InputError("The model codes no latents alone, so it has one quality only: leave quality out.")
+        most = self.network.latent_dim
+        if not 1 <= latents <= most:
+            raise InputError(f"A quality of {latents} was asked for; each row has {most} latents: name 1 to {most}.")
+        return replace(self.decoder(), network=self.network.truncated(latents), known_as=self.identity)
+
     def synthesise(self, latents: Array, shape: tuple[int, ...]) -> Array:
-        """Values of latents, in the user's dtype."""
+        """Values of latents int32 [n, K], in the user's dtype; a truncated model takes its first ones."""
         if self.network is None:
             raise CorruptError("A block holds latents, but the model has no network for them; the archive is damaged.")
-        return self.network.values(self.network.synthesis(latents), self.spec.native).reshape(shape)
+        z = self.network.synthesis(latents[:, : self.network.latent_dim])
+        return self.network.values(z, self.spec.native).reshape(shape)
 
     def sample(self, rows: int, rng: np.random.Generator) -> Array:
         """Rows [rows, *row_shape] of latents drawn from the prior."""
@@ -405,9 +418,12 @@ class Model:
             found = {name: _decoded(array) for name, array in _under(tensors, "conv.").items()}
             model = replace(model, conv=Convolution.from_tensors(found))
         if "prior" in tensors:
-            network = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
+            found = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
+            network = IntegerNetwork.from_tensors(found)
             (levels,) = record.unpack(tensors["prior"].tobytes())
-            model = replace(model, network=IntegerNetwork.from_tensors(network), prior=Tables.from_levels(levels.T))
+            if network.latent_dim != len(levels.T):
+                raise ValueError("network and prior have one number of latents")
+            model = replace(model, network=network, prior=Tables.from_levels(levels.T))
         if "subbands" in tensors:
             model = replace(model, subbands=Subbands.checked(*record.unpack(tensors["subbands"].tobytes())))
         if "wavelet" in tensors:

@@ -18,6 +18,7 @@ from aecompress.errors import InputError, ModelError
 from aecompress.recipe import Recipe
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
+from aecompress.trainer.autoencoders import needs_channels
 from aecompress.trainer.bounded import Bounded
 from aecompress.trainer.sampling import block_rows
 from aecompress.trainer.unbounded import Unbounded
@@ -65,6 +66,7 @@ def fit(
         raise InputError(f"There is no effort {effort!r}; use one of {', '.join(EFFORTS)}.")
     recipe = (recipe or Recipe()).checked(kind)
     opened = open_source(source)
+    needs_channels(opened, recipe)
     target = target or Target.default(opened.spec.dtype)
     if kind == "conv" and (target.bounded or target.kind == "latent-dim"):
         raise InputError(

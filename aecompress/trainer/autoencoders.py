@@ -212,6 +212,16 @@ def lens(model: Model, samples: list[Array]) -> Reference | None:
     return Reference(np.rint(ratio * 2.0**shift).astype(np.int64), drop, shift)
 
 
+def needs_channels(source: Source, recipe: Recipe) -> None:
+    """Raise InputError unless the recipe has a weight for each entry of the last axis of a row, or none at all."""
+    channels = (source.spec.row_shape or (1,))[-1]
+    if recipe.weights is not None and len(recipe.weights) != channels:
+        raise InputError(
+            f"The settings name {len(recipe.weights)} weights for {source.spec.describe()}: name {channels}, one for "
+            "each entry of the last axis."
+        )
+
+
 def needs_rows(source: Source, kind: str) -> None:
     """Raise InputError unless an autoencoder of rows makes sense."""
     if source.spec.row_size < 2 or source.spec.shape[0] < 2:

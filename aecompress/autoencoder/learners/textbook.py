@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from aecompress.autoencoder.learners.base import Learner, Path, dense, layers
-from aecompress.autoencoder.learners.criteria import sigmoid_error
+from aecompress.autoencoder.learners.criteria import Error
 
 
 class Textbook(Learner):
     """D-128-32-128-D: ReLU, a sigmoid output, and the error alone. Rows lie in [0, 1]."""
 
-    def __init__(self, row_size: int, hidden: tuple[int, ...], latent_dim: int, loss: str) -> None:
+    def __init__(self, row_size: int, hidden: tuple[int, ...], latent_dim: int, error: Error) -> None:
         super().__init__()
-        self._error = sigmoid_error(loss)
+        self._error = error
         self.encode = dense(row_size, hidden, latent_dim, quiet=False)
         self.decode = dense(latent_dim, hidden[::-1], row_size, quiet=False)
 
