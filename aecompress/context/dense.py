@@ -26,7 +26,7 @@ _CHAINS = 2  # sums that grow side by side, so that none waits for the one befor
 def dense(_context: Any, x: Any, many: Any, weights: Any, bias: Any, at: Any, units: Any, out: Any) -> Any:
     """out[j] = bias[at + j] + sum over i < many of x[i] * weights[(i // 2 * units + j) * 2 + i % 2], j < units.
 
-    Flat arrays, ``x`` and ``weights`` int16, ``bias`` and ``out`` int32; int64 ``many`` a multiple of 4, ``units`` of 16.
+    Flat: ``x`` and ``weights`` int16, ``bias`` and ``out`` int32. ``many`` is a multiple of 4, ``units`` of 16, int64.
     """
     signature = types.void(x, many, weights, bias, at, units, out)
 
