@@ -74,7 +74,7 @@ def fit(
     """
     _check_options(ctx, task)
     checkpoint = dest.with_name(f"{dest.name}.training")
-    if checkpoint.exists() and not (resume or force):
+    if task == "pack" and checkpoint.exists() and not (resume or force):
         raise DestinationError(
             f"{checkpoint} is left of an interrupted fit: add --resume to go on, or --force to start again."
         )
