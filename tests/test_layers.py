@@ -49,7 +49,7 @@ PLACES = {
     "PIL": {"sources", "sinks"},
     "tifffile": {"sources", "sinks"},
     "faiss": {"peers"},
-    "safetensors": {"codec", "restoration"},
+    "safetensors": {"codec", "restoration", "trainer"},
     "click": {"cli"},
     "tqdm": {"cli"},
 }

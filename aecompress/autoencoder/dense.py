@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aecompress.autoencoder.checkpoint import Checkpoint
 from aecompress.autoencoder.network import Autoencoder, Batches
 from aecompress.autoencoder.pca import fit_pca
 from aecompress.autoencoder.progress import Progress, Throttle
@@ -36,6 +37,7 @@ def fit_dense(
     seconds: float,
     seed: int,
     progress: Progress,
+    checkpoint: Checkpoint | None = None,
 ) -> Autoencoder:
     """Fit PCA and ReLU layers beside it that learn what PCA cannot see.
 
@@ -52,13 +54,14 @@ def fit_dense(
         seconds: training time at most.
         seed: of weights, noise and order.
         progress: called as ``progress(phase, done, info)``, a few times a second at most.
+        checkpoint: keeps the training's state, which the next fit with the same arguments goes on from.
 
     Raises:
         InputError: there are too few rows, and the kind is not ``vanilla``.
     """
     import torch
 
-    from aecompress.autoencoder.training import Rows, train
+    from aecompress.autoencoder.training import Rows, train_on_rows
 
     recipe = recipe or Recipe()
     weights = _weights(recipe, row_size)
@@ -71,7 +74,10 @@ def fit_dense(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         learner = _learner(kind, recipe, weights, pca, rows, distortion_step / pca.normalizer.typical_scale)
-        course = train(learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=Throttle(progress))
+        report = Throttle(progress)
+        course = train_on_rows(
+            learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=report, checkpoint=checkpoint
+        )
         if kind == "vanilla" and not course.improved:
             return pca
         with torch.no_grad():
@@ -118,6 +124,7 @@ def fit_textbook(
     seconds: float,
     seed: int,
     progress: Progress,
+    checkpoint: Checkpoint | None = None,
 ) -> Autoencoder:
     """Fit ``textbook``, D-128-32-128-D with ReLU and a sigmoid output: for teaching.
 
@@ -128,7 +135,7 @@ def fit_textbook(
 
     from aecompress.autoencoder.learners.criteria import sigmoid_error
     from aecompress.autoencoder.learners.textbook import Textbook
-    from aecompress.autoencoder.training import Rows, train
+    from aecompress.autoencoder.training import Rows, train_on_rows
 
     recipe = recipe or Recipe()
     normalizer = Normalizer.unit_range(measure(batches(), row_size))
@@ -139,7 +146,10 @@ def fit_textbook(
         torch.manual_seed(seed)
         error = sigmoid_error(recipe.loss, _weights(recipe, row_size))
         learner = Textbook(row_size, (recipe.hidden or _TEXTBOOK_HIDDEN)[::-1], latent_dim, error)
-        course = train(learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=Throttle(progress))
+        report = Throttle(progress)
+        course = train_on_rows(
+            learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=report, checkpoint=checkpoint
+        )
         with torch.no_grad():
             encoder, decoder = learner.paths(rows.held_out[:512])
     fitted = Autoencoder("textbook", normalizer, encoder, decoder, np.ones(latent_dim), course=course.points)

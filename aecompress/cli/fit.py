@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 import aecompress
 from aecompress.cli import output
+from aecompress.cli.failures import Stopped
 from aecompress.cli.options import (
     clean_option,
     fit_options,
@@ -21,6 +22,7 @@ from aecompress.cli.options import (
 )
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Effort, Role, Target
+from aecompress.errors import DestinationError
 from aecompress.recipe import Recipe
 from aecompress.sinks.base import check_free
 from aecompress.sources import Source, open_source
@@ -45,6 +47,7 @@ _TAKEN_BY = {
 @noise_option
 @fit_options
 @force_option
+@click.option("--resume", is_flag=True, help="Go on with the training of a fit that was interrupted.")
 @click.pass_context
 def fit(
     ctx: click.Context,
@@ -62,6 +65,7 @@ def fit(
     effort: Effort,
     seed: int,
     force: bool,
+    resume: bool,
 ) -> None:
     """Fit a model to keep, for the --model of another verb.
 
@@ -69,24 +73,38 @@ def fit(
     colour.
     """
     _check_options(ctx, task)
+    checkpoint = dest.with_name(f"{dest.name}.training")
+    if task == "pack" and checkpoint.exists() and not (resume or force):
+        raise DestinationError(
+            f"{checkpoint} is left of an interrupted fit: add --resume to go on, or --force to start again."
+        )
     check_free(dest, force=force)  # before the fit, which may take long
     if task != "pack":
         opened = source if format is None else open_source(source, format=format)
         told = {"clean": clean, "noise": noise}
         _fit_task(task, opened, dest, told if task == "denoise" else {}, fit_seconds, seed)
         return
-    with ProgressBar() as progress:
-        model = aecompress.fit(
-            open_source(source, format=format),
-            target,
-            kind=kind,
-            recipe=recipe,
-            seconds=fit_seconds,
-            effort=effort,
-            axes=axes,
-            seed=seed,
-            progress=progress,
-        )
+    opened = open_source(source, format=format)
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    try:
+        with ProgressBar() as progress:
+            model = aecompress.fit(
+                opened,
+                target,
+                kind=kind,
+                recipe=recipe,
+                seconds=fit_seconds,
+                effort=effort,
+                axes=axes,
+                seed=seed,
+                progress=progress,
+                checkpoint=checkpoint,
+            )
+    except Stopped as err:
+        if checkpoint.exists():
+            err.add_note(f"The training so far stays in {checkpoint}: go on with the same command and --resume.")
+        raise
     data = model.to_bytes(encoder=True)
     output.write_file(dest, data)
     output.print_table(

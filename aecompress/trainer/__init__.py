@@ -39,6 +39,7 @@ def fit(
     axes: Sequence[Role] | None = None,
     seed: int = 0,
     progress: Progress = silent,
+    checkpoint: str | Path | None = None,
 ) -> Model:
     """Learn a model of a source for a target.
 
@@ -56,9 +57,13 @@ def fit(
             ``feature``; by default they are measured on the sample.
         seed: of everything random.
         progress: called as progress(phase, share done, facts).
+        checkpoint: file to keep the state of a training in while the fit lasts. If it is there, left of a fit of the
+            same source, target, kind, recipe and seed that was interrupted, the training goes on from it, and
+            ``seconds`` count what it took before. A model whose training ends with its epochs comes out the same.
 
     Raises:
         InputError: the source cannot be read, or the target, the recipe or the axes do not suit it.
+        DestinationError: the checkpoint is damaged, or of another fit.
     """
     if kind not in MODEL_KINDS:
         raise InputError(f"There is no model kind {kind!r}; use one of {', '.join(MODEL_KINDS)}.")
@@ -77,7 +82,11 @@ def fit(
     with ExitStack() as kept:
         if not opened.replayable:
             opened = spool(opened, Path(kept.enter_context(tempfile.TemporaryDirectory())))
-        return search(opened, target, recipe, seconds, effort, axes, seed, progress).run(kind)
+        kept_at = None if checkpoint is None else Path(checkpoint)
+        model = search(opened, target, recipe, seconds, effort, axes, seed, progress, kept_at).run(kind)
+    if kept_at is not None:
+        kept_at.unlink(missing_ok=True)
+    return model
 
 
 def adapt(

@@ -21,6 +21,7 @@ from aecompress.trainer.sampling import block_rows
 
 if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
+    from aecompress.autoencoder.checkpoint import Checkpoint
 
 #: Most latents a fit of long rows considers, and rows that steps and numbers of latents are chosen on.
 MOST_LATENTS = 256
@@ -85,6 +86,7 @@ def fit_nonlinear(
     seconds: float,
     seed: int,
     progress: Progress,
+    checkpoint: Checkpoint | None = None,
 ) -> Autoencoder:
     """A member of the family that is trained, for the latents and the step that were chosen for PCA."""
     from aecompress.autoencoder import fit_dense, fit_textbook
@@ -94,7 +96,16 @@ def fit_nonlinear(
 
     size = source.spec.row_size
     if kind == "textbook":
-        return fit_textbook(batches, size, choice.latents, recipe=recipe, seconds=seconds, seed=seed, progress=progress)
+        return fit_textbook(
+            batches,
+            size,
+            choice.latents,
+            recipe=recipe,
+            seconds=seconds,
+            seed=seed,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
     if recipe.hidden is None:
         recipe = replace(recipe, hidden=(_hidden(source.spec.shape[0], size),) * 2)
     return fit_dense(
@@ -107,6 +118,7 @@ def fit_nonlinear(
         seconds=seconds,
         seed=seed,
         progress=progress,
+        checkpoint=checkpoint,
     )
 
 

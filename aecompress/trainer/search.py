@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from aecompress.recipe import KNOWN, Recipe
 from aecompress.sources.base import Source
 from aecompress.spec import Array, ArraySpec
 from aecompress.trainer import autoencoders, roles, sampling
+from aecompress.trainer.checkpoint import CheckpointFile
 from aecompress.trainer.clock import Clock
 from aecompress.trainer.sampling import fill_values, sample
 
@@ -55,6 +57,7 @@ class Search(ABC):
         axes: Sequence[Role] | None,
         seed: int,
         progress: Progress,
+        checkpoint: Path | None = None,
     ) -> None:
         self.source, self.target, self.recipe = source, target, recipe
         self.clock, self.effort, self.seed, self.progress = Clock(seconds), effort, seed, progress
@@ -64,6 +67,7 @@ class Search(ABC):
         self.fills = fill_values(self.samples, source.spec.native)
         self.values = math.prod(source.spec.shape)
         self.tried: dict[str, int] = {}
+        self.checkpoint = None if checkpoint is None else CheckpointFile(checkpoint)
 
     @cached_property
     def lessons(self) -> list[Array]:
@@ -76,6 +80,15 @@ class Search(ABC):
         """A model of this kind for the source."""
         if kind in KNOWN:
             autoencoders.needs_rows(self.source, kind)
+        if self.checkpoint is not None:
+            self.checkpoint.expect(
+                source=self.source.spec.describe(),
+                values=self._fingerprint()[:16],
+                model=kind,
+                target=self.target.describe(),
+                settings=self.recipe.changed,
+                seed=self.seed,
+            )
         model = self._with_simple(self._found(kind))
         return replace(model, about=self._about(model))
 
@@ -155,7 +168,9 @@ class Search(ABC):
         wanted = replace(choice, latents=self.recipe.latents or choice.latents)
         if kind in ("pca", "auto"):
             return self._linear[0].truncated(wanted.latents)
-        return autoencoders.fit_nonlinear(
+        if self.checkpoint is not None:
+            self.checkpoint.expect(latents=wanted.latents, step=float(f"{wanted.step:.6g}"))
+        fitted = autoencoders.fit_nonlinear(
             self.source,
             self.fills,
             kind,
@@ -164,7 +179,11 @@ class Search(ABC):
             seconds=self.clock.share(_TRAINING_SHARE),
             seed=self.seed,
             progress=self.progress,
+            checkpoint=self.checkpoint,
         )
+        if self.checkpoint is not None:
+            self.clock = self.clock.advanced(self.checkpoint.seconds)
+        return fitted
 
     def _latents(self, encoder: Autoencoder) -> Array:
         """Latents of the samples, before rounding."""
