@@ -13,6 +13,7 @@ import numpy as np
 from aecompress.autoencoder.network import Autoencoder, Batches
 from aecompress.autoencoder.pca import fit_pca
 from aecompress.autoencoder.progress import Progress, Throttle
+from aecompress.devices import Device, find_device, seeded
 from aecompress.errors import InputError
 from aecompress.normalize import Normalizer, measure
 from aecompress.recipe import Recipe
@@ -35,6 +36,7 @@ def fit_dense(
     distortion_step: float,
     seconds: float,
     seed: int,
+    device: Device = "auto",
     progress: Progress,
 ) -> Autoencoder:
     """Fit PCA and ReLU layers beside it that learn what PCA cannot see.
@@ -51,10 +53,11 @@ def fit_dense(
         distortion_step: step of all latents, in the data's units; what a bit is worth follows from it.
         seconds: training time at most.
         seed: of weights, noise and order.
+        device: to train on: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: called as ``progress(phase, done, info)``, a few times a second at most.
 
     Raises:
-        InputError: there are too few rows, and the kind is not ``vanilla``.
+        InputError: there are too few rows, and the kind is not ``vanilla``; or there is no such device.
     """
     import torch
 
@@ -67,10 +70,12 @@ def fit_dense(
         if kind == "vanilla":
             return pca
         raise _too_few(kind, rows.count)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    place = find_device(device)
+    with seeded(seed, place):
         learner = _learner(kind, recipe, pca, rows, distortion_step / pca.normalizer.typical_scale)
-        course = train(learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=Throttle(progress))
+        course = train(
+            learner, rows, recipe=recipe, seconds=seconds, seed=seed, device=place, report=Throttle(progress)
+        )
         if kind == "vanilla" and not course.improved:
             return pca
         with torch.no_grad():
@@ -113,12 +118,13 @@ def fit_textbook(
     recipe: Recipe | None = None,
     seconds: float,
     seed: int,
+    device: Device = "auto",
     progress: Progress,
 ) -> Autoencoder:
     """Fit ``textbook``, D-128-32-128-D with ReLU and a sigmoid output: for teaching.
 
     It knows no rate and starts from nothing, and shows what ``vanilla`` gains by both. Freeze it with a small step.
-    Arguments are those of ``fit_dense``. Raises InputError for too few rows.
+    Arguments are those of ``fit_dense``. Raises InputError for too few rows, or a device that is not there.
     """
     import torch
 
@@ -130,10 +136,12 @@ def fit_textbook(
     rows = Rows(batches, normalizer)
     if not rows.enough:
         raise _too_few("textbook", rows.count)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    place = find_device(device)
+    with seeded(seed, place):
         learner = Textbook(row_size, (recipe.hidden or _TEXTBOOK_HIDDEN)[::-1], latent_dim, recipe.loss)
-        course = train(learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=Throttle(progress))
+        course = train(
+            learner, rows, recipe=recipe, seconds=seconds, seed=seed, device=place, report=Throttle(progress)
+        )
         with torch.no_grad():
             encoder, decoder = learner.paths(rows.held_out[:512])
     fitted = Autoencoder("textbook", normalizer, encoder, decoder, np.ones(latent_dim), course=course.points)

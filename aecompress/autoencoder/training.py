@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from aecompress.autoencoder.learners.base import Learner
 from aecompress.autoencoder.network import Batches
 from aecompress.autoencoder.progress import Throttle
+from aecompress.devices import move
 from aecompress.normalize import Float64s, Normalizer
 from aecompress.recipe import Recipe
 from aecompress.spec import Array
@@ -130,15 +131,24 @@ class Course:
 
 
 def train(
-    learner: Learner, rows: Lessons, *, recipe: Recipe | None = None, seconds: float, seed: int, report: Throttle
+    learner: Learner,
+    rows: Lessons,
+    *,
+    recipe: Recipe | None = None,
+    seconds: float,
+    seed: int,
+    device: torch.device,
+    report: Throttle,
 ) -> Course:
     """Bring ``learner`` to the state that is best on the held-out rows.
 
     The state it comes in counts too, so it never gets worse. The learning rate falls along a cosine over ``seconds``,
-    and by steps where training no longer pays; it ends with the time, or when steps no longer help.
+    and by steps where training no longer pays; it ends with the time, or when steps no longer help. The learner comes
+    from the CPU, learns on ``device``, and goes back.
     """
     recipe = recipe or Recipe()
-    judge = _Judge(learner, rows.held_out)
+    learner.to(device)
+    judge = _Judge(learner, move(rows.held_out, device))
     schedule = _Schedule(seconds, (recipe.epochs or _EPOCHS) * math.ceil(rows.count / _MINIBATCH))
     optimiser = torch.optim.Adam(learner.parameters(), lr=recipe.learning_rate)
     pace = 1.0
@@ -153,14 +163,15 @@ def train(
             break
         report("training", done, loss=judge.relative)
         warmth = min(1.0, done / _WARM_UP) * math.cos(math.pi / 2 * done)
-        judge.hear(_step(learner, optimiser, minibatch, recipe.learning_rate * pace * warmth))
+        judge.hear(_step(learner, optimiser, move(minibatch, device), recipe.learning_rate * pace * warmth))
     learner.load_state_dict(judge.state)
+    learner.cpu()
     report("training", 1.0, loss=judge.relative)
     return Course(judge.best < judge.first, np.array(judge.points))
 
 
-def _step(learner: Learner, optimiser: torch.optim.Optimizer, minibatch: Tensor, rate: float) -> float:
-    """One step; the loss before it."""
+def _step(learner: Learner, optimiser: torch.optim.Optimizer, minibatch: Tensor, rate: float) -> Tensor:
+    """One step; the loss before it, which a device may still be computing."""
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad()
@@ -168,7 +179,7 @@ def _step(learner: Learner, optimiser: torch.optim.Optimizer, minibatch: Tensor,
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(learner.parameters(), _CLIP)
     optimiser.step()
-    return loss.item()
+    return loss.detach()
 
 
 class _Judge:
@@ -187,7 +198,7 @@ class _Judge:
         self.best = self._mark = math.inf
         self.stale = 0
         self.points: list[tuple[float, float, float]] = []
-        self._heard: list[float] = []
+        self._heard: list[Tensor] = []
         self.check(0.0, 0.0)
         self.first = self.best
 
@@ -201,7 +212,7 @@ class _Judge:
         self._learner.load_state_dict(self.state)
         self.stale, self._mark = 0, self.best
 
-    def hear(self, loss: float) -> None:
+    def hear(self, loss: Tensor) -> None:
         """Take down the loss of a minibatch."""
         self._heard.append(loss)
 
@@ -209,7 +220,8 @@ class _Judge:
         """Judge the present state, ``seconds`` after the start."""
         with torch.no_grad():
             score = self._learner.score(self._unseen)
-        self.points.append((seconds, float(np.mean(self._heard)) if self._heard else score, score))
+        heard = float(np.mean(torch.stack(self._heard).tolist())) if self._heard else score
+        self.points.append((seconds, heard, score))
         self._heard = []
         if score < self.best:
             self.best, self.state = score, copy.deepcopy(self._learner.state_dict())

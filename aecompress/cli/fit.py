@@ -21,6 +21,7 @@ from aecompress.cli.options import (
 )
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Effort, Role, Target
+from aecompress.devices import Device
 from aecompress.recipe import Recipe
 from aecompress.sinks.base import check_free
 from aecompress.sources import Source, open_source
@@ -29,7 +30,7 @@ TASKS = ("pack", "denoise", "colorize")
 
 #: The tasks that take an option; those not named here are for pack.
 _TAKEN_BY = {
-    **dict.fromkeys(("source", "format", "dest", "task", "fit_seconds", "seed", "force"), TASKS),
+    **dict.fromkeys(("source", "format", "dest", "task", "fit_seconds", "seed", "device", "force"), TASKS),
     **dict.fromkeys(("clean", "noise"), ("denoise",)),
 }
 
@@ -61,6 +62,7 @@ def fit(
     fit_seconds: float,
     effort: Effort,
     seed: int,
+    device: Device,
     force: bool,
 ) -> None:
     """Fit a model to keep, for the --model of another verb.
@@ -72,8 +74,8 @@ def fit(
     check_free(dest, force=force)  # before the fit, which may take long
     if task != "pack":
         opened = source if format is None else open_source(source, format=format)
-        told = {"clean": clean, "noise": noise}
-        _fit_task(task, opened, dest, told if task == "denoise" else {}, fit_seconds, seed)
+        told = {"clean": clean, "noise": noise} if task == "denoise" else {}
+        _fit_task(task, opened, dest, told, fit_seconds, seed, device)
         return
     with ProgressBar() as progress:
         model = aecompress.fit(
@@ -85,6 +87,7 @@ def fit(
             effort=effort,
             axes=axes,
             seed=seed,
+            device=device,
             progress=progress,
         )
     data = model.to_bytes(encoder=True)
@@ -107,11 +110,13 @@ def _check_options(ctx: click.Context, task: str) -> None:
             raise click.UsageError(f"{option.opts[0]} does not go with --task {task}.")
 
 
-def _fit_task(task: str, source: str | Source, dest: Path, told: dict[str, Any], seconds: float, seed: int) -> None:
+def _fit_task(
+    task: str, source: str | Source, dest: Path, told: dict[str, Any], seconds: float, seed: int, device: Device
+) -> None:
     """Fit a model for denoise or colorize; ``told`` is what only the one takes."""
     learn = aecompress.fit_denoiser if task == "denoise" else aecompress.fit_colorizer
     with ProgressBar() as progress:
-        model = learn(source, **told, seconds=seconds, seed=seed, progress=progress)
+        model = learn(source, **told, seconds=seconds, seed=seed, device=device, progress=progress)
     data = model.to_bytes()
     output.write_file(dest, data)
     output.print_table(

@@ -39,6 +39,7 @@ from aecompress.context.network import (
 )
 from aecompress.context.sample import Sample
 from aecompress.context.tree import STUMP
+from aecompress.devices import Device, find_device, move, seeded
 from aecompress.spec import Array
 
 #: Values that a network is trained on.
@@ -110,18 +111,28 @@ def _no_layers(inputs: int) -> Layers:
 
 
 def train(
-    learned: Lesson, units: int, steps: int, seconds: float, total: int, seed: int, progress: Progress = silent
+    learned: Lesson,
+    units: int,
+    steps: int,
+    seconds: float,
+    total: int,
+    seed: int,
+    device: Device = "auto",
+    progress: Progress = silent,
 ) -> Network:
     """A network of two layers of ``units`` after ``steps`` batches, or what it is when ``seconds`` are over.
 
     Args:
         total: values of the whole set, which the bits of the weights are shared among.
+        device: to train on; all of the lesson lies there.
+
+    Raises InputError if there is no such device.
     """
-    torch.manual_seed(seed)
+    place = find_device(device)
     channels = learned.channels if learned.channels <= MOST_CHANNELS else 1
-    net = _Net(learned.inputs.shape[1], units, channels, learned.guesses)
-    inputs = torch.from_numpy(learned.inputs)
-    rest, size, channel = _targets(learned)
+    with seeded(seed, place):
+        net = _Net(learned.inputs.shape[1], units, channels, learned.guesses).to(place)
+    inputs, rest, size, channel = (move(told, place) for told in (torch.from_numpy(learned.inputs), *_targets(learned)))
     batch = min(_BATCH, len(rest))
     starts = max(len(rest) - batch, 0) // batch + 1
     steps = min(steps, _MOST_EPOCHS * starts)
@@ -143,7 +154,7 @@ def train(
         optimiser.step()
         if step % _REPORT == 0:
             progress("network", done, {"bits": round(float(loss.detach()), 3)})
-    return net.integers()
+    return net.cpu().integers()
 
 
 def _targets(learned: Lesson) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

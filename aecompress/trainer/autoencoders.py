@@ -13,6 +13,7 @@ from aecompress.codec import specials
 from aecompress.codec.latents import fit_prior
 from aecompress.codec.model import Model, Reference
 from aecompress.config import Progress
+from aecompress.devices import Device
 from aecompress.errors import InputError
 from aecompress.recipe import Recipe
 from aecompress.sources.base import Source
@@ -84,6 +85,7 @@ def fit_nonlinear(
     recipe: Recipe,
     seconds: float,
     seed: int,
+    device: Device,
     progress: Progress,
 ) -> Autoencoder:
     """A member of the family that is trained, for the latents and the step that were chosen for PCA."""
@@ -94,7 +96,16 @@ def fit_nonlinear(
 
     size = source.spec.row_size
     if kind == "textbook":
-        return fit_textbook(batches, size, choice.latents, recipe=recipe, seconds=seconds, seed=seed, progress=progress)
+        return fit_textbook(
+            batches,
+            size,
+            choice.latents,
+            recipe=recipe,
+            seconds=seconds,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
     if recipe.hidden is None:
         recipe = replace(recipe, hidden=(_hidden(source.spec.shape[0], size),) * 2)
     return fit_dense(
@@ -106,6 +117,7 @@ def fit_nonlinear(
         distortion_step=choice.step,
         seconds=seconds,
         seed=seed,
+        device=device,
         progress=progress,
     )
 
