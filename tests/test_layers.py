@@ -19,7 +19,7 @@ ROOT = Path(aecompress.__file__).parent
 LAYERS = (
     {"errors"},
     {"spec", "locations", "devices"},
-    {"config", "recipe", "metrics", "indexing", "attributes", "pictures", "charts"},
+    {"config", "recipe", "metrics", "ranks", "indexing", "attributes", "pictures", "charts"},
     {"normalize", "entropy"},
     {"sources", "sinks", "autoencoder", "subbands", "wavelet", "quantize", "lossless", "context", "shards"},
     {"codec", "figures", "peers", "restoration"},
@@ -37,7 +37,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: Packages that are slow to import or belong to one concern, and where they may be used.
 PLACES = {
-    "torch": {"devices", "autoencoder", "context", "trainer", "restoration", "integrations"},
+    "torch": {"devices", "ranks", "autoencoder", "context", "trainer", "restoration", "integrations"},
     "xarray": {"integrations"},
     "ray": {"integrations"},
     "pyspark": {"integrations"},

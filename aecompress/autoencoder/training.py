@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aecompress import ranks
 from aecompress.autoencoder.learners.base import Learner
 from aecompress.autoencoder.network import Batches
 from aecompress.autoencoder.progress import Throttle
@@ -144,15 +144,15 @@ def train(
 
     The state it comes in counts too, so it never gets worse. The learning rate falls along a cosine over ``seconds``,
     and by steps where training no longer pays; it ends with the time, or when steps no longer help. The learner comes
-    from the CPU, learns on ``device``, and goes back.
+    from the CPU, learns on ``device``, and goes back. Where there are several ranks, a step takes a minibatch of each.
     """
     recipe = recipe or Recipe()
     learner.to(device)
     judge = _Judge(learner, move(rows.held_out, device))
-    schedule = _Schedule(seconds, (recipe.epochs or _EPOCHS) * math.ceil(rows.count / _MINIBATCH))
+    schedule = _Schedule(seconds, (recipe.epochs or _EPOCHS) * math.ceil(rows.count / (_MINIBATCH * ranks.count())))
     optimiser = torch.optim.Adam(learner.parameters(), lr=recipe.learning_rate)
     pace = 1.0
-    for minibatch in rows.minibatches(np.random.default_rng(seed)):
+    for minibatch in ranks.own(rows.minibatches(np.random.default_rng(seed))):
         done = schedule.advance()
         if done >= judge.due or done >= 1:
             judge.check(done, schedule.seconds)
@@ -165,6 +165,7 @@ def train(
         warmth = min(1.0, done / _WARM_UP) * math.cos(math.pi / 2 * done)
         judge.hear(_step(learner, optimiser, move(minibatch, device), recipe.learning_rate * pace * warmth))
     learner.load_state_dict(judge.state)
+    ranks.agree(learner)
     learner.cpu()
     report("training", 1.0, loss=judge.relative)
     return Course(judge.best < judge.first, np.array(judge.points))
@@ -177,6 +178,7 @@ def _step(learner: Learner, optimiser: torch.optim.Optimizer, minibatch: Tensor,
     optimiser.zero_grad()
     loss = learner.loss(minibatch)
     loss.backward()  # type: ignore[no-untyped-call]
+    ranks.average_gradients(learner)
     nn.utils.clip_grad_norm_(learner.parameters(), _CLIP)
     optimiser.step()
     return loss.detach()
@@ -219,7 +221,7 @@ class _Judge:
     def check(self, done: float, seconds: float) -> None:
         """Judge the present state, ``seconds`` after the start."""
         with torch.no_grad():
-            score = self._learner.score(self._unseen)
+            score = ranks.agreed(self._learner.score(self._unseen))
         heard = float(np.mean(torch.stack(self._heard).tolist())) if self._heard else score
         self.points.append((seconds, heard, score))
         self._heard = []
@@ -247,11 +249,11 @@ class _Schedule:
         self._seconds, self._steps, self._step, self._start = seconds, steps, 0, 0.0
 
     def advance(self) -> float:
-        self._start = self._start or time.monotonic()
+        self._start = self._start or ranks.now()
         self._step += 1
         return min(1.0, max(self.seconds / self._seconds if self._seconds else 1.0, self._step / self._steps))
 
     @property
     def seconds(self) -> float:
         """Since the first step."""
-        return time.monotonic() - self._start
+        return ranks.now() - self._start

@@ -22,6 +22,7 @@ from aecompress.cli.options import (
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Effort, Role, Target
 from aecompress.devices import Device
+from aecompress.ranks import is_first, together
 from aecompress.recipe import Recipe
 from aecompress.sinks.base import check_free
 from aecompress.sources import Source, open_source
@@ -72,6 +73,7 @@ def fit(
     """
     _check_options(ctx, task)
     check_free(dest, force=force)  # before the fit, which may take long
+    ctx.with_resource(together(device))
     if task != "pack":
         opened = source if format is None else open_source(source, format=format)
         told = {"clean": clean, "noise": noise} if task == "denoise" else {}
@@ -91,14 +93,12 @@ def fit(
             progress=progress,
         )
     data = model.to_bytes(encoder=True)
-    output.write_file(dest, data)
-    output.print_table(
-        [
-            ("model", f"{dest}: {model.kind}, {output.size(len(data))}"),
-            ("fitted to", f"{model.about['source']} at {model.target.describe()}"),
-            ("in archives", f"{output.size(len(model.to_bytes()))}, the decoder alone"),
-        ]
-    )
+    lines = [
+        ("model", f"{dest}: {model.kind}, {output.size(len(data))}"),
+        ("fitted to", f"{model.about['source']} at {model.target.describe()}"),
+        ("in archives", f"{output.size(len(model.to_bytes()))}, the decoder alone"),
+    ]
+    _keep(dest, data, lines)
 
 
 def _check_options(ctx: click.Context, task: str) -> None:
@@ -118,10 +118,15 @@ def _fit_task(
     with ProgressBar() as progress:
         model = learn(source, **told, seconds=seconds, seed=seed, device=device, progress=progress)
     data = model.to_bytes()
-    output.write_file(dest, data)
-    output.print_table(
-        [
-            ("model", f"{dest}: for {task}, {output.size(len(data))}"),
-            ("fitted to", f"{model.about['source']}, {model.about['rows']:,} rows"),
-        ]
-    )
+    lines = [
+        ("model", f"{dest}: for {task}, {output.size(len(data))}"),
+        ("fitted to", f"{model.about['source']}, {model.about['rows']:,} rows"),
+    ]
+    _keep(dest, data, lines)
+
+
+def _keep(dest: Path, data: bytes, lines: list[tuple[str, str]]) -> None:
+    """Write a model, and print what it is; one rank does it for all."""
+    if is_first():
+        output.write_file(dest, data)
+        output.print_table(lines)

@@ -9,7 +9,6 @@ were not rounded. Weights pay for the bits they take in the model, so a small se
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from aecompress import ranks
 from aecompress.config import Progress, silent
 from aecompress.context import mixture, neural
 from aecompress.context.coder import Activity, Predictor, plan, stencil
@@ -137,10 +137,10 @@ def train(
     starts = max(len(rest) - batch, 0) // batch + 1
     steps = min(steps, _MOST_EPOCHS * starts)
     optimiser = torch.optim.Adam(net.parameters(), _RATE, betas=(0.9, 0.98))
-    started = time.monotonic()
+    started = ranks.now()
     done = 0.0
     for step in range(steps):
-        done = max(step / steps, (time.monotonic() - started) / seconds)
+        done = max(step / steps, (ranks.now() - started) / seconds)
         if done >= 1:
             break
         for group in optimiser.param_groups:
@@ -154,6 +154,7 @@ def train(
         optimiser.step()
         if step % _REPORT == 0:
             progress("network", done, {"bits": round(float(loss.detach()), 3)})
+    ranks.agree(net)
     return net.cpu().integers()
 
 
