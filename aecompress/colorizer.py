@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from aecompress.config import Progress, silent
+from aecompress.devices import Device, check_device
 from aecompress.errors import InputError
 from aecompress.inputs import Beside, replayable
 from aecompress.restoration import coloring
@@ -65,7 +66,9 @@ def colorize(
     return done
 
 
-def fit_colorizer(source: Any, *, seconds: float = 60.0, seed: int = 0, progress: Progress = silent) -> Colorizer:
+def fit_colorizer(
+    source: Any, *, seconds: float = 60.0, seed: int = 0, device: Device = "auto", progress: Progress = silent
+) -> Colorizer:
     """Learn what colours a set of pictures has; ``apply`` of the result takes batches, ``to_bytes`` gives a file.
 
     Args:
@@ -73,10 +76,12 @@ def fit_colorizer(source: Any, *, seconds: float = 60.0, seed: int = 0, progress
             count from 0 to 1.
         seconds: training time at most.
         seed: of everything random.
+        device: that the network is trained on; see ``fit``.
         progress: called as progress(phase, share done, facts).
 
-    Raises InputError where the source holds no pictures in colour, or too few.
+    Raises InputError where the source holds no pictures in colour, or too few, or where there is no such device.
     """
+    check_device(device)
     with ExitStack() as stack:
         opened = stack.enter_context(replayable(source))
         shape, dtype = opened.spec.row_shape, opened.spec.dtype
@@ -87,7 +92,7 @@ def fit_colorizer(source: Any, *, seconds: float = 60.0, seed: int = 0, progress
         blocks = read(opened, teaching_rows(opened, opened.spec.shape[0]), progress)
     if not any(np.isfinite(block).all(-1).any() for block in blocks):
         raise InputError(f"{opened.name} holds no colours to learn from.")
-    fitted = coloring.fit(blocks, seconds=seconds, seed=seed, progress=progress)
+    fitted = coloring.fit(blocks, seconds=seconds, seed=seed, device=device, progress=progress)
     fitted.about.update(source=opened.name, rows=opened.spec.shape[0], shape=list(shape))
     return fitted
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from aecompress.config import Progress, silent
+from aecompress.devices import Device, check_device
 from aecompress.errors import InputError
 from aecompress.inputs import Beside, replayable
 from aecompress.metrics import Distortion, distortion
@@ -49,6 +50,7 @@ def denoise(
     force: bool = False,
     seconds: float = 60.0,
     seed: int = 0,
+    device: Device = "auto",
     progress: Progress = silent,
 ) -> Denoised:
     """Take the noise off a source: pictures, series or fields, of the same dtype and shape as they came.
@@ -66,10 +68,11 @@ def denoise(
         force: replace a file that is there.
         seconds: training time at most.
         seed: of everything random.
+        device: that the network is trained on; see ``fit``.
         progress: called as progress(phase, share done, facts).
 
     Raises:
-        InputError: the source cannot be used, or holds too little to learn from.
+        InputError: the source cannot be used, or holds too little to learn from, or there is no such device.
         ModelError: the model is for other rows.
         DestinationError: ``dest`` exists or cannot be written.
     """
@@ -83,7 +86,9 @@ def denoise(
         stack.callback(sink.abort)
         beside = Beside(opened, sink)
         if model is None:
-            fitted = fit_denoiser(opened, clean=clean, noise=noise, seconds=seconds, seed=seed, progress=progress)
+            fitted = fit_denoiser(
+                opened, clean=clean, noise=noise, seconds=seconds, seed=seed, device=device, progress=progress
+            )
         else:
             fitted = model if isinstance(model, Denoiser) else Denoiser.load(model)
             fitted = fitted if noise is None else fitted.with_noise(noise)
@@ -106,12 +111,14 @@ def fit_denoiser(
     noise: float | None = None,
     seconds: float = 60.0,
     seed: int = 0,
+    device: Device = "auto",
     progress: Progress = silent,
 ) -> Denoiser:
     """Learn to take the noise off a source; ``apply`` of the result takes batches, ``to_bytes`` gives a file.
 
     Arguments and errors are those of ``denoise``.
     """
+    check_device(device)
     with ExitStack() as stack:
         opened = stack.enter_context(replayable(source))
         _check(opened, noise)
@@ -122,7 +129,7 @@ def fit_denoiser(
         if not blocks:
             raise InputError(f"{opened.name} holds no values to learn from.")
         told = None if pairs is None else read(pairs, stretches, progress)
-    fitted = denoising.fit(blocks, told, noise=noise, seconds=seconds, seed=seed, progress=progress)
+    fitted = denoising.fit(blocks, told, noise=noise, seconds=seconds, seed=seed, device=device, progress=progress)
     fitted.about.update(source=opened.name, rows=rows, shape=list(opened.spec.row_shape))
     return fitted
 

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from aecompress.codec.model import Model
 from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, Target, silent
+from aecompress.devices import Device, check_device
 from aecompress.errors import InputError, ModelError
 from aecompress.figures import Report, break_even, course, restored, stored
 from aecompress.locations import Location, Where, locate
@@ -78,6 +79,7 @@ def pack(
     effort: Effort = "balanced",
     axes: Sequence[Role] | None = None,
     seed: int = 0,
+    device: Device = "auto",
     workers: int = 2,
     progress: Progress = silent,
 ) -> Report:
@@ -98,6 +100,7 @@ def pack(
         effort: how long to look for a smaller archive: ``fast``, ``balanced`` or ``best``; see ``fit``.
         axes: the role of each axis, where they shall not be measured; see ``fit``. Nothing where a model is given.
         seed: of everything random.
+        device: that networks are trained on; see ``fit``. Blocks are coded on the CPU.
         workers: blocks coded at once.
         progress: called as progress(phase, share done, facts).
 
@@ -105,7 +108,7 @@ def pack(
         The report; its ``seconds`` begin when the source is opened.
 
     Raises:
-        InputError: the source, the target, the recipe or the axes cannot be used.
+        InputError: the source, the target, the recipe, the axes or the device cannot be used.
         ModelError: the model was fitted for another dtype or row shape.
         DestinationError: the archive exists already, or cannot be written.
         VerificationError: a value came back outside the bound (a defect; nothing is left that looks whole).
@@ -118,6 +121,7 @@ def pack(
     given = _given(model)
     if given is not None and default and not isinstance(model, Model):
         goal, default = given.target, False
+    check_device(device)
     recipe = _checked(recipe or Recipe(), axes, given, model)
     named = _name(recipe, axes, model) if given is None else given.identity.hex()
     key = _key(opened, goal, named, effort, seed, keep_latents)
@@ -135,7 +139,7 @@ def pack(
             key = _key(opened, goal, named, effort, seed, keep_latents)
         fitting = time.monotonic()
         fitted = _model(
-            writer, opened, goal, given, model, recipe, fit_seconds, effort, axes, seed, keep_latents, progress
+            writer, opened, goal, given, model, recipe, fit_seconds, effort, axes, seed, device, keep_latents, progress
         )
         fit_took = time.monotonic() - fitting
         _log.info("model %s after %.1f s: %.3g bits a value", fitted.kind, fit_took, fitted.rate)
@@ -248,6 +252,7 @@ def _model(
     effort: Effort,
     axes: Sequence[Role] | None,
     seed: int,
+    device: Device,
     keep_latents: bool,
     progress: Progress,
 ) -> Model:
@@ -255,7 +260,7 @@ def _model(
     if writer.model is not None:
         return Model.from_bytes(writer.fitted or writer.model)
     if given is not None:
-        fitted = adapt(given, source, target, effort=effort, progress=progress)
+        fitted = adapt(given, source, target, effort=effort, device=device, progress=progress)
     else:
         fitted = fit(
             source,
@@ -266,6 +271,7 @@ def _model(
             effort=effort,
             axes=axes,
             seed=seed,
+            device=device,
             progress=progress,
         )
     if keep_latents:

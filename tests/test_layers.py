@@ -18,8 +18,8 @@ ROOT = Path(aecompress.__file__).parent
 #: Low to high. Modules and folders of one layer are blind to each other; inside a folder all may be used.
 LAYERS = (
     {"errors"},
-    {"spec", "locations"},
-    {"config", "recipe", "metrics", "indexing", "attributes", "pictures", "charts"},
+    {"spec", "locations", "devices"},
+    {"config", "recipe", "metrics", "ranks", "indexing", "attributes", "pictures", "charts"},
     {"normalize", "entropy"},
     {"sources", "sinks", "autoencoder", "subbands", "wavelet", "quantize", "lossless", "context", "shards"},
     {"codec", "figures", "peers", "restoration"},
@@ -37,7 +37,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 #: Packages that are slow to import or belong to one concern, and where they may be used.
 PLACES = {
-    "torch": {"autoencoder", "context", "trainer", "restoration", "integrations"},
+    "torch": {"devices", "ranks", "autoencoder", "context", "trainer", "restoration", "integrations"},
     "xarray": {"integrations"},
     "ray": {"integrations"},
     "pyspark": {"integrations"},

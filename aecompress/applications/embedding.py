@@ -15,6 +15,7 @@ import numpy as np
 from aecompress.applications.features import Features, FittedFeatures, features_of, spread_features
 from aecompress.codec.model import Model
 from aecompress.config import Progress, silent
+from aecompress.devices import Device, check_device
 from aecompress.inputs import opened_archive, replayable
 from aecompress.sinks import Sink, open_sink
 from aecompress.sinks.table import GROUP_ROWS, PARQUET, TableSink
@@ -60,6 +61,7 @@ def embed(
     force: bool = False,
     seconds: float = 60.0,
     seed: int = 0,
+    device: Device = "auto",
     workers: int = 2,
     progress: Progress = silent,
 ) -> Embedding:
@@ -75,18 +77,22 @@ def embed(
         force: replace a file that is there.
         seconds: time that training a network may take.
         seed: of everything random.
+        device: that a network is trained on; see ``fit``.
         workers: blocks of an archive decoded at once.
         progress: called as progress(phase, share done, facts).
 
     Raises:
-        InputError: the source cannot be read, or has too few rows to fit an autoencoder.
+        InputError: the source cannot be read, or has too few rows to fit an autoencoder, or there is no such device.
         ModelError: the model is of other rows or has no autoencoder.
         ArchiveError: the archive cannot be read.
         DestinationError: ``dest`` exists or cannot be written.
     """
+    check_device(device)
     with replayable(source, workers) as rows:
         archive = opened_archive(source)
-        features = features_of(rows, archive, model=model, dim=dim, seconds=seconds, seed=seed, progress=progress)
+        features = features_of(
+            rows, archive, model=model, dim=dim, seconds=seconds, seed=seed, device=device, progress=progress
+        )
         turn = Whitening.of(features, rows.spec.shape[0]) if whiten else None
         quality = _Quality(features) if isinstance(features, FittedFeatures) else None
         write, sink = _open(Path(dest), rows, features.dim, force)

@@ -19,6 +19,7 @@ from aecompress.autoencoder.integer import IntegerNetwork
 from aecompress.codec import specials
 from aecompress.codec.model import Model
 from aecompress.config import Progress
+from aecompress.devices import Device
 from aecompress.errors import CorruptError, InputError, ModelError
 from aecompress.packer import load_model
 from aecompress.recipe import Recipe
@@ -184,7 +185,7 @@ def model_features(source: Source, model: Model, dim: int | None = None) -> Fitt
 
 
 def fitted_features(
-    source: Source, kind: str, dim: int, *, seconds: float, seed: int, progress: Progress
+    source: Source, kind: str, dim: int, *, seconds: float, seed: int, device: Device, progress: Progress
 ) -> FittedFeatures:
     """Features by an autoencoder fitted to rows spread over the source.
 
@@ -201,7 +202,15 @@ def fitted_features(
     step = _training_step(pca, FittedFeatures(source, pca, fills).flat(rows[: 4 * autoencoders.TRIAL_ROWS]))
     choice = autoencoders.Choice(pca.latent_dim, step, 0.0)
     fitted = autoencoders.fit_nonlinear(
-        sample, fills, kind, choice, recipe=Recipe(), seconds=seconds, seed=seed, progress=progress
+        sample,
+        fills,
+        kind,
+        choice,
+        recipe=Recipe(),
+        seconds=seconds,
+        seed=seed,
+        device=device,
+        progress=progress,
     )
     return FittedFeatures(source, fitted, fills)
 
@@ -221,6 +230,7 @@ def features_of(
     dim: int | None,
     seconds: float,
     seed: int,
+    device: Device,
     progress: Progress,
 ) -> Features:
     """Features of the rows: as stored if ``model`` is ``auto`` and there are some, else by a given or fitted model.
@@ -240,4 +250,6 @@ def features_of(
         model = "pca"
     if isinstance(model, Model) or model not in KINDS:
         return model_features(source, model if isinstance(model, Model) else load_model(model), dim)
-    return fitted_features(source, str(model), dim or DEFAULT_DIM, seconds=seconds, seed=seed, progress=progress)
+    return fitted_features(
+        source, str(model), dim or DEFAULT_DIM, seconds=seconds, seed=seed, device=device, progress=progress
+    )

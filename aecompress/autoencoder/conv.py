@@ -17,6 +17,7 @@ from aecompress.autoencoder.convolution import FARTHEST, Convolution, gather
 from aecompress.autoencoder.freezing import FloatLayer, freeze
 from aecompress.autoencoder.network import with_powers
 from aecompress.autoencoder.progress import Progress, Throttle
+from aecompress.devices import Device, find_device, seeded
 from aecompress.normalize import Float64s
 from aecompress.spec import Array
 
@@ -68,6 +69,7 @@ def fit_conv(
     hidden: tuple[int, ...] = (32, 32),
     seconds: float,
     seed: int,
+    device: Device = "auto",
     progress: Progress,
 ) -> Convolution | None:
     """Fit ``conv`` to blocks of one row shape; None if they hold too little to learn from.
@@ -77,10 +79,11 @@ def fit_conv(
         hidden: widths of the ReLU layers.
         seconds: training time at most.
         seed: of the choice of values, weights and order.
+        device: to train on: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: called as ``progress(phase, done, info)``, a few times a second at most.
-    """
-    import torch
 
+    Raises InputError if there is no such device.
+    """
     from aecompress.autoencoder.learners.restorer import Restorer
     from aecompress.autoencoder.training import train
 
@@ -94,10 +97,10 @@ def fit_conv(
     seen = _Seen.of(lessons, taps, typical, _VALUES, rng)
     linear = _ridge(seen.inputs[:_LINEAR], seen.errors[:_LINEAR])
     deviation = np.sqrt(np.square(seen.inputs[:_LINEAR], dtype=np.float64).mean(0))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    place = find_device(device)
+    with seeded(seed, place):
         learner = Restorer(linear, deviation, hidden)
-        train(learner, seen, seconds=seconds, seed=seed, report=Throttle(progress))
+        train(learner, seen, seconds=seconds, seed=seed, device=place, report=Throttle(progress))
     return _frozen(learner.paths(), seen.inputs[: _LINEAR // 4], taps, typical)
 
 

@@ -14,6 +14,7 @@ from aecompress.autoencoder.checkpoint import Checkpoint
 from aecompress.autoencoder.network import Autoencoder, Batches
 from aecompress.autoencoder.pca import fit_pca
 from aecompress.autoencoder.progress import Progress, Throttle
+from aecompress.devices import Device, find_device, seeded
 from aecompress.errors import InputError
 from aecompress.normalize import Float64s, Normalizer, measure
 from aecompress.recipe import Recipe
@@ -36,6 +37,7 @@ def fit_dense(
     distortion_step: float,
     seconds: float,
     seed: int,
+    device: Device = "auto",
     progress: Progress,
     checkpoint: Checkpoint | None = None,
 ) -> Autoencoder:
@@ -53,11 +55,12 @@ def fit_dense(
         distortion_step: step of all latents, in the data's units; what a bit is worth follows from it.
         seconds: training time at most.
         seed: of weights, noise and order.
+        device: to train on: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: called as ``progress(phase, done, info)``, a few times a second at most.
         checkpoint: keeps the training's state, which the next fit with the same arguments goes on from.
 
     Raises:
-        InputError: there are too few rows, and the kind is not ``vanilla``.
+        InputError: there are too few rows, and the kind is not ``vanilla``; or there is no such device.
     """
     import torch
 
@@ -71,12 +74,18 @@ def fit_dense(
         if kind == "vanilla":
             return pca
         raise _too_few(kind, rows.count)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    place = find_device(device)
+    with seeded(seed, place):
         learner = _learner(kind, recipe, weights, pca, rows, distortion_step / pca.normalizer.typical_scale)
-        report = Throttle(progress)
         course = train_on_rows(
-            learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=report, checkpoint=checkpoint
+            learner,
+            rows,
+            recipe=recipe,
+            seconds=seconds,
+            seed=seed,
+            device=place,
+            report=Throttle(progress),
+            checkpoint=checkpoint,
         )
         if kind == "vanilla" and not course.improved:
             return pca
@@ -123,13 +132,14 @@ def fit_textbook(
     recipe: Recipe | None = None,
     seconds: float,
     seed: int,
+    device: Device = "auto",
     progress: Progress,
     checkpoint: Checkpoint | None = None,
 ) -> Autoencoder:
     """Fit ``textbook``, D-128-32-128-D with ReLU and a sigmoid output: for teaching.
 
     It knows no rate and starts from nothing, and shows what ``vanilla`` gains by both. Freeze it with a small step.
-    Arguments are those of ``fit_dense``. Raises InputError for too few rows.
+    Arguments are those of ``fit_dense``. Raises InputError for too few rows, or a device that is not there.
     """
     import torch
 
@@ -142,13 +152,19 @@ def fit_textbook(
     rows = Rows(batches, normalizer)
     if not rows.enough:
         raise _too_few("textbook", rows.count)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    place = find_device(device)
+    with seeded(seed, place):
         error = sigmoid_error(recipe.loss, _weights(recipe, row_size))
         learner = Textbook(row_size, (recipe.hidden or _TEXTBOOK_HIDDEN)[::-1], latent_dim, error)
-        report = Throttle(progress)
         course = train_on_rows(
-            learner, rows, recipe=recipe, seconds=seconds, seed=seed, report=report, checkpoint=checkpoint
+            learner,
+            rows,
+            recipe=recipe,
+            seconds=seconds,
+            seed=seed,
+            device=place,
+            report=Throttle(progress),
+            checkpoint=checkpoint,
         )
         with torch.no_grad():
             encoder, decoder = learner.paths(rows.held_out[:512])

@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aecompress import ranks
 from aecompress.autoencoder.checkpoint import Checkpoint, State
 from aecompress.autoencoder.learners.base import Learner
 from aecompress.autoencoder.network import Batches
 from aecompress.autoencoder.progress import Throttle
+from aecompress.devices import generators, move, set_generators
 from aecompress.normalize import Float64s, Normalizer
 from aecompress.recipe import Recipe
 from aecompress.spec import Array
@@ -157,14 +159,22 @@ class Course:
 
 
 def train(
-    learner: Learner, lessons: Lessons, *, recipe: Recipe | None = None, seconds: float, seed: int, report: Throttle
+    learner: Learner,
+    lessons: Lessons,
+    *,
+    recipe: Recipe | None = None,
+    seconds: float,
+    seed: int,
+    device: torch.device,
+    report: Throttle,
 ) -> Course:
     """Bring ``learner`` to the state that is best on the held-out rows.
 
     The state it comes in counts too, so it never gets worse. The learning rate falls along a cosine over ``seconds``,
-    and by steps where training no longer pays; it ends with the time, or when steps no longer help.
+    and by steps where training no longer pays; it ends with the time, or when steps no longer help. The learner comes
+    from the CPU, learns on ``device``, and goes back. Where there are several ranks, a step takes a minibatch of each.
     """
-    training = _Training(learner, lessons, recipe or Recipe(), seconds, report, None)
+    training = _Training(learner, lessons, recipe or Recipe(), seconds, device, report, None)
     return training.run(lessons.minibatches(np.random.default_rng(seed)))
 
 
@@ -175,15 +185,17 @@ def train_on_rows(
     recipe: Recipe,
     seconds: float,
     seed: int,
+    device: torch.device,
     report: Throttle,
     checkpoint: Checkpoint | None,
 ) -> Course:
     """``train`` that goes on from the state in ``checkpoint``, if there is one, and keeps its own state there.
 
     ``seconds`` count from the start of the first run, and a training limited by epochs ends as one that was not
-    interrupted. The state is saved at checks, and at the end. torch's generator is part of it.
+    interrupted. The state is saved at checks, and at the end. torch's generators are part of it. A checkpoint goes with
+    a single rank.
     """
-    training = _Training(learner, rows, recipe, seconds, report, checkpoint)
+    training = _Training(learner, rows, recipe, seconds, device, report, checkpoint)
     return training.run(rows.minibatches(np.random.default_rng(seed), training.steps))
 
 
@@ -200,12 +212,15 @@ class _Training:
         lessons: Lessons,
         recipe: Recipe,
         seconds: float,
+        device: torch.device,
         report: Throttle,
         checkpoint: Checkpoint | None,
     ) -> None:
         self._learner, self._rate, self._report, self._checkpoint = learner, recipe.learning_rate, report, checkpoint
+        self._device = device
+        learner.to(device)
         self._optimiser = torch.optim.Adam(learner.parameters(), lr=recipe.learning_rate)
-        self._judge = _Judge(learner, lessons.held_out)
+        self._judge = _Judge(learner, move(lessons.held_out, device))
         self._pace, self._over, self.steps = 1.0, False, 0
         self._save_due = time.monotonic() + _SAVE_SECONDS
         state = None if checkpoint is None else checkpoint.load()
@@ -214,13 +229,13 @@ class _Training:
         else:
             self._restore(state)
         before = 0.0 if state is None else float(state.facts["seconds"])
-        most = (recipe.epochs or _EPOCHS) * math.ceil(lessons.count / _MINIBATCH)
+        most = (recipe.epochs or _EPOCHS) * math.ceil(lessons.count / (_MINIBATCH * ranks.count()))
         self._schedule = _Schedule(seconds, most, before)
 
     def run(self, minibatches: Iterator[Tensor]) -> Course:
         """Learn from the minibatches that are left, until it is over."""
-        judge = self._judge
-        while not self._over and (minibatch := next(minibatches, None)) is not None:
+        judge, mine = self._judge, ranks.own(minibatches)
+        while not self._over and (minibatch := next(mine, None)) is not None:
             done = self._schedule.done(self.steps + 1)
             due = done >= judge.due or done >= 1
             if due:
@@ -234,12 +249,15 @@ class _Training:
                 self._save()
             self._report("training", done, loss=judge.relative)
             warmth = min(1.0, done / _WARM_UP) * math.cos(math.pi / 2 * done)
+            minibatch = move(minibatch, self._device)
             judge.hear(_step(self._learner, self._optimiser, minibatch, self._rate * self._pace * warmth))
             self.steps += 1
         self._learner.load_state_dict(judge.state)
         if not self._over:
             self._over = True
             self._save()
+        ranks.agree(self._learner)
+        self._learner.cpu()
         self._report("training", 1.0, loss=judge.relative)
         return Course(judge.best < judge.first, np.array(judge.points))
 
@@ -254,11 +272,12 @@ class _Training:
     def _state(self) -> State:
         facts = {"steps": self.steps, "seconds": self._schedule.seconds, "pace": self._pace, "over": self._over}
         moments = {f"{i}.{name}": tensor for i, found in self._moments.items() for name, tensor in found.items()}
-        tensors = {"noise": torch.get_rng_state().numpy(), "points": np.array(self._judge.points)}
+        tensors = {"points": np.array(self._judge.points)}
         for part, found in (
             ("weights", self._learner.state_dict()), ("best", self._judge.state), ("adam", moments),
+            ("noise", generators(self._device)),
         ):  # fmt: skip
-            tensors |= {f"{part}.{name}": tensor.numpy() for name, tensor in found.items()}
+            tensors |= {f"{part}.{name}": tensor.cpu().numpy() for name, tensor in found.items()}
         return State(facts | {"judge": self._judge.facts()}, tensors)
 
     def _restore(self, state: State) -> None:
@@ -274,7 +293,7 @@ class _Training:
             index, _, name = key.partition(".")
             moments.setdefault(int(index), {})[name] = tensor
         self._optimiser.load_state_dict({**self._optimiser.state_dict(), "state": moments})
-        torch.set_rng_state(torch.tensor(state.tensors["noise"]))
+        set_generators(self._device, part("noise"))
 
     @property
     def _moments(self) -> dict[int, dict[str, Tensor]]:
@@ -283,16 +302,17 @@ class _Training:
         return found
 
 
-def _step(learner: Learner, optimiser: torch.optim.Optimizer, minibatch: Tensor, rate: float) -> float:
-    """One step; the loss before it."""
+def _step(learner: Learner, optimiser: torch.optim.Optimizer, minibatch: Tensor, rate: float) -> Tensor:
+    """One step; the loss before it, which a device may still be computing."""
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad()
     loss = learner.loss(minibatch)
     loss.backward()  # type: ignore[no-untyped-call]
+    ranks.average_gradients(learner)
     nn.utils.clip_grad_norm_(learner.parameters(), _CLIP)
     optimiser.step()
-    return loss.item()
+    return loss.detach()
 
 
 class _Judge:
@@ -313,7 +333,7 @@ class _Judge:
         self.due = 0.0
         self.state: dict[str, Tensor] = {}
         self.points: list[tuple[float, float, float]] = []
-        self._heard: list[float] = []
+        self._heard: list[Tensor] = []
 
     @property
     def first(self) -> float:
@@ -339,15 +359,16 @@ class _Judge:
         self.best, self._mark, self.stale, self.due = (facts[name] for name in ("best", "mark", "stale", "due"))
         self.points, self.state = [(s, loss, score) for s, loss, score in points.tolist()], state
 
-    def hear(self, loss: float) -> None:
+    def hear(self, loss: Tensor) -> None:
         """Take down the loss of a minibatch."""
         self._heard.append(loss)
 
     def check(self, done: float, seconds: float) -> None:
         """Judge the present state, ``seconds`` after the start."""
         with torch.no_grad():
-            score = self._learner.score(self._unseen)
-        self.points.append((seconds, float(np.mean(self._heard)) if self._heard else score, score))
+            score = ranks.agreed(self._learner.score(self._unseen))
+        heard = float(np.mean(torch.stack(self._heard).tolist())) if self._heard else score
+        self.points.append((seconds, heard, score))
         self._heard = []
         if score < self.best:
             self.best, self.state = score, copy.deepcopy(self._learner.state_dict())
@@ -385,10 +406,10 @@ class _Schedule:
 
     def done(self, step: int) -> float:
         """Share before this step, counted from 1."""
-        self._start = self._start or time.monotonic()
+        self._start = self._start or ranks.now()
         return min(1.0, max(self.seconds / self._seconds if self._seconds else 1.0, step / self._steps))
 
     @property
     def seconds(self) -> float:
         """Since the first step of the first run."""
-        return self._before + (time.monotonic() - self._start if self._start else 0.0)
+        return self._before + (ranks.now() - self._start if self._start else 0.0)

@@ -10,6 +10,7 @@ import aecompress
 from aecompress.cli import output
 from aecompress.cli.options import (
     clean_option,
+    device_option,
     force_option,
     format_option,
     noise_option,
@@ -18,6 +19,7 @@ from aecompress.cli.options import (
     source_argument,
 )
 from aecompress.cli.progress import ProgressBar
+from aecompress.devices import Device
 from aecompress.sources import open_source
 
 
@@ -36,6 +38,7 @@ from aecompress.sources import open_source
 @noise_option
 @seconds_option
 @seed_option
+@device_option
 @force_option
 def denoise(
     source: str,
@@ -46,6 +49,7 @@ def denoise(
     noise: float | None,
     fit_seconds: float,
     seed: int,
+    device: Device,
     force: bool,
 ) -> None:
     """Take the noise off SOURCE.
@@ -64,6 +68,7 @@ def denoise(
             force=force,
             seconds=fit_seconds,
             seed=seed,
+            device=device,
             progress=progress,
         )
     if dest == "-":

@@ -9,6 +9,7 @@ import click
 import aecompress
 from aecompress.cli import output
 from aecompress.cli.options import (
+    device_option,
     force_option,
     format_option,
     json_option,
@@ -18,6 +19,7 @@ from aecompress.cli.options import (
     workers_option,
 )
 from aecompress.cli.progress import ProgressBar
+from aecompress.devices import Device
 from aecompress.sources import open_source
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 )
 @seconds_option
 @seed_option
+@device_option
 @workers_option
 @force_option
 @json_option
@@ -51,6 +54,7 @@ def embed(
     model: str,
     fit_seconds: float,
     seed: int,
+    device: Device,
     workers: int,
     force: bool,
     as_json: bool,
@@ -71,6 +75,7 @@ def embed(
             force=force,
             seconds=fit_seconds,
             seed=seed,
+            device=device,
             workers=workers,
             progress=progress,
         )

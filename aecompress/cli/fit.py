@@ -22,7 +22,9 @@ from aecompress.cli.options import (
 )
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Effort, Role, Target
+from aecompress.devices import Device
 from aecompress.errors import DestinationError
+from aecompress.ranks import count, is_first, together
 from aecompress.recipe import Recipe
 from aecompress.sinks.base import check_free
 from aecompress.sources import Source, open_source
@@ -31,7 +33,7 @@ TASKS = ("pack", "denoise", "colorize")
 
 #: The tasks that take an option; those not named here are for pack.
 _TAKEN_BY = {
-    **dict.fromkeys(("source", "format", "dest", "task", "fit_seconds", "seed", "force"), TASKS),
+    **dict.fromkeys(("source", "format", "dest", "task", "fit_seconds", "seed", "device", "force"), TASKS),
     **dict.fromkeys(("clean", "noise"), ("denoise",)),
 }
 
@@ -64,6 +66,7 @@ def fit(
     fit_seconds: float,
     effort: Effort,
     seed: int,
+    device: Device,
     force: bool,
     resume: bool,
 ) -> None:
@@ -79,10 +82,14 @@ def fit(
             f"{checkpoint} is left of an interrupted fit: add --resume to go on, or --force to start again."
         )
     check_free(dest, force=force)  # before the fit, which may take long
+    ctx.with_resource(together(device))
+    alone = count() == 1
+    if resume and not alone:
+        raise click.UsageError("--resume goes with one process: a fit that torchrun spreads keeps no checkpoint.")
     if task != "pack":
         opened = source if format is None else open_source(source, format=format)
-        told = {"clean": clean, "noise": noise}
-        _fit_task(task, opened, dest, told if task == "denoise" else {}, fit_seconds, seed)
+        told = {"clean": clean, "noise": noise} if task == "denoise" else {}
+        _fit_task(task, opened, dest, told, fit_seconds, seed, device)
         return
     opened = open_source(source, format=format)
     if not resume:
@@ -98,22 +105,21 @@ def fit(
                 effort=effort,
                 axes=axes,
                 seed=seed,
+                device=device,
                 progress=progress,
-                checkpoint=checkpoint,
+                checkpoint=checkpoint if alone else None,
             )
     except Stopped as err:
         if checkpoint.exists():
             err.add_note(f"The training so far stays in {checkpoint}: go on with the same command and --resume.")
         raise
     data = model.to_bytes(encoder=True)
-    output.write_file(dest, data)
-    output.print_table(
-        [
-            ("model", f"{dest}: {model.kind}, {output.size(len(data))}"),
-            ("fitted to", f"{model.about['source']} at {model.target.describe()}"),
-            ("in archives", f"{output.size(len(model.to_bytes()))}, the decoder alone"),
-        ]
-    )
+    lines = [
+        ("model", f"{dest}: {model.kind}, {output.size(len(data))}"),
+        ("fitted to", f"{model.about['source']} at {model.target.describe()}"),
+        ("in archives", f"{output.size(len(model.to_bytes()))}, the decoder alone"),
+    ]
+    _keep(dest, data, lines)
 
 
 def _check_options(ctx: click.Context, task: str) -> None:
@@ -125,16 +131,23 @@ def _check_options(ctx: click.Context, task: str) -> None:
             raise click.UsageError(f"{option.opts[0]} does not go with --task {task}.")
 
 
-def _fit_task(task: str, source: str | Source, dest: Path, told: dict[str, Any], seconds: float, seed: int) -> None:
+def _fit_task(
+    task: str, source: str | Source, dest: Path, told: dict[str, Any], seconds: float, seed: int, device: Device
+) -> None:
     """Fit a model for denoise or colorize; ``told`` is what only the one takes."""
     learn = aecompress.fit_denoiser if task == "denoise" else aecompress.fit_colorizer
     with ProgressBar() as progress:
-        model = learn(source, **told, seconds=seconds, seed=seed, progress=progress)
+        model = learn(source, **told, seconds=seconds, seed=seed, device=device, progress=progress)
     data = model.to_bytes()
-    output.write_file(dest, data)
-    output.print_table(
-        [
-            ("model", f"{dest}: for {task}, {output.size(len(data))}"),
-            ("fitted to", f"{model.about['source']}, {model.about['rows']:,} rows"),
-        ]
-    )
+    lines = [
+        ("model", f"{dest}: for {task}, {output.size(len(data))}"),
+        ("fitted to", f"{model.about['source']}, {model.about['rows']:,} rows"),
+    ]
+    _keep(dest, data, lines)
+
+
+def _keep(dest: Path, data: bytes, lines: list[tuple[str, str]]) -> None:
+    """Write a model, and print what it is; one rank does it for all."""
+    if is_first():
+        output.write_file(dest, data)
+        output.print_table(lines)

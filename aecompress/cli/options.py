@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from aecompress.config import EFFORTS, FIT_SECONDS, ROLES, Role, Target, TargetKind
+from aecompress.devices import DEVICES
 from aecompress.recipe import Recipe, load_recipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -82,7 +83,8 @@ class _RecipeFile(click.ParamType[Recipe]):
 
 
 def fit_options(command: Command) -> Command:
-    """Add what a fit takes besides source and target: ``recipe``, ``axes``, ``fit_seconds``, ``effort``, ``seed``."""
+    """Add what a fit takes besides source and target: ``recipe``, ``axes``, ``fit_seconds``, ``effort``, ``seed``,
+    ``device``."""
     settings = click.option(
         "--model-config",
         "recipe",
@@ -111,7 +113,7 @@ def fit_options(command: Command) -> Command:
         show_default=True,
         help="Time that the fit may take.",
     )
-    return settings(axes(seconds(effort(seed_option(command)))))
+    return settings(axes(seconds(effort(seed_option(device_option(command))))))
 
 
 def _formats(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -140,6 +142,13 @@ seconds_option = click.option(
     help="Time that training a network may take.",
 )
 seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+device_option = click.option(
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where networks are trained; auto: CUDA if there is one, else MPS, else the CPU.",
+)
 clean_option = click.option("--clean", metavar="PAIRS", help="The first rows without noise, to learn from.")
 noise_option = click.option(
     "--noise", metavar="S", type=click.FloatRange(min=0), help="Standard deviation of the noise; measured by default."

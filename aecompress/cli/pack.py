@@ -20,6 +20,7 @@ from aecompress.cli.options import (
 )
 from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Effort, Role, Target
+from aecompress.devices import Device
 from aecompress.locations import locate
 from aecompress.recipe import Recipe
 from aecompress.shards.manifest import staging_folder
@@ -59,6 +60,7 @@ def pack(
     fit_seconds: float,
     effort: Effort,
     seed: int,
+    device: Device,
     workers: int,
     force: bool,
     keep_latents: bool,
@@ -86,6 +88,7 @@ def pack(
                 effort=effort,
                 axes=axes,
                 seed=seed,
+                device=device,
                 workers=workers,
                 progress=progress,
             )

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from aecompress.cli.logs import is_quiet
+from aecompress.ranks import is_first
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -31,7 +32,7 @@ class ProgressBar:
         self._close()
 
     def __call__(self, phase: str, done: float, facts: dict[str, Any]) -> None:
-        if not sys.stderr.isatty() or is_quiet():
+        if not sys.stderr.isatty() or is_quiet() or not is_first():
             return
         others = dict(facts)
         amount = others.pop("bytes", None)

@@ -242,7 +242,8 @@ def _smallest(q: Array, least: int) -> bytes | None:
     less the thorough one makes of the part.
     """
     longest = int(np.argmax(q.shape))
-    part = np.take(q, range(max(1, q.shape[longest] * _PART // max(q.size, 1))), longest)
+    length = max(1, q.shape[longest] * _PART // max(q.size, _PART))
+    part = np.take(q, range(length), longest)
     axis = integers.best_axis(part)
     axes = () if axis is None else (axis,)
     quick = len(integers.encode(q, level=integers.QUICK, axes=axes))

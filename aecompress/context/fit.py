@@ -35,6 +35,7 @@ from aecompress.context.stencil import (
     spatial_steps,
 )
 from aecompress.context.tree import STUMP, Tree, grow
+from aecompress.devices import Device
 from aecompress.entropy.tables import Tables
 from aecompress.spec import Array
 
@@ -120,6 +121,7 @@ def with_network(
     steps: int,
     seconds: float,
     seed: int,
+    device: Device = "auto",
     progress: Progress = silent,
 ) -> tuple[ContextModel, float]:
     """The model with a network in place of its context tree, where that takes fewer bits, its own included.
@@ -132,7 +134,10 @@ def with_network(
         units: of each layer of the network at most; it gets fewer for a set of few bits.
         steps: batches it is trained on, as long as ``seconds`` are not over.
         seed: of everything random.
+        device: to train on.
         progress: called as progress(phase, share done, facts).
+
+    Raises InputError if there is no such device.
     """
     samples = [s for s in samples if s.coded.any()]
     seen = sum(int(s.coded.sum()) for s in samples)
@@ -147,7 +152,7 @@ def with_network(
 
     learned = lesson(samples, model.predictor, model.activity)
     vectors = min(max(int(now / _VECTOR_BITS), _FEWEST_VECTORS), units // LANES)
-    network = train(learned, vectors * LANES, steps, seconds, total, seed, progress)
+    network = train(learned, vectors * LANES, steps, seconds, total, seed, device, progress)
     rival = replace(model, tree=STUMP, tables=NO_TABLES, network=network)
     saved = spent - bits(rival, samples)
     pays = saved * share > 8.0 * (len(rival.to_bytes()) - len(model.to_bytes()))

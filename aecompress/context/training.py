@@ -9,7 +9,6 @@ were not rounded. Weights pay for the bits they take in the model, so a small se
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from aecompress import ranks
 from aecompress.config import Progress, silent
 from aecompress.context import mixture, neural
 from aecompress.context.coder import Activity, Predictor, plan, stencil
@@ -39,6 +39,7 @@ from aecompress.context.network import (
 )
 from aecompress.context.sample import Sample
 from aecompress.context.tree import STUMP
+from aecompress.devices import Device, find_device, move, seeded
 from aecompress.spec import Array
 
 #: Values that a network is trained on.
@@ -111,26 +112,36 @@ def _no_layers(inputs: int) -> Layers:
 
 
 def train(
-    learned: Lesson, units: int, steps: int, seconds: float, total: int, seed: int, progress: Progress = silent
+    learned: Lesson,
+    units: int,
+    steps: int,
+    seconds: float,
+    total: int,
+    seed: int,
+    device: Device = "auto",
+    progress: Progress = silent,
 ) -> Network:
     """A network of two layers of ``units`` after ``steps`` batches, or what it is when ``seconds`` are over.
 
     Args:
         total: values of the whole set, which the bits of the weights are shared among.
+        device: to train on; all of the lesson lies there.
+
+    Raises InputError if there is no such device.
     """
-    torch.manual_seed(seed)
+    place = find_device(device)
     channels = learned.channels if learned.channels <= MOST_CHANNELS else 1
-    net = _Net(learned.inputs.shape[1], units, channels, learned.guesses)
-    inputs = torch.from_numpy(learned.inputs)
-    rest, size, channel = _targets(learned)
+    with seeded(seed, place):
+        net = _Net(learned.inputs.shape[1], units, channels, learned.guesses).to(place)
+    inputs, rest, size, channel = (move(told, place) for told in (torch.from_numpy(learned.inputs), *_targets(learned)))
     batch = min(_BATCH, len(rest))
     starts = max(len(rest) - batch, 0) // batch + 1
     steps = min(steps, _MOST_EPOCHS * starts)
     optimiser = torch.optim.Adam(net.parameters(), _RATE, betas=(0.9, 0.98))
-    started = time.monotonic()
+    started = ranks.now()
     done = 0.0
     for step in range(steps):
-        done = max(step / steps, (time.monotonic() - started) / seconds)
+        done = max(step / steps, (ranks.now() - started) / seconds)
         if done >= 1:
             break
         for group in optimiser.param_groups:
@@ -144,7 +155,8 @@ def train(
         optimiser.step()
         if step % _REPORT == 0:
             progress("network", done, {"bits": round(float(loss.detach()), 3)})
-    return net.integers()
+    ranks.agree(net)
+    return net.cpu().integers()
 
 
 def _targets(learned: Lesson) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from aecompress.autoencoder.progress import Progress
+from aecompress.devices import Device
 from aecompress.errors import CorruptError, ModelError
 from aecompress.normalize import Float64s
 from aecompress.restoration import storage
@@ -105,16 +106,19 @@ def brightness(pictures: Array) -> Array:
     return as_dtype(pictures.astype(np.float64) @ TO_YCC[0], pictures.dtype)
 
 
-def fit(blocks: Sequence[Array], *, seconds: float, seed: int, progress: Progress) -> Colorizer:
+def fit(
+    blocks: Sequence[Array], *, seconds: float, seed: int, device: Device = "auto", progress: Progress
+) -> Colorizer:
     """Fit a colorizer to blocks of pictures [n, h, w, 3].
 
     Args:
         blocks: red, green and blue.
         seconds: training time at most.
         seed: of weights and of the choice of places.
+        device: to train on: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: called as ``progress(phase, done, info)``, a few times a second at most.
 
-    Raises InputError where there is too little to learn from.
+    Raises InputError where there is too little to learn from, or no such device.
     """
     rng = np.random.default_rng(seed)
     told = [block.astype(np.float64)[None] @ TO_YCC.T / white(block.dtype) for block in blocks]
@@ -132,7 +136,17 @@ def fit(blocks: Sequence[Array], *, seconds: float, seed: int, progress: Progres
     judges = [lesson(ycc[:, ::_STRIDE]) for ycc in told]
     hood = around(2, told[0].shape[:4], blind=False)
     lessons = Lessons(teaching or judges, hood, rng, judges)
-    network = fit_network(lessons, hood, 1, parts=1, hidden=_HIDDEN, seconds=seconds, seed=seed, progress=progress)
+    network = fit_network(
+        lessons,
+        hood,
+        1,
+        parts=1,
+        hidden=_HIDDEN,
+        seconds=seconds,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
     return Colorizer(units, network, centre, spread * _trust(network, *lessons.draw(_TRUSTED, judging=True)))
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from aecompress.autoencoder.progress import Progress
 from aecompress.context.stencil import Layout, axes_of, layouts
+from aecompress.devices import Device
 from aecompress.errors import CorruptError, InputError, ModelError
 from aecompress.restoration import storage
 from aecompress.restoration.fitting import Lesson, Lessons, fit_network, ridge
@@ -146,6 +147,7 @@ def fit(
     noise: float | None,
     seconds: float,
     seed: int,
+    device: Device = "auto",
     progress: Progress,
 ) -> Denoiser:
     """Fit a denoiser to blocks of rows [n, *row_shape], and to what they were without noise if that is known.
@@ -156,9 +158,10 @@ def fit(
         noise: standard deviation of the noise in the data's units; by default it is measured.
         seconds: training time at most.
         seed: of weights and of the choice of places.
+        device: to train on: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: called as ``progress(phase, done, info)``, a few times a second at most.
 
-    Raises InputError where there is too little to learn from.
+    Raises InputError where there is too little to learn from, or no such device.
     """
     rng = np.random.default_rng(seed)
     layout = choose_layout(blocks, rng)
@@ -171,6 +174,7 @@ def fit(
         hidden=_HIDDEN,
         seconds=seconds,
         seed=seed,
+        device=device,
         progress=progress,
     )
     if clean is None and noise is None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aecompress.autoencoder.progress import Progress, Throttle
+from aecompress.devices import Device, find_device, seeded
 from aecompress.errors import InputError
 from aecompress.normalize import Float64s
 from aecompress.restoration.neighbourhood import Neighbourhood, View
@@ -112,6 +113,7 @@ def fit_network(
     hidden: tuple[int, ...],
     seconds: float,
     seed: int,
+    device: Device,
     progress: Progress,
 ) -> Network:
     """Train a network.
@@ -123,19 +125,20 @@ def fit_network(
         hidden: widths of the ReLU layers.
         seconds: training time at most.
         seed: of weights.
+        device: to train on: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: called as ``progress(phase, done, info)``, a few times a second at most.
-    """
-    import torch
 
+    Raises InputError if there is no such device.
+    """
     from aecompress.autoencoder.training import train
     from aecompress.restoration.learner import Guesser
 
     linear, left = ridge(*lessons.draw(_LINEAR))
     deviation = np.sqrt(np.maximum(np.diag(left), 1e-12))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    place = find_device(device)
+    with seeded(seed, place):
         learner = Guesser(linear, deviation, parts, hidden)
-        train(learner, lessons, seconds=seconds, seed=seed, report=Throttle(progress))
+        train(learner, lessons, seconds=seconds, seed=seed, device=place, report=Throttle(progress))
     return Network(hood, channels, linear.shape[1], parts, *learner.paths())
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from aecompress.codec.model import Model
 from aecompress.config import EFFORTS, FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, Target, silent
+from aecompress.devices import Device, check_device
 from aecompress.errors import InputError, ModelError
 from aecompress.recipe import Recipe
 from aecompress.sources import open_source, spool
@@ -38,6 +39,7 @@ def fit(
     effort: Effort = "balanced",
     axes: Sequence[Role] | None = None,
     seed: int = 0,
+    device: Device = "auto",
     progress: Progress = silent,
     checkpoint: str | Path | None = None,
 ) -> Model:
@@ -56,19 +58,23 @@ def fit(
         axes: the role of each axis, rows first: ``independent`` ones, ``ordered`` ones, and the last may be
             ``feature``; by default they are measured on the sample.
         seed: of everything random.
+        device: that networks are trained on: ``cpu``, ``cuda``, ``mps``, or ``auto``: CUDA if there is one, else MPS,
+            else the CPU.
         progress: called as progress(phase, share done, facts).
         checkpoint: file to keep the state of a training in while the fit lasts. If it is there, left of a fit of the
             same source, target, kind, recipe and seed that was interrupted, the training goes on from it, and
             ``seconds`` count what it took before. A model whose training ends with its epochs comes out the same.
 
     Raises:
-        InputError: the source cannot be read, or the target, the recipe or the axes do not suit it.
+        InputError: the source cannot be read, or the target, the recipe or the axes do not suit it, or there is no such
+            device.
         DestinationError: the checkpoint is damaged, or of another fit.
     """
     if kind not in MODEL_KINDS:
         raise InputError(f"There is no model kind {kind!r}; use one of {', '.join(MODEL_KINDS)}.")
     if effort not in EFFORTS:
         raise InputError(f"There is no effort {effort!r}; use one of {', '.join(EFFORTS)}.")
+    check_device(device)
     recipe = (recipe or Recipe()).checked(kind)
     opened = open_source(source)
     needs_channels(opened, recipe)
@@ -83,22 +89,29 @@ def fit(
         if not opened.replayable:
             opened = spool(opened, Path(kept.enter_context(tempfile.TemporaryDirectory())))
         kept_at = None if checkpoint is None else Path(checkpoint)
-        model = search(opened, target, recipe, seconds, effort, axes, seed, progress, kept_at).run(kind)
+        model = search(opened, target, recipe, seconds, effort, axes, seed, device, progress, kept_at).run(kind)
     if kept_at is not None:
         kept_at.unlink(missing_ok=True)
     return model
 
 
 def adapt(
-    model: Model, source: Source, target: Target, *, effort: Effort = "fast", progress: Progress = silent
+    model: Model,
+    source: Source,
+    target: Target,
+    *,
+    effort: Effort = "fast",
+    device: Device = "auto",
+    progress: Progress = silent,
 ) -> Model:
     """A given model for another source of the same dtype and row shape, or another target.
 
     Bounds and steps are worked out anew; the context coder is fitted anew, with this effort, if the cells change by
-    more than half.
+    more than half, on this device.
 
     Raises:
         ModelError: the model was fitted for another dtype or row shape.
+        InputError: there is no such device.
     """
     if not model.spec.same_type(source.spec):
         raise ModelError(
@@ -106,4 +119,4 @@ def adapt(
             f"has {source.spec.row_shape} and {source.spec.native}: fit a model for this source."
         )
     search = Bounded if target.bounded else Unbounded
-    return search(source, target, Recipe(), _REFIT_SECONDS, effort, None, 0, progress).adapted(model)
+    return search(source, target, Recipe(), _REFIT_SECONDS, effort, None, 0, device, progress).adapted(model)

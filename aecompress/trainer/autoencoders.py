@@ -13,6 +13,7 @@ from aecompress.codec import specials
 from aecompress.codec.latents import fit_prior
 from aecompress.codec.model import Model, Reference
 from aecompress.config import Progress
+from aecompress.devices import Device
 from aecompress.errors import InputError
 from aecompress.recipe import Recipe
 from aecompress.sources.base import Source
@@ -85,6 +86,7 @@ def fit_nonlinear(
     recipe: Recipe,
     seconds: float,
     seed: int,
+    device: Device,
     progress: Progress,
     checkpoint: Checkpoint | None = None,
 ) -> Autoencoder:
@@ -103,6 +105,7 @@ def fit_nonlinear(
             recipe=recipe,
             seconds=seconds,
             seed=seed,
+            device=device,
             progress=progress,
             checkpoint=checkpoint,
         )
@@ -117,6 +120,7 @@ def fit_nonlinear(
         distortion_step=choice.step,
         seconds=seconds,
         seed=seed,
+        device=device,
         progress=progress,
         checkpoint=checkpoint,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
+
+from aecompress.ranks import now
 
 #: Share of the whole time that a training is never left with less than: who asks for a network gets one.
 _LEAST = 0.1
@@ -18,16 +19,16 @@ class Clock:
 
     Attributes:
         seconds: that the fit may take.
-        started: reading of the monotonic clock, in seconds.
+        started: reading of the clock that all ranks share, in seconds.
     """
 
     seconds: float
-    started: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=now)
 
     @property
     def spent(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self.started
+        return now() - self.started
 
     def advanced(self, seconds: float) -> Clock:
         """The same, so many seconds further."""

@@ -20,6 +20,7 @@ from aecompress.config import Effort, Progress, Role, Target
 from aecompress.context import fit as context
 from aecompress.context.sample import Sample
 from aecompress.context.stencil import Layout
+from aecompress.devices import Device
 from aecompress.quantize import split_wide
 from aecompress.recipe import KNOWN, Recipe
 from aecompress.sources.base import Source
@@ -56,11 +57,13 @@ class Search(ABC):
         effort: Effort,
         axes: Sequence[Role] | None,
         seed: int,
+        device: Device,
         progress: Progress,
         checkpoint: Path | None = None,
     ) -> None:
         self.source, self.target, self.recipe = source, target, recipe
         self.clock, self.effort, self.seed, self.progress = Clock(seconds), effort, seed, progress
+        self.device = device
         self.layout = roles.layout_of(axes, source.spec) if axes else None
         self.ordered = roles.ordered(axes, source.spec) if axes else None
         self.samples = sample(source, sampling.SAMPLE_VALUES, sampling.SAMPLE_BLOCKS, progress)
@@ -137,7 +140,7 @@ class Search(ABC):
             coder = getattr(model, name)
             seconds = self.clock.share(_NETWORK_SHARE)
             found, saved = context.with_network(
-                coder, parts, self.values, units, steps, seconds, self.seed, self.progress
+                coder, parts, self.values, units, steps, seconds, self.seed, self.device, self.progress
             )
             changed: dict[str, Any] = {name: found, "rate": model.rate - (saved if name != "joint" else 0.0)}
             if model.thrift and name == "context" and found is not coder:
@@ -178,6 +181,7 @@ class Search(ABC):
             recipe=self.recipe,
             seconds=self.clock.share(_TRAINING_SHARE),
             seed=self.seed,
+            device=self.device,
             progress=self.progress,
             checkpoint=self.checkpoint,
         )

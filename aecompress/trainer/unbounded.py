@@ -196,7 +196,9 @@ class Unbounded(Search):
 
         step = float(model.cells.step or 1.0)
         lessons = [Lesson(work.q, work.keep, block / step) for block, work in self._works(model)]
-        return fit_conv(lessons, seconds=self.clock.share(share), seed=self.seed, progress=self.progress)
+        return fit_conv(
+            lessons, seconds=self.clock.share(share), seed=self.seed, device=self.device, progress=self.progress
+        )
 
     def _autoencoder(self, kind: str) -> Model:
         goal = self._goal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -59,14 +60,26 @@ def entropy(q: Array) -> float:
     return total / len(q)
 
 
-def dense(inputs: int, hidden: tuple[int, ...], outputs: int, *, quiet: bool = True) -> nn.Sequential:
+class Dense(nn.Sequential):
+    """Layers that learn in mixed precision on CUDA: products in bfloat16, weights and their updates in float32.
+
+    Judging, where no gradients are wanted, is in float32 on every device, and so is all on the others.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        mixed = inputs.is_cuda and torch.is_grad_enabled()
+        with torch.autocast("cuda", torch.bfloat16) if mixed else nullcontext():
+            return super().forward(inputs).float()  # type: ignore[no-untyped-call]
+
+
+def dense(inputs: int, hidden: tuple[int, ...], outputs: int, *, quiet: bool = True) -> Dense:
     """Linear layers with ReLU between; ``quiet``: the outputs start at zero."""
     layers: list[nn.Module] = []
     for width in hidden:
         layers += [nn.Linear(inputs, width), nn.ReLU()]
         inputs = width
     last = nn.Linear(inputs, outputs)
-    return nn.Sequential(*layers, silent(last) if quiet else last)
+    return Dense(*layers, silent(last) if quiet else last)
 
 
 def silent(linear: nn.Linear) -> nn.Linear:

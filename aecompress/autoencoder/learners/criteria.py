@@ -66,7 +66,7 @@ def _weighted(error: Callable[..., Tensor], weights: Float64s | None, power: int
         return error
     left = weights / emphasis(weights) ** power
     share = torch.from_numpy(left / left.mean()).float()
-    return lambda found, wanted: (share * error(found, wanted, reduction="none")).mean()
+    return lambda found, wanted: (share.to(wanted.device) * error(found, wanted, reduction="none")).mean()
 
 
 def _cosine(normalizer: Normalizer) -> Error:
@@ -76,8 +76,9 @@ def _cosine(normalizer: Normalizer) -> Error:
     centre = torch.from_numpy(normalizer.centre / unit).float()
 
     def error(found: Tensor, wanted: Tensor) -> Tensor:
-        goal = wanted * scale + centre
-        lost = 1 - functional.cosine_similarity(found * scale + centre, goal, dim=1)
+        factor, offset = scale.to(wanted.device), centre.to(wanted.device)
+        goal = wanted * factor + offset
+        lost = 1 - functional.cosine_similarity(found * factor + offset, goal, dim=1)
         return 2 * goal.square().mean() * lost.mean()
 
     return error

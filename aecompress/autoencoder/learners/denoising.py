@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from aecompress.autoencoder.learners.vanilla import Vanilla
+from aecompress.devices import seeded
 
 Corruption = Callable[[Tensor], Tensor]
 
@@ -27,8 +28,7 @@ class Denoising(Vanilla):
         return self.taught(self.encode(self._corrupt(rows)), rows)
 
     def score(self, rows: Tensor) -> float:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_JUDGES)
+        with seeded(_JUDGES, rows.device):
             return self.judged(self._corrupt(rows), rows)
 
 
@@ -38,7 +38,7 @@ def corruption(kind: str, level: float, rows: Tensor) -> Corruption:
     ``gaussian`` adds noise of ``level`` times the rows' deviation, ``masking`` sets a share ``level`` of the values to
     their mean, ``salt-and-pepper`` sets it to the least or the greatest value of all.
     """
-    deviation, low, high = rows.std().item(), rows.min(), rows.max()
+    deviation, low, high = rows.std().item(), rows.min().item(), rows.max().item()
 
     def gaussian(x: Tensor) -> Tensor:
         return x + level * deviation * torch.randn_like(x)

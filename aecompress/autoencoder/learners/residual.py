@@ -75,7 +75,7 @@ class Residual(Learner):
         steps = self.steps(seen)
         levels = torch.round(self.encode(seen) / steps)
         error = self.criterion.error(self.decode(levels * steps), wanted).item()
-        bits = entropy(levels.numpy()) + self.penalty(levels)
+        bits = entropy(levels.cpu().numpy()) + self.penalty(levels)
         return error + self.criterion.bit * bits / wanted.shape[1]
 
     def paths(self) -> tuple[tuple[Path, ...], tuple[Path, ...]]:

@@ -1,0 +1,117 @@
+"""Ranks: processes that make one fit together, each teaching the networks its share of the minibatches.
+
+Every rank goes the same way through the fit, or they would wait for one another for ever. So what decides the way and
+might differ, readings of the clock and sums of a device, is what the first rank has. Without others, nothing here does
+anything.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from aecompress.devices import find_device
+from aecompress.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+#: What torchrun sets, and no other launcher.
+_LAUNCHED = "TORCHELASTIC_RUN_ID"
+
+#: Number of this rank, and how many there are.
+_RANK: ContextVar[tuple[int, int]] = ContextVar("rank", default=(0, 1))
+
+
+@contextmanager
+def together(device: str) -> Iterator[None]:
+    """Join the processes that torchrun started, each with a CUDA device of its own or all on the CPU.
+
+    Raises InputError if there are fewer devices than processes.
+    """
+    many = int(os.environ["WORLD_SIZE"]) if _LAUNCHED in os.environ else 1
+    if many == 1:
+        yield
+        return
+    import torch
+    from torch import distributed
+
+    kind = find_device(device).type
+    here, devices = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if kind == "mps" or (kind == "cuda" and here > devices):
+        raise InputError("There are fewer devices than processes: start one for each CUDA device, or use --device cpu.")
+    if kind == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
+    token = _RANK.set((distributed.get_rank(), many))
+    try:
+        yield
+    finally:
+        _RANK.reset(token)
+        distributed.destroy_process_group()
+
+
+def count() -> int:
+    """How many ranks there are."""
+    return _RANK.get()[1]
+
+
+def is_first() -> bool:
+    """True of the rank that writes and prints."""
+    return _RANK.get()[0] == 0
+
+
+def now() -> float:
+    """Seconds of a monotonic clock, the same on every rank."""
+    return agreed(time.monotonic())
+
+
+def agreed(value: float) -> float:
+    """The value that the first rank has."""
+    if count() == 1:
+        return value
+    import torch
+    from torch import distributed
+
+    told = torch.tensor(value, dtype=torch.float64)
+    distributed.broadcast(told, 0)
+    return told.item()
+
+
+def own(items: Iterable[T]) -> Iterator[T]:
+    """This rank's share of the items: every so many-th."""
+    rank, many = _RANK.get()
+    return islice(items, rank, None, many)
+
+
+def average_gradients(network: torch.nn.Module) -> None:
+    """Give the parameters of a network the mean of all ranks' gradients."""
+    if count() == 1:
+        return
+    import torch
+    from torch import distributed
+
+    found = [part.grad for part in network.parameters() if part.grad is not None]
+    flat = torch.cat([gradient.reshape(-1) for gradient in found])
+    distributed.all_reduce(flat)
+    flat /= count()
+    means = torch.split(flat, [gradient.numel() for gradient in found])
+    for gradient, mean in zip(found, means, strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def agree(network: torch.nn.Module) -> None:
+    """Give a network the parameters that the first rank has."""
+    if count() == 1:
+        return
+    from torch import distributed
+
+    for part in network.parameters():
+        distributed.broadcast(part.data, 0)

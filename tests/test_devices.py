@@ -1,0 +1,209 @@
+"""Where networks are trained: names of devices, and the same work on each of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import aecompress
+from aecompress import Recipe, Target
+from aecompress.autoencoder import fit_dense, fit_textbook
+from aecompress.autoencoder.conv import Lesson, fit_conv
+from aecompress.autoencoder.learners.criteria import criterion, sigmoid_error
+from aecompress.autoencoder.learners.denoising import Denoising, corruption
+from aecompress.autoencoder.learners.sparse import Sparse
+from aecompress.autoencoder.learners.textbook import Textbook
+from aecompress.autoencoder.learners.vae import Variational
+from aecompress.autoencoder.learners.vanilla import Vanilla
+from aecompress.cli import cli
+from aecompress.config import silent
+from aecompress.context import fit as contexts
+from aecompress.context.sample import Sample
+from aecompress.devices import check_device, find_device, seeded
+from aecompress.errors import InputError
+from aecompress.normalize import Normalizer, measure
+
+on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Make torch see these accelerators and no others."""
+
+    def has(*names):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in names)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in names)
+
+    return has
+
+
+def curved(rows=400):
+    """Rows [n, 24] of three hidden numbers that no linear map finds."""
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(rows, 3))
+    return np.tanh(hidden @ rng.normal(size=(3, 24))) + 0.01 * rng.normal(size=(rows, 24))
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("here", "found"), [((), "cpu"), (("cuda",), "cuda"), (("mps",), "mps"), (("cuda", "mps"), "cuda")]
+)
+def test_auto_takes_cuda_then_mps_then_the_cpu(machine, here, found):
+    machine(*here)
+    assert find_device("auto").type == found
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_a_device_that_is_not_here_is_refused(machine, name):
+    machine()
+    with pytest.raises(InputError, match=rf"no {name.upper()} device here .*use --device cpu or auto"):
+        find_device(name)
+    machine(name)
+    assert find_device(name).type == name
+
+
+def test_an_unknown_device_is_refused_with_a_list_of_those_there_are():
+    with pytest.raises(InputError, match=r"'tpu'; use one of auto, cpu, cuda, mps"):
+        check_device("tpu")
+
+
+@pytest.mark.parametrize("verb", ["fit", "pack", "denoise", "embed"])
+def test_verbs_refuse_a_device_that_is_not_here(machine, verb, tmp_path):
+    machine()
+    np.save(tmp_path / "rows.npy", curved())
+    dest = tmp_path / "found.npy"
+    found = CliRunner().invoke(cli, [verb, str(tmp_path / "rows.npy"), "-o", str(dest), "--device", "cuda"])
+    assert found.exit_code == 1
+    assert "There is no CUDA device here (torch sees none): use --device cpu or auto." in found.output
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.npy"]
+
+
+def test_functions_refuse_a_device_that_is_not_here(machine, tmp_path):
+    machine()
+    for work in (
+        lambda: aecompress.fit(curved(), device="cuda"),
+        lambda: aecompress.pack(curved(), tmp_path / "a", device="cuda"),
+        lambda: aecompress.fit_denoiser(curved(), device="cuda"),
+        lambda: aecompress.fit_colorizer(np.zeros((4, 8, 8, 3)), device="cuda"),
+        lambda: aecompress.embed(curved(), tmp_path / "a.npy", device="cuda"),
+    ):
+        with pytest.raises(InputError, match="no CUDA device"):
+            work()
+
+
+def test_every_task_of_fit_takes_a_device(tmp_path):
+    np.save(tmp_path / "rows.npy", curved().astype(np.float32))
+    options = ["--task", "denoise", "--device", "cpu", "--fit-seconds", "0.1", "-o", str(tmp_path / "model")]
+    assert CliRunner().invoke(cli, ["fit", str(tmp_path / "rows.npy"), *options]).exit_code == 0
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_a_fit_without_networks_does_not_load_torch(device):
+    code = (
+        "import sys, numpy as np, aecompress; x = np.arange(4000.0).reshape(100, 40);"
+        f"aecompress.fit(x, kind='none', effort='fast', device={device!r}); print('torch' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["False"]
+
+
+# --- random numbers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, on_cuda])])
+def test_seeded_numbers_are_the_same_each_time_and_disturb_no_others(device):
+    place = torch.device(device)
+
+    def draw():
+        return torch.rand(4, device=place).tolist()
+
+    torch.manual_seed(5)
+    others = [draw(), draw()]
+    torch.manual_seed(5)
+    first = draw()
+    with seeded(1, place):
+        inside = draw()
+    assert [first, draw()] == others
+    with seeded(1, place):
+        assert draw() == inside
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(0.5, 1.5, 24)])
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber", "cosine"])
+@pytest.mark.parametrize("kind", ["vanilla", "sparse", "gaussian", "masking", "salt-and-pepper", "vae", "textbook"])
+def test_learners_leave_nothing_on_the_cpu(kind, loss, weights):
+    """The device ``meta`` has no numbers, but refuses what lies elsewhere, as accelerators do."""
+    rows = curved()
+    basis = np.linalg.qr(np.random.default_rng(1).normal(size=(24, 4)))[0]
+    normalizer = Normalizer.standard(measure([rows], 24))
+    parts = (basis, np.ones(4), (8, 8), 0.1, criterion(loss, 0.1, normalizer, weights))
+    learner = {
+        "vanilla": lambda: Vanilla(*parts),
+        "sparse": lambda: Sparse(*parts, sparsity=0.5, k=2),
+        "vae": lambda: Variational(*parts, beta=1.0),
+        "textbook": lambda: Textbook(24, (8,), 4, sigmoid_error(loss, weights)),
+    }.get(kind, lambda: Denoising(*parts, corruption=corruption(kind, 0.2, torch.from_numpy(rows).float())))()
+    lost = learner.to("meta").loss(torch.empty(50, 24, device="meta"))
+    lost.backward()
+    assert lost.device.type == "meta"
+
+
+def dense(kind, device):
+    told = {"seconds": 60.0, "seed": 0, "progress": silent, "device": device, "recipe": Recipe(epochs=40)}
+    if kind == "textbook":
+        return fit_textbook(lambda: iter([curved()]), 24, 4, **told)
+    return fit_dense(lambda: iter([curved()]), 24, 4, kind=kind, distortion_step=0.05, **told)
+
+
+@pytest.mark.gpu
+@on_cuda
+@pytest.mark.parametrize("kind", ["vanilla", "sparse", "denoising", "vae", "textbook"])
+def test_cuda_learns_about_what_the_cpu_learns(kind):
+    here, there = dense(kind, "cpu"), dense(kind, "cuda")
+    assert there.kind == kind
+    assert there.course[0, 2] == pytest.approx(here.course[0, 2], rel=1e-3), "both begin alike"
+    assert there.course[:, 2].min() == pytest.approx(here.course[:, 2].min(), rel=0.1)
+
+
+@pytest.mark.gpu
+@on_cuda
+def test_cuda_trains_convolutions_and_context_networks():
+    rng = np.random.default_rng(0)
+    values = np.cumsum(np.cumsum(rng.normal(size=(40, 64, 64)), axis=1), axis=2) / 8
+    q = np.rint(values).astype(np.int64)
+    keep = np.ones(q.shape, bool)
+    assert fit_conv([Lesson(q, keep, values)], seconds=2.0, seed=0, device="cuda", progress=silent) is not None
+    parts = [Sample(q, keep)]
+    plain = contexts.fit(parts, 40 * q.size)
+    savings = {
+        device: contexts.with_network(plain, parts, 40 * q.size, 16, 300, 60.0, 0, device)[1]
+        for device in ("cpu", "cuda")
+    }
+    assert savings["cuda"] == pytest.approx(savings["cpu"], rel=0.1)
+
+
+@pytest.mark.gpu
+@on_cuda
+def test_what_cuda_learned_keeps_the_bound(tmp_path):
+    rows = curved(2000).astype(np.float32)
+    report = aecompress.pack(rows, tmp_path / "a", model="vanilla", target=Target("max-error", 1e-2), device="cuda")
+    assert report.bound_kept
+    assert np.abs(aecompress.open(tmp_path / "a")[:] - rows).max() <= 1e-2
+
+
+def test_without_accelerators_auto_learns_what_the_cpu_learns(machine):
+    machine()
+    found, expected = dense("vanilla", "auto").tensors(), dense("vanilla", "cpu").tensors()
+    assert found.keys() == expected.keys()
+    for name in found.keys() - {"course"}:  # which tells the time
+        np.testing.assert_array_equal(found[name], expected[name])
