@@ -37,6 +37,7 @@ def code_lengths(model: Model, values: Array, latents: Array | None = None) -> A
     """
     if model.network is not None and not model.target.bounded:
         return None
+    values = values.reshape(len(values), *model.coded_shape)
     work = methods.prepare(model, values)
     if work is None:
         return None
@@ -48,7 +49,7 @@ def code_lengths(model: Model, values: Array, latents: Array | None = None) -> A
     else:
         found = _gamma(np.where(work.keep, q, 0))
     found[~work.keep] = 8 * values.dtype.itemsize
-    return found
+    return found.reshape(len(values), *model.spec.row_shape)
 
 
 def _gamma(q: Array) -> Array:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
 
 #: Version of the model file.
-VERSION = 5
+VERSION = 6
 
 #: Metadata of models that are not for packing.
 _TASK = "aecompress-task"
@@ -79,6 +79,7 @@ class Model:
 
     Attributes:
         spec: dtype and row shape it was fitted for.
+        view: the shape that rows are coded in, of as many values, where it is another: flat pictures, say.
         kind: the autoencoder family member, or ``none``.
         target: what it was fitted to reach.
         cells: lattices of blocks.
@@ -111,6 +112,7 @@ class Model:
     fills: Array
     rate: float = 0.0
     simple: float = 1.0
+    view: tuple[int, ...] = ()
     context: ContextModel | None = None
     conv: Convolution | None = None
     network: IntegerNetwork | None = None
@@ -142,7 +144,7 @@ class Model:
         values = self._checked(batch)
         best, expected = self._best(values)
         payload = best.to_bytes(self.identity)
-        decoded = self.decompress(payload)
+        decoded = self._decoded(payload)
         if not _same(decoded, expected):
             raise VerificationError(
                 "A block did not decode to what was encoded; this is a defect of aecompress: please report it."
@@ -156,8 +158,13 @@ class Model:
 
     def decompress(self, payload: bytes) -> Array:
         """The batch of a payload. Raises CorruptError if the payload is damaged or of another model."""
+        decoded = self._decoded(payload)
+        return decoded.reshape(len(decoded), *self.spec.row_shape)
+
+    def _decoded(self, payload: bytes) -> Array:
+        """The same in the shape that rows are coded in."""
         frame = Frame.from_bytes(payload, self.identity)
-        shape = (frame.rows, *self.spec.row_shape)
+        shape = (frame.rows, *self.coded_shape)
         if frame.rows * self.spec.row_size == 0:
             return np.zeros(shape, self.spec.native)
         try:
@@ -173,12 +180,18 @@ class Model:
 
     def _checked(self, batch: Array) -> Array:
         values = np.asarray(batch)
-        if values.dtype.newbyteorder("=") != self.spec.native or values.shape[1:] != self.spec.row_shape:
+        shapes = (self.spec.row_shape, self.coded_shape)
+        if values.dtype.newbyteorder("=") != self.spec.native or values.shape[1:] not in shapes:
             raise ModelError(
                 f"The model was fitted for rows of shape {self.spec.row_shape} and dtype {self.spec.native}, "
                 f"not {values.shape[1:]} and {values.dtype}: fit a model for this source."
             )
-        return np.ascontiguousarray(values, self.spec.native)
+        return np.ascontiguousarray(values, self.spec.native).reshape(len(values), *self.coded_shape)
+
+    @property
+    def coded_shape(self) -> tuple[int, ...]:
+        """The shape that rows are coded in."""
+        return self.view or self.spec.row_shape
 
     def estimate(self, batch: Array) -> int:
         """Bytes that the learned candidates make of a batch; nothing is checked and the simple ways are left out."""
@@ -341,8 +354,10 @@ class Model:
     @property
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
-        if self.cells.kind in ("figures", "known"):
+        if self.view:
             return VERSION
+        if self.cells.kind in ("figures", "known"):
+            return 5
         coders = (self.context, self.joint)
         if self.subbands is not None or any(coder is not None and coder.network is not None for coder in coders):
             return 4
@@ -360,6 +375,8 @@ class Model:
             "rate": round(self.rate, 4),
             "simple": round(self.simple, 4),
         }
+        if self.view:
+            meta["view"] = list(self.view)
         tensors = {f"cells.{name}": array for name, array in cells.items()}
         if len(self.fills):
             tensors["fills"] = self.fills
@@ -408,6 +425,7 @@ class Model:
             tensors.get("fills", np.zeros(0, spec.native)),
             float(meta["rate"]),
             float(meta["simple"]),
+            _view(meta.get("view", []), spec),
             thrift=float(meta.get("thrift", 0.0)),
             about=meta.get("about", {}),
             known_as=_identity(meta["identity"]),
@@ -438,6 +456,13 @@ class Model:
             encoder = load_autoencoder(meta["encoder"], _under(tensors, "encoder."))
             model = replace(model, encoder=encoder, steps=tensors["steps"])
         return model
+
+
+def _view(shape: Any, spec: ArraySpec) -> tuple[int, ...]:
+    view = tuple(int(n) for n in shape)
+    if view and (min(view) < 1 or ArraySpec(spec.native, view).row_size != spec.row_size):
+        raise ValueError("a view has as many values as a row")
+    return view
 
 
 def _identity(text: object) -> bytes:

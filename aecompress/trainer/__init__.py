@@ -19,6 +19,7 @@ from aecompress.errors import InputError, ModelError
 from aecompress.recipe import Recipe
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
+from aecompress.trainer import views
 from aecompress.trainer.autoencoders import needs_channels
 from aecompress.trainer.bounded import Bounded
 from aecompress.trainer.sampling import block_rows
@@ -89,7 +90,10 @@ def fit(
         if not opened.replayable:
             opened = spool(opened, Path(kept.enter_context(tempfile.TemporaryDirectory())))
         kept_at = None if checkpoint is None else Path(checkpoint)
-        model = search(opened, target, recipe, seconds, effort, axes, seed, device, progress, kept_at).run(kind)
+        view = () if axes or target.per is not None or recipe.weights else views.view_of(opened, progress)
+        shaped = views.Reshaped(opened, view) if view else opened
+        model = search(shaped, target, recipe, seconds, effort, axes, seed, device, progress, kept_at).run(kind)
+        model = views.flat(model, opened.spec) if view else model
     if kept_at is not None:
         kept_at.unlink(missing_ok=True)
     return model
@@ -118,5 +122,9 @@ def adapt(
             f"The model was fitted for rows of shape {model.spec.row_shape} and dtype {model.spec.native}, the source "
             f"has {source.spec.row_shape} and {source.spec.native}: fit a model for this source."
         )
+    shaped: Source = source
+    if model.view:
+        shaped, model = views.Reshaped(source, model.view), views.shaped(model)
     search = Bounded if target.bounded else Unbounded
-    return search(source, target, Recipe(), _REFIT_SECONDS, effort, None, 0, device, progress).adapted(model)
+    adapted = search(shaped, target, Recipe(), _REFIT_SECONDS, effort, None, 0, device, progress).adapted(model)
+    return views.flat(adapted, source.spec) if shaped is not source else adapted

@@ -72,6 +72,13 @@ def blurred(planes: int, height: int, width: int) -> Array:
     return (np.stack(bowls) + sequence(planes * height * width, 26).reshape(planes, height, width) % 99).astype("f4")
 
 
+def flattened(rows: int, height: int, width: int) -> Array:
+    """uint8 [rows, height * width]: pictures as lists, whose lines resemble each other more than their columns do."""
+    steps = sequence(rows * height * width, 31).reshape(rows, height, width) % 9 - 4
+    steps[:, 0] = (sequence(rows * width, 32).reshape(rows, width) % 41 - 20).cumsum(1)
+    return (steps.cumsum(1) + 120).clip(0, 255).astype(np.uint8).reshape(rows, height * width)
+
+
 def repeated(rows: int, columns: int, seed: int) -> Array:
     """float64 [rows, columns]: forty numbers of random bits in each column, again and again."""
     numbers = noise("f8", 40, columns)
@@ -145,6 +152,7 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "known-f4": (noise("f4", 9, 3)[walk(400, 3, 29) % 9, np.arange(3)], "none", Target("lossless")),
     "columns-f8": (repeated(500, 6, 30), "none", Target("lossless")),
     "conv-f4": (blurred(300, 24, 24), "conv", Target("psnr", 24.0)),
+    "view-u1": (flattened(80, 12, 16), "none", Target("max-error", 2)),
     "network-i2": (walk(60, 40, 21).astype(np.int16), "network", Target("lossless")),
     "network-special": (with_specials(mixture(200, 12, 3, 1)), "network", Target("rel-error", 1e-3)),
     "network-channels": (mixture(150, 24, 3, 22).astype(np.float64), "network", Target("max-error", 0.01)),
