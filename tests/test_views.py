@@ -46,9 +46,10 @@ def test_pictures_are_found(samples: Array) -> None:
 
 
 def test_colours_are_found_beside_and_behind_each_other(samples: Array) -> None:
-    shades = np.stack([samples, samples - samples // 8, samples - samples // 16], -1)
-    assert shape_of_rows([flat(shades)], 2000) == (28, 28, 3)
-    assert shape_of_rows([flat(np.moveaxis(shades, -1, 1))], 2000) == (3, 28, 28)
+    beside = np.stack([samples, 255 - samples // 2, samples // 3], -1)
+    assert shape_of_rows([flat(beside)], 2000) == (28, 28, 3)
+    behind = np.stack([samples, samples - samples // 16, samples], 1)
+    assert shape_of_rows([flat(behind)], 2000) == (3, 28, 28)
 
 
 @pytest.mark.parametrize("shape", [(500, 96), (500, 127), (40, 63), (0, 128), (3, 16, 16)])
