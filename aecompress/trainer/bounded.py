@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_HOPE = 1.3  # subbands whose first try takes more than this share of a roughly fitted context coder's bytes are out
+# subbands whose first try takes more than this share of a roughly fitted context coder's bytes are out
+_HOPE = {"fast": 1.15, "balanced": 1.3, "best": 1.3}
 # subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
 # much again
 _SURE = {"fast": 0.8, "balanced": 0.6, "best": 0.6}
@@ -97,7 +98,7 @@ class Bounded(Search):
             return rough
         size = self._size(rough)
         share = sum(block.size for block in self.samples) / self.values
-        rival = smooth.fit_subbands(model, self.samples, _HOPE * share * size, self.clock, self.ordered)
+        rival = smooth.fit_subbands(model, self.samples, _HOPE[self.effort] * share * size, self.clock, self.ordered)
         if rival is None:
             return rough if self.clock.is_over() else self._with_context(model, self.lessons, layout_of(rough))
         least = self._bytes(rival, self.samples)
