@@ -21,8 +21,9 @@ from aecompress.spec import Array, ArraySpec
 from aecompress.trainer import sampling
 from aecompress.trainer.sampling import sample
 
-#: Shorter rows are no pictures, and neither are lines of fewer values, or fewer lines.
-_SHORTEST, _FEWEST = 64, 4
+#: Shorter rows are tables rather than pictures: each of their columns has neighbours of its own. Lines have no fewer
+#: values, and pictures no fewer lines.
+_SHORTEST, _FEWEST = 144, 4
 
 #: The difference to the value a line before is below this share of those to the values beside it.
 _DIP = 0.95
