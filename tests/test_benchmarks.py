@@ -24,10 +24,10 @@ Image = pytest.importorskip("PIL.Image")
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the harness is not installed with the package
 
 from aecompress.peers import Peer, installed
+from aecompress.peers.frames import Frames
 from aecompress.peers.lattice import Lattice, unzigzag, zigzag
 from aecompress.peers.layouts import MAX_PARTS, layouts
 from aecompress.peers.lossless import shuffle, unshuffle
-from aecompress.peers.pictures import Frames
 from aecompress.peers.trial import Trial, measure_peer, measure_variant, same_special_values
 from benchmarks import anomalies, data, family, kill, memory, neighbours, results, run, soak, speed, table
 from benchmarks.command import aecompress, write_synthetic
