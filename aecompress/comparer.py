@@ -123,7 +123,7 @@ def compare(
     _check_target(goal)
     x = _read(opened, *rows)
     ours = measure_ours(x, goal, progress=progress)
-    bound, rmse = ours.pop("bound"), _rmse(goal, x)
+    bound, rmse = ours.pop("bound"), allowed_rmse(goal, x)
     found, left_out = _peers(x, bound, rmse, progress)
     for cell in (ours, *found.values()):
         cell["ratio"] = x.nbytes / cell["bytes"] if cell["bytes"] else None
@@ -152,7 +152,7 @@ def measure_ours(
         _, unpack_seconds = timed(lambda: unpack(archive, back, progress=progress))
         decoded = np.load(back)
     allowed = report.bound if bound is None else bound
-    found = quality(x, decoded, np.inf if allowed is None else allowed, _rmse(target, x) or np.inf)
+    found = quality(x, decoded, np.inf if allowed is None else allowed, allowed_rmse(target, x) or np.inf)
     found["bound_kept"] &= found["special_kept"] and x.dtype == decoded.dtype and x.shape == decoded.shape
     return found | {
         "bytes": report.packed_bytes,
@@ -163,6 +163,16 @@ def measure_ours(
         "model": report.model,
         "bound": allowed,
     }
+
+
+def allowed_rmse(target: Target, x: Array) -> float | None:
+    """The root mean squared error that ``psnr`` and ``rmse`` allow on ``x``, in its units; None for other targets."""
+    if target.value is None or target.kind not in ("psnr", "rmse"):
+        return None
+    if target.kind == "rmse":
+        return target.value
+    finite = distortion(x, x)
+    return (finite.high - finite.low) / 10 ** (target.value / 20) if finite.count else 0.0
 
 
 def _bar(name: str, cell: Cell, style: str) -> Bar:
@@ -202,16 +212,6 @@ def _check_size(source: Source, rows: int, limit: int) -> None:
             if limit
             else f"One row of {source.name} is more than peers can take in memory, {MOST_VALUES} values; give a part."
         )
-
-
-def _rmse(target: Target, x: Array) -> float | None:
-    """The root mean squared error that a quality target allows; None for a bound."""
-    if target.value is None or target.kind not in ("psnr", "rmse"):
-        return None
-    if target.kind == "rmse":
-        return target.value
-    finite = distortion(x, x)
-    return (finite.high - finite.low) / 10 ** (target.value / 20) if finite.count else 0.0
 
 
 def _peers(

@@ -1,7 +1,8 @@
-"""The arrays to measure on, and what a target asks of them."""
+"""The arrays to measure on, what a target asks of them, and the peers by name."""
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from aecompress.config import Target
 from aecompress.errors import InputError
 from aecompress.metrics import distortion
+from aecompress.peers import PEERS
 from aecompress.spec import Array
 
 
@@ -55,6 +57,14 @@ def parse_target(text: str) -> Target:
     except ValueError as err:
         raise InputError(f"The target {text!r} needs a number, such as {kind + ' 0.5'!r}.") from err
     raise InputError(f"Peers have no target {kind!r}; use rel-error R, max-error X or lossless.")
+
+
+def peer_names(text: str) -> list[str]:
+    """Names of peers, with commas between them, as an option of a command."""
+    names = text.split(",")
+    if unknown := set(names) - set(PEERS):
+        raise ArgumentTypeError(f"unknown peers {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+    return names
 
 
 def absolute_bound(target: Target, x: Array) -> float:

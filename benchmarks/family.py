@@ -2,8 +2,9 @@
 
 python -m benchmarks.family FILE [--rows N] [--window W] [--features AXIS] --psnr 22 25 28 [--kinds pca,vanilla]
 
-Beside Faiss the table tells the mean cosine and recall@10 too: of the ten rows nearest to a row among the originals,
-the share that is found when the others are what came back.
+Encoding and decoding speeds are raw MB (10^6 bytes) a second of wall time, through files, the fit left out. Beside
+Faiss the table tells the mean cosine and recall@10 too: of the ten rows nearest to a row among the originals, the share
+that is found when the others are what came back.
 """
 
 from __future__ import annotations
@@ -12,113 +13,144 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import aecompress
+from aecompress.comparer import allowed_rmse
 from aecompress.config import MODEL_KINDS, Target
 from aecompress.errors import AecompressError, InputError
 from aecompress.metrics import distortion, similarity
+from aecompress.peers import PEERS, load
 from aecompress.peers.base import as_rows
+from aecompress.peers.trial import Cell, measure_quality, quality, speed, timed
 from aecompress.spec import Array
 from benchmarks import data
 
 #: Members that reach a quality; ``textbook`` has a fixed number of latents and seldom does.
-KINDS = "pca,vanilla,sparse,denoising,vae,conv"
+KINDS = "pca,vanilla,sparse,denoising,vae,conv,auto"
 
 #: Rows that ask for their neighbours, and how many these are.
 _QUERIES, _NEAREST = 200, 10
 
-_NAMES = ("model", "bytes", "of them model", "ratio", "PSNR dB", "smaller than pca", "fit s", "processor s")
-_VECTORS = ("cosine", "recall@10")
-
-
-def head(names: tuple[str, ...]) -> str:
-    """The first two lines of a table."""
-    return f"| {' | '.join(names)} |\n|---{'|--:' * (len(names) - 1)}|"
+#: Columns of a table: what a cell of it is called, and how its figure is written.
+_COLUMNS = {
+    "bytes": ("bytes", ","),
+    "of them model": ("model_bytes", ","),
+    "ratio": ("ratio", ".2f"),
+    "PSNR dB": ("psnr", ".2f"),
+    "smaller than pca": ("gain", ".2f"),
+    "encode MB/s": ("enc_MBps", ".1f"),
+    "decode MB/s": ("dec_MBps", ".1f"),
+    "fit s": ("fit_seconds", ".0f"),
+    "processor s": ("processor_seconds", ".0f"),
+}
+_VECTORS = {"cosine": ("cosine", ".5f"), "recall@10": ("recall", ".3f")}
 
 
 def main() -> None:
-    options = parser().parse_args()
     try:
-        x = arranged(data.load(options.file), options)
-        print(f"{options.file.stem}, {' x '.join(map(str, x.shape))} {x.dtype}, fits of {options.fit_seconds:g} s")
-        for title, target, peers in targets(x, options):
-            print(f"\n{title}\n\n{head(_NAMES + _VECTORS if options.faiss else _NAMES)}", flush=True)
-            run(x, target, peers, options)
+        for text in report(parser().parse_args()):
+            print(text, flush=True)
     except AecompressError as err:
         raise SystemExit(f"Error: {err}") from err
 
 
-def run(x: Array, target: Target, peers: list[str], options: argparse.Namespace) -> None:
-    """Print a line for each member of the family at one target, and those of the peers before."""
-    for line in peers:
-        print(line)
-    linear = 0
+def report(options: argparse.Namespace) -> Iterator[str]:
+    """Lines of Markdown: what was measured, and a table for each target, line by line as they are found."""
+    x = arranged(data.load(options.file), options)
+    columns = _COLUMNS | _VECTORS if options.faiss else _COLUMNS
+    yield f"{options.file.stem}, {' x '.join(map(str, x.shape))} {x.dtype}, fits of {options.fit_seconds:g} s"
+    for title, target, cells in targets(x, options):
+        yield from ("", title, "", f"| model | {' | '.join(columns)} |", f"|---{'|--:' * len(columns)}|")
+        for name, cell in (cells | peers(x, target, options)).items():
+            yield line(name, cell, x, columns)
+        for name, cell in members(x, target, options):
+            yield line(name, cell, x, columns)
+
+
+def line(name: str, cell: Cell, x: Array, columns: dict[str, tuple[str, str]]) -> str:
+    """A line of a table, with a dash where a figure is not known."""
+    if "bytes" in cell:
+        cell = cell | {"ratio": x.nbytes / cell["bytes"]}
+    figures = (format(cell[key], style) if cell.get(key) is not None else "-" for key, style in columns.values())
+    return f"| {name} | {' | '.join(figures)} |"
+
+
+def members(x: Array, target: Target, options: argparse.Namespace) -> Iterator[tuple[str, Cell]]:
+    """(name, cell) of each kind of model at one target."""
+    linear = None
     for kind in options.kinds.split(","):
         cell = measure(x, kind, target, options.fit_seconds, vectors=bool(options.faiss))
-        linear = linear or (cell["bytes"] if kind == "pca" else 0)
-        gain = f"{linear / cell['bytes']:.2f}" if linear else "-"
-        name = kind if cell["became"] == kind else f"{kind} (became {cell['became']})"
-        figures = f"{cell['bytes']:,} | {cell['model']:,} | {cell['ratio']:.2f} | {cell['psnr']:.2f}"
-        print(
-            f"| {name} | {figures} | {gain} | {cell['seconds']:.0f} | {cell['processor']:.0f} |{cell['vectors']}",
-            flush=True,
-        )
+        linear = linear or (cell["bytes"] if kind == "pca" else None)
+        name = kind if cell["model"] == kind else f"{kind} (became {cell['model']})"
+        yield name, cell | {"gain": linear and linear / cell["bytes"]}
 
 
-def measure(x: Array, kind: str, target: Target, seconds: float, *, vectors: bool) -> dict[str, Any]:
+def measure(x: Array, kind: str, target: Target, seconds: float, *, vectors: bool) -> Cell:
     """Pack to disk, unpack, and compare: every byte of the archive counts."""
     with tempfile.TemporaryDirectory() as folder:
-        started, spent = time.perf_counter(), time.process_time()
-        model = aecompress.fit(x, target, kind=kind, seconds=seconds)
-        took, spent = time.perf_counter() - started, time.process_time() - spent
-        report = aecompress.pack(x, Path(folder) / "a", model=model)
-        decoded = aecompress.open(Path(folder) / "a")[:]
-        found = distortion(x, decoded)
+        archive, back = Path(folder, "archive"), Path(folder, "back.npy")
+        spent = time.process_time()
+        model, fit_seconds = timed(partial(aecompress.fit, x, target, kind=kind, seconds=seconds))
+        spent = time.process_time() - spent
+        report, pack_seconds = timed(partial(aecompress.pack, x, archive, model=model))
+        _, unpack_seconds = timed(partial(aecompress.unpack, archive, back))
+        decoded = np.load(back)
     return {
         "bytes": report.packed_bytes,
-        "model": report.model_bytes,
-        "ratio": x.nbytes / report.packed_bytes,
-        "psnr": found.psnr or 0.0,
-        "vectors": as_vectors(x, decoded) if vectors else "",
-        "became": report.model,
-        "seconds": took,
-        "processor": spent,
-    }
+        "model_bytes": report.model_bytes,
+        "psnr": distortion(x, decoded).psnr,
+        "enc_MBps": speed(x.nbytes, pack_seconds),
+        "dec_MBps": speed(x.nbytes, unpack_seconds),
+        "model": report.model,
+        "fit_seconds": fit_seconds,
+        "processor_seconds": spent,
+    } | (as_vectors(x, decoded) if vectors else {})
 
 
-def targets(x: Array, options: argparse.Namespace) -> Iterator[tuple[str, Target, list[str]]]:
-    """(title, target, lines of peers): qualities asked for, shares of the range, and what Faiss reaches."""
-    yield from ((f"At {db:g} dB", Target("psnr", db), list[str]()) for db in options.psnr)
+def peers(x: Array, target: Target, options: argparse.Namespace) -> dict[str, Cell]:
+    """The cell of each peer that was asked for, in its best setting at the mean error of the target."""
+    found: dict[str, Cell] = {}
+    for name in options.peers:
+        cell = measure_quality(load(name), x, allowed_rmse(target, x) or 0.0)
+        if cell is None:
+            found[f"{name} (does not apply)"] = {}
+        else:
+            found[name if cell["bound_kept"] else f"{name} (misses)"] = cell
+    return found
+
+
+def targets(x: Array, options: argparse.Namespace) -> Iterator[tuple[str, Target, dict[str, Cell]]]:
+    """(title, target, cells): qualities asked for, shares of the range, and what Faiss reaches, with its cell."""
+    yield from ((f"At {db:g} dB", Target("psnr", db), dict[str, Cell]()) for db in options.psnr)
     spread = distortion(x, x)
     for share in options.rmse_of_range:
         goal = Target("rmse", share * (spread.high - spread.low))
-        yield f"At a root mean squared error of {share:g} of the range", goal, []
+        yield f"At a root mean squared error of {share:g} of the range", goal, {}
     for factory in options.faiss:
-        size, decoded = _faiss(x, factory)
-        cell = distortion(x, decoded)
-        if not cell.rmse:
+        cell = _faiss(x, factory)
+        if not cell["rmse"]:
             raise InputError(f"Faiss {factory} gives this set back exactly; match a coarser one.")
-        figures = f"{size:,} | - | {x.nbytes / size:.2f} | {cell.psnr or 0.0:.2f}"
-        line = f"| Faiss {factory} | {figures} | - | - | - |{as_vectors(x, decoded)}"
-        yield f"At the error of Faiss {factory}", Target("rmse", cell.rmse), [line]
+        yield f"At the error of Faiss {factory}", Target("rmse", cell["rmse"]), {f"Faiss {factory}": cell}
 
 
-def _faiss(x: Array, factory: str) -> tuple[int, Array]:
-    """Bytes of tables and codes, and what they give back."""
+def _faiss(x: Array, factory: str) -> Cell:
+    """What a quantiser of Faiss makes of the rows, its tables counted."""
     from aecompress.peers.vectors import Faiss
 
     peer = Faiss(factory)
-    parts = peer.compress(x)
-    return sum(map(len, parts)), peer.decompress(parts, x.shape, x.dtype)
+    parts, encoding = timed(partial(peer.compress, x))
+    decoded, decoding = timed(partial(peer.decompress, parts, x.shape, x.dtype))
+    speeds = {"enc_MBps": speed(x.nbytes, encoding), "dec_MBps": speed(x.nbytes, decoding)}
+    return {"bytes": sum(map(len, parts))} | speeds | quality(x, decoded, np.inf) | as_vectors(x, decoded)
 
 
-def as_vectors(x: Array, decoded: Array) -> str:
-    """Cells of the mean cosine and of recall@10."""
-    return f" {similarity(x, decoded).mean:.5f} | {recall(as_rows(x), as_rows(decoded)):.3f} |"
+def as_vectors(x: Array, decoded: Array) -> Cell:
+    """The mean cosine and recall@10."""
+    return {"cosine": similarity(x, decoded).mean, "recall": recall(as_rows(x), as_rows(decoded))}
 
 
 def recall(rows: Array, decoded: Array) -> float:
@@ -155,6 +187,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--psnr", type=float, nargs="+", default=[], metavar="DB")
     options.add_argument("--rmse-of-range", type=float, nargs="+", default=[], metavar="SHARE")
     options.add_argument("--faiss", nargs="+", default=[], metavar="FACTORY", help="match SQ8, PQ16, OPQ16,PQ16 ...")
+    options.add_argument("--peers", type=data.peer_names, default=[], help=f"some of {','.join(PEERS)}")
     options.add_argument("--kinds", default=KINDS, help=f"some of {','.join(MODEL_KINDS)}; pca first")
     options.add_argument("--fit-seconds", type=float, default=60.0, metavar="S")
     return options

@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("files", nargs="+", type=Path, metavar="FILE", help=".npy files, folders of PNG files")
     options.add_argument("--targets", nargs="+", type=_target, help='such as "rel-error 1e-3" "max-error 3" lossless')
     peers = options.add_mutually_exclusive_group()
-    peers.add_argument("--peers", type=_peers, default=list(PEERS), help=f"some of {','.join(PEERS)}")
+    peers.add_argument("--peers", type=data.peer_names, default=list(PEERS), help=f"some of {','.join(PEERS)}")
     peers.add_argument("--reference", type=_reference, help="take the peers from this results.json of an earlier run")
     options.add_argument("--model", choices=MODEL_KINDS, default="auto")
     options.add_argument("--forgive-fixed", type=int, default=8192, metavar="BYTES", help="in the judged gain")
@@ -81,13 +81,6 @@ def _target(text: str) -> Target:
         return data.parse_target(text)
     except AecompressError as err:
         raise argparse.ArgumentTypeError(str(err)) from err
-
-
-def _peers(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := set(names) - set(PEERS):
-        raise argparse.ArgumentTypeError(f"unknown peers {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
-    return names
 
 
 def _reference(text: str) -> Results:

@@ -24,12 +24,12 @@ Image = pytest.importorskip("PIL.Image")
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the harness is not installed with the package
 
 from aecompress.peers import Peer, installed
+from aecompress.peers.frames import Frames
 from aecompress.peers.lattice import Lattice, unzigzag, zigzag
 from aecompress.peers.layouts import MAX_PARTS, layouts
 from aecompress.peers.lossless import shuffle, unshuffle
-from aecompress.peers.pictures import Frames
-from aecompress.peers.trial import Trial, measure_peer, measure_variant, same_special_values
-from benchmarks import anomalies, data, family, kill, memory, neighbours, results, run, soak, speed, table
+from aecompress.peers.trial import Trial, measure_peer, measure_quality, measure_variant, same_special_values
+from benchmarks import anomalies, data, family, kill, memory, neighbours, results, run, soak, speed, suite, table
 from benchmarks.command import aecompress, write_synthetic
 from benchmarks.plot import curves, plot
 
@@ -97,6 +97,38 @@ def test_colour_pictures_and_negative_pixels() -> None:
     webp = measure_peer(PEERS["webp lossless"], x.astype("u1"), 0)
     assert webp is not None
     assert webp["bound_kept"]
+
+
+@pytest.mark.parametrize("colours", [(), (3,)], ids=["grey", "colour"])
+@pytest.mark.parametrize("name", ["jpegxl", "avif"])
+def test_lossy_pictures_are_the_coarsest_that_reach_the_error(name: str, colours: tuple[int, ...]) -> None:
+    x = smooth((6, 16, 20, *colours), "u1")
+    coarse, fine = (measure_quality(PEERS[name], x, rmse) for rmse in (8.0, 3.0))
+    assert coarse is not None
+    assert fine is not None
+    assert 4 < coarse["rmse"] <= 8
+    assert 1 < fine["rmse"] <= 3
+    assert coarse["bytes"] < fine["bytes"] < x.nbytes
+
+
+def test_every_stream_of_lossy_pictures_counts() -> None:
+    x = smooth((6, 16, 20), "u1")
+    for peer in (PEERS["jpegxl"], PEERS["avif"]):
+        alone, mosaic = peer.settings(x, 5.0)
+        assert [len(variant.compress(x)) for variant in (alone, mosaic)] == [6, 1]
+        cell = measure_quality(peer, x, 5.0)
+        assert cell is not None
+        assert cell["bytes"] == min(sum(map(len, variant.compress(x))) for variant in (alone, mosaic))
+
+
+def test_what_lossy_pictures_are_made_of() -> None:
+    wide = smooth((4, 12, 16), "i2") * 100 - 9000
+    cell = measure_quality(PEERS["jpegxl"], wide, 150.0)
+    assert cell is not None
+    assert cell["bound_kept"]
+    assert measure_quality(PEERS["avif"], wide, 150.0) is None
+    for x in (smooth((4, 12, 16), "f4"), smooth((40, 16), "u1"), np.zeros((0, 12, 16), "u1")):
+        assert all(measure_quality(PEERS[name], x, 5.0) is None for name in ("jpegxl", "avif"))
 
 
 def test_nan_is_carried_by_the_lattice_and_filled_for_the_fields() -> None:
@@ -377,23 +409,65 @@ def test_the_command_runs_this_interpreter() -> None:
     assert aecompress("info", Path("x")) == [sys.executable, "-m", "aecompress", "info", "x"]
 
 
-def test_the_family_is_measured_from_archives_on_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_family_is_measured_from_archives_on_disk(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", rng.normal(size=(4, 300, 3)) @ rng.normal(size=(3, 6)))
     found = ["--features", "2", "--rows", "900", "--rmse-of-range", "0.01", "--faiss", "SQ8"]
     options = family.parser().parse_args([f"{tmp_path}/x.npy", *found, "--kinds", "pca,none"])
     x = family.arranged(data.load(options.file), options)
     assert x.shape == (900, 6)
-    titles, goals, peers = zip(*family.targets(x, options), strict=True)
+    titles, goals, cells = zip(*family.targets(x, options), strict=True)
     assert ["Faiss" in title for title in titles] == [False, True]
     assert goals[0].value == pytest.approx(0.01 * np.ptp(x))
-    assert peers[1][0].startswith("| Faiss SQ8 |")
-    family.run(x, goals[0], [], options)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(" |")[0] for line in lines] == ["| pca", "| none"]
-    assert lines[0].split(" | ")[5] == "1.00"
+    assert list(cells[1]) == ["Faiss SQ8"]
+    lines = [text for text in family.report(options) if text.startswith("| ")]
+    names = ["model", "pca", "none"]
+    assert [text.split(" | ")[0][2:] for text in lines] == [*names, "model", "Faiss SQ8", *names[1:]]
+    head, pca = (text.strip("| ").split(" | ") for text in lines[:2])
+    found = dict(zip(head, pca, strict=True))
+    assert found["smaller than pca"] == "1.00"
+    assert float(found["PSNR dB"]) >= 40
+    assert float(found["encode MB/s"]) > 0 < float(found["decode MB/s"])
     options.window, options.features = 5, None
     assert family.arranged(x, options).shape == (900, 5)
+
+
+def test_the_family_stands_beside_the_peers_asked_for(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", smooth((20, 12, 16), "u1"))
+    arguments = ["--psnr", "30", "90", "--peers", "jpegxl,avif", "--kinds", "none"]
+    lines = list(family.report(family.parser().parse_args([f"{tmp_path}/x.npy", *arguments])))
+    names = [text.split(" | ")[0] for text in lines if text.startswith("| ")]
+    assert names == ["| model", "| jpegxl", "| avif", "| none", "| model", "| jpegxl (misses)", "| avif", "| none"]
+    np.save(tmp_path / "x.npy", smooth((20, 30), "f4"))
+    lines = list(family.report(family.parser().parse_args([f"{tmp_path}/x.npy", *arguments])))
+    assert "| jpegxl (does not apply) | - | - | - | - | - | - | - | - | - |" in lines
+
+
+def test_the_suite_goes_on_without_missing_files_and_after_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", smooth((20, 30), "f4"))
+    (tmp_path / "text.npy").write_text("no array")
+    monkeypatch.setattr(suite, "RUNS", ("gone.npy --psnr 9", "text.npy --psnr 9", "x.npy --psnr 40"))
+    monkeypatch.setattr(sys, "argv", ["suite", str(tmp_path), "-o", f"{tmp_path}/a.md", "--rows", "9", "--kinds=none"])
+    suite.main()
+    text = (tmp_path / "a.md").read_text()
+    assert "Skipped: gone.npy" in text
+    assert "Error: " in text
+    assert "    python -m benchmarks.family x.npy --psnr 40 --rows 9 --kinds=none\n\nx, 9 x 30 float32" in text
+    assert "\n| none | " in text
+
+
+@pytest.mark.parametrize("command", suite.RUNS)
+def test_the_runs_of_the_suite_are_commands(command: str) -> None:
+    options = family.parser().parse_args(command.split())
+    assert options.psnr or options.rmse_of_range or options.faiss
+
+
+def test_channels_over_time_are_cut_to_windows_of_one_channel() -> None:
+    x = np.arange(1000.0).reshape(500, 2)
+    options = family.parser().parse_args(["x.npy", "--features", "0", "--window", "200"])
+    np.testing.assert_array_equal(family.arranged(x, options), x[:400].T.reshape(4, 200))
 
 
 def test_recall_counts_the_neighbours_that_stay() -> None:

@@ -46,7 +46,7 @@ PLACES = {
     "pyarrow": {"archive", "inputs", "packer", "unpacker", "locations", "sources", "sinks", "shards", "integrations"},
     "zstandard": {"entropy", "shards", "demo", "peers"},
     "imagecodecs": {"peers", "sources", "sinks"},
-    "PIL": {"sources", "sinks"},
+    "PIL": {"peers", "sources", "sinks"},
     "tifffile": {"sources", "sinks"},
     "faiss": {"peers"},
     "safetensors": {"codec", "restoration", "trainer"},

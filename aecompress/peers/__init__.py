@@ -37,6 +37,8 @@ PEERS = {
     "jpegxl lossless": Known("pictures", "JpegXl", "imagecodecs"),
     "jpegls": Known("pictures", "JpegLs", "imagecodecs"),
     "webp lossless": Known("pictures", "WebP", "imagecodecs"),
+    "jpegxl": Known("pictures", "LossyJpegXl", "imagecodecs"),
+    "avif": Known("avif", "Avif", "PIL"),
     "pca": Known("linear", "Pca", "zstandard"),
     "faiss": Known("vectors", "Faiss", "faiss"),
 }
