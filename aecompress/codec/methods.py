@@ -40,7 +40,7 @@ from aecompress.quantize import (
     split_wide,
 )
 from aecompress.spec import Array
-from aecompress.subbands import CELL, MOST_CORRECTION
+from aecompress.subbands import BOUNDED_ROUNDING, CELL, FREE_ROUNDING, MOST_CORRECTION
 
 if TYPE_CHECKING:
     from aecompress.codec.model import Model
@@ -172,6 +172,9 @@ def restored(model: Model, work: Work) -> Array | None:
 
 def outcome(model: Model, work: Work) -> Array:
     """What the values of a block on its lattice come back as."""
+    if model.subbands is not None:
+        found = _transformed(model, work)
+        return work.decoded if found is None else found.decoded
     decoded = restored(model, work)
     return work.decoded if decoded is None else decoded
 
@@ -290,12 +293,38 @@ def decode_joint(model: Model, streams: Streams, shape: tuple[int, ...]) -> Arra
 
 def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
     """(streams, decoded values); None if some values are too large to be transformed."""
+    found = _transformed(model, work)
+    if model.subbands is None or found is None:
+        return None
+    _, steps = model.cells.bounds(work.values, model.fills)
+    streams = {
+        "coefficients": model.subbands.encode(found.quantized, found.missing, found.estimate, found.keep),
+        **cells.encode_steps(steps),
+        **specials.encode(work.values, found.keep),
+    }
+    return streams, found.decoded
+
+
+@dataclass(frozen=True)
+class _Transformed:
+    """A block as subbands and what they miss, as ``Subbands.encode`` takes them, and what it comes back as."""
+
+    quantized: Array
+    missing: Array
+    estimate: Array
+    keep: Array
+    decoded: Array
+
+
+def _transformed(model: Model, work: Work) -> _Transformed | None:
+    """None if some values are too large to be transformed."""
     if model.subbands is None:
         raise CorruptError("The model has no subbands.")
     bound, steps = model.cells.bounds(work.values, model.fills)
     lattice = model.cells.finer(work.values.dtype, work.values.shape, steps, CELL)
     fine = lattice.quantize(work.values)
-    quantized = model.subbands.forward(fine, work.keep)
+    rounding = BOUNDED_ROUNDING if model.target.bounded else FREE_ROUNDING
+    quantized = model.subbands.forward(fine, work.keep, rounding)
     if quantized is None:
         return None
     estimate = model.subbands.inverse(quantized, work.values.shape)
@@ -307,12 +336,7 @@ def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
     decoded = lattice.dequantize(estimate + missing * CELL)
     keep &= specials.within(work.values, decoded, bound)
     missing *= keep
-    streams = {
-        "coefficients": model.subbands.encode(quantized, missing, estimate, keep),
-        **cells.encode_steps(steps),
-        **specials.encode(work.values, keep),
-    }
-    return streams, np.where(keep, decoded, work.values)
+    return _Transformed(quantized, missing, estimate, keep, np.where(keep, decoded, work.values))
 
 
 def decode_subbands(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:

@@ -16,7 +16,7 @@ from aecompress.context.stencil import Layout
 from aecompress.errors import InputError, ModelError
 from aecompress.metrics import Distortion
 from aecompress.spec import Array
-from aecompress.trainer import autoencoders, quality
+from aecompress.trainer import autoencoders, quality, smooth
 from aecompress.trainer.search import Search, alike, free_cells, layout_of
 
 if TYPE_CHECKING:
@@ -48,22 +48,47 @@ class Unbounded(Search):
         if self.target.kind == "latent-dim":
             return self._with_latents(kind)
         if kind == "none":
-            return self._coded_well(self._lattice_for())
+            return self._fewest()
         if kind == "conv":
             return self._coded_well(self._restored_for())
         if kind != "auto":
             return self._autoencoder(kind)
-        found = [self._autoencoder("pca")] if autoencoders.suits(self.source) else []  # first: it takes no time
+        linear = self._autoencoder("pca") if autoencoders.suits(self.source) else None  # first: it takes no time
+        found = [] if linear is None else [linear]
         if not (found and self.clock.is_over()):
-            rival = self._restored_for(_HOPE_OF_CONV * self._cost(found[0]) if found else math.inf)
-            hope = not found or self._cost(rival) < _SIGHT * self._cost(found[0])
-            found.append(self._coded_well(rival) if hope else rival)
-        if len(found) > 1 and self._cost(found[0]) < 2 * self._cost(found[1]) and not self.clock.is_over():
+            found += self._in_subbands()
+            least = min(map(self._cost, found), default=math.inf)
+            rival = self._restored_for(_HOPE_OF_CONV * least)
+            found.append(self._coded_well(rival) if self._cost(rival) < _SIGHT * least else rival)
+        best = min(found, key=self._cost)
+        if linear is not None and self._cost(linear) < 2 * self._cost(best) and not self.clock.is_over():
             found.append(self._autoencoder("vanilla"))
-        self.tried = {model.kind: round(self._size(model)) for model in found}
+        self.tried = {_name(model): round(self._size(model)) for model in found}
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
         return min(found, key=self._cost)
+
+    def _fewest(self) -> Model:
+        """Plain cells or subbands: what costs less."""
+        found = self._in_subbands()
+        if not found or _SIGHT * self._cost(found[0]) > self._cost(self._plain):
+            found.append(self._coded_well(self._plain))
+        return min(found, key=self._cost)
+
+    def _in_subbands(self) -> list[Model]:
+        """Subbands that reach the goal; nothing where blocks have no plane to transform."""
+        if not self.samples or not smooth.suits(self.samples[0].shape, self.ordered):
+            return []
+        cells = replace(self._blank(), cells=self._plain.cells)
+        model = smooth.fit_subbands(cells, self.samples, math.inf, self.clock, self.ordered)
+        return [] if model is None else self._widest(model)
+
+    def _widest(self, model: Model) -> list[Model]:
+        """The subbands of this model in the widest cells that reach the goal; nothing if there are none."""
+        at, size = partial(_resized, model), partial(self._bytes, trial=self.samples)
+        step = quality.lattice_step(self._goal, at, size, size, self.samples)
+        found = self._reaching(at(step))
+        return [replace(m, rate=8 * size(m) / self.values) for m in found]
 
     def _coded_well(self, model: Model) -> Model:
         """The model with a network behind its context coder, where that pays; at a size its cells would have to change
@@ -71,17 +96,22 @@ class Unbounded(Search):
         return model if self._goal.rmse is None else self._sharpened(model)
 
     def _cost(self, model: Model) -> float:
-        """What is still free at the goal: the bytes where an error is asked for, the error where a size is."""
+        """What is still free at the goal: the bytes where an error is asked for, the error where a size is.
+
+        Subbands adapt as they go on, so they are judged by whole samples.
+        """
+        trial = self._trial() if model.subbands is None else self.samples
         if self._goal.bytes is None:
-            return self._size(model)
-        return sum((model.error(block) for block in self._trial()), Distortion()).rmse
+            return self._bytes(model, trial)
+        return sum((model.error(block) for block in trial), Distortion()).rmse
 
     @cached_property
     def _goal(self) -> quality.Goal:
         """What to reach; a psnr takes a pass over the source."""
         return quality.goal(self.target, self.source, self.fills, self.progress)
 
-    def _lattice_for(self) -> Model:
+    @cached_property
+    def _plain(self) -> Model:
         """The context coder on the widest cells that reach the goal."""
         goal, trial = self._goal, self._trial()
         layout = None
@@ -111,7 +141,7 @@ class Unbounded(Search):
 
         Where plain cells cost more than ``most``, they are the answer.
         """
-        plain = self._lattice_for()
+        plain = self._plain
         if most < math.inf and self._cost(plain) > most:
             return plain
         start, layout = float(plain.cells.step or 1.0), layout_of(plain)
@@ -182,13 +212,17 @@ class Unbounded(Search):
         return near[0] if near else None
 
     def _retuned(self, model: Model) -> Model:
-        """A given model for the goal: its convolution and thrift stay, the cells and the context coder are fitted."""
+        """A given model for the goal: its subbands, or its convolution and thrift, stay; cells and context coder are
+        fitted."""
+        if model.subbands is not None:
+            kept = replace(self._blank(), cells=model.cells, subbands=model.subbands)
+            return next(iter(self._widest(kept)), None) or self._plain
         if model.conv is None:
-            return self._lattice_for()
+            return self._plain
         blank = replace(self._blank(), kind="conv", conv=model.conv, thrift=model.thrift)
         best = self._approached(replace(blank, cells=model.cells, context=model.context), self.samples)
         best = self._with_context(best, layout=layout_of(best))
-        return next(iter(self._reaching(best)), None) or self._lattice_for()
+        return next(iter(self._reaching(best)), None) or self._plain
 
     def _convolution(self, model: Model, share: float) -> Convolution | None:
         """A convolution for the model's cells, trained for this share of the time left."""
@@ -206,7 +240,7 @@ class Unbounded(Search):
         rmse = goal.rmse or quality.linear_rmse(goal, linear, rows, self.source)
         choice = autoencoders.choose_linear(linear, rows, self.source.spec.shape[0], rmse)
         if choice is None:
-            return self._lattice_for()
+            return self._plain
         return self._quantized(self._blank(), self._trained(kind, choice), choice.step)
 
     def _quantized(self, blank: Model, encoder: Autoencoder, start: float = 0.0) -> Model:
@@ -224,7 +258,7 @@ class Unbounded(Search):
                 f"{encoder.latent_dim} latents cannot reach {self.target.describe()} here, however fine their steps: "
                 "set more latents, or leave their number to the target."
             )
-        return self._lattice_for() if step is None else at(step)
+        return self._plain if step is None else at(step)
 
     def _with_latents(self, kind: str) -> Model:
         """``--latent-dim``: that many latents, with a step that adds little to the error of having no more."""
@@ -253,6 +287,11 @@ class Unbounded(Search):
             raise ModelError(f"The model has {has}, not the {many} of the target: fit a model with that many.")
         step = float((model.steps / encoder.steps(1.0)).mean())
         return autoencoders.with_network(blank, encoder, step, self.source, self._latents(encoder))
+
+
+def _name(model: Model) -> str:
+    """What a candidate is called."""
+    return model.kind if model.subbands is None else "subbands"
 
 
 def _resized(model: Model, step: float) -> Model:
