@@ -4,6 +4,7 @@
 * ``conv``         the same, and a convolution that tells where in its cell each value was
 * ``autoencoder``  latents alone: what synthesis makes of them is the result
 * ``joint``        latents, and lattice integers coded with the synthesis as a further context
+* ``strided``      latents of a grid of cells alone, coded by the context model: what strided synthesis makes of them
 * ``subbands``     quantised wavelet coefficients, and whole cells of correction where they miss the bound
 * ``wavelet``      the same as models up to version 3 had it; only read
 * ``plain``        lattice integers by delta, byte planes and zstd
@@ -26,7 +27,7 @@ from aecompress.autoencoder.convolution import FRACTION
 from aecompress.codec import cells, specials
 from aecompress.codec.latents import decode_latents, encode_latents
 from aecompress.entropy import bits, integers
-from aecompress.errors import CorruptError
+from aecompress.errors import CorruptError, ModelError
 from aecompress.lossless import MOST_ULPS, FigureLattice
 from aecompress.metrics import distortion
 from aecompress.quantize import (
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from aecompress.codec.model import Model
 
 Streams = dict[str, bytes]
+
+#: Latents of a grid beyond this count as it.
+MOST_LATENT = (1 << 20) - 1
 
 # lattice integers below this leave room for the parts of a cell
 _MOST_RESTORED = 1 << 48
@@ -274,6 +278,49 @@ def decode_autoencoder(model: Model, streams: Streams, shape: tuple[int, ...]) -
     return decoded
 
 
+def strided_latents(model: Model, values: Array) -> tuple[Array, Array]:
+    """(latents int64 [N, h, w, K] of a block, keep bool); special values count as the middle of the others."""
+    if model.patches is None or model.pace is None:
+        raise ModelError("This model can only decode; use the model file that `aecompress fit` wrote.")
+    keep = specials.ordinary(values, model.fills)
+    levels = model.patches.analysis(np.where(keep, values, model.patches.centre)) / model.pace
+    return np.clip(np.rint(levels), -MOST_LATENT, MOST_LATENT).astype(np.int64), keep
+
+
+def strided_outcome(model: Model, values: Array) -> Array:
+    """What a block comes back as."""
+    latents, keep = strided_latents(model, values)
+    return np.where(keep, _strided_values(model, latents, values.shape), values)
+
+
+def encode_strided(model: Model, values: Array) -> tuple[Streams, Array]:
+    """(streams, decoded values): latents alone, special values aside."""
+    if model.context is None:
+        raise CorruptError("The model has no context coder.")
+    latents, keep = strided_latents(model, values)
+    stream = model.context.encode(latents, np.ones(latents.shape, bool))
+    decoded = np.where(keep, _strided_values(model, latents, values.shape), values)
+    return {"latents": stream, **specials.encode(values, keep)}, decoded
+
+
+def decode_strided(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    if model.strided is None or model.context is None:
+        raise CorruptError("A block needs a strided network that the model does not have; the archive is damaged.")
+    cells = (*model.strided.grid.cells(shape), model.strided.latents)
+    latents = model.context.decode(streams["latents"], np.ones(cells, bool))
+    decoded = _strided_values(model, latents, shape)
+    keep, apart = specials.decode(streams, shape, model.spec.native)
+    if len(apart):
+        decoded[~keep] = apart
+    return decoded
+
+
+def _strided_values(model: Model, latents: Array, shape: tuple[int, ...]) -> Array:
+    if model.strided is None:
+        raise CorruptError("The model has no strided network.")
+    return model.strided.network.values(model.strided.synthesis(latents, shape), model.spec.native)
+
+
 def encode_joint(model: Model, work: Work) -> Streams:
     if model.joint is None:
         raise CorruptError("The model has no joint coder.")
@@ -362,6 +409,7 @@ DECODERS: dict[str, Callable[[Model, Streams, tuple[int, ...]], Array]] = {
     "autoencoder": decode_autoencoder,
     "joint": decode_joint,
     "conv": decode_conv,
+    "strided": decode_strided,
     "subbands": decode_subbands,
     "wavelet": decode_wavelet,
     "plain": decode_plain,

@@ -14,6 +14,7 @@ from safetensors.numpy import load, save
 
 from aecompress.autoencoder.convolution import Convolution
 from aecompress.autoencoder.integer import IntegerNetwork
+from aecompress.autoencoder.striding import Strided
 from aecompress.codec import methods, specials
 from aecompress.codec.cells import Cells
 from aecompress.codec.frame import Frame
@@ -30,9 +31,10 @@ from aecompress.wavelet import Wavelet
 
 if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
+    from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
-VERSION = 5
+VERSION = 6
 
 #: Metadata of models that are not for packing.
 _TASK = "aecompress-task"
@@ -86,16 +88,19 @@ class Model:
         rate: bits a value that blocks took at the fit; 0 where the simple ways rival the model, so that each block
             tries them.
         simple: share of the raw bytes that the simple ways took at the fit: what the model is up against.
-        context: coder of lattice integers alone, if that is a candidate.
+        context: coder of lattice integers alone, if that is a candidate; of the latents where there is ``strided``.
         conv: what tells where in its cell a value was, from its neighbours; where there is no bound.
         network: integer synthesis, if there is an autoencoder.
         prior: tables of its latents.
         joint: coder of lattice integers beside latents, if that is a candidate.
         lens: how ``joint`` sees the synthesis.
+        strided: integer synthesis of a grid of latents; then there is no other candidate.
         subbands: the transform of smooth fields and its coder, if that is a candidate.
         wavelet: the transform of models up to version 3, with coders of its ``coefficients`` and of the ``rest``.
         encoder: the analysis side; needed to compress with an autoencoder, never in an archive.
         steps: float64 [K], the latents' quantisation steps; with the encoder.
+        patches: the analysis side of ``strided``; needed to compress with it, never in an archive.
+        pace: step of its latents, in those it was trained with.
         thrift: squared error, in cells or in steps of latents, that a bit is worth to the encoder; 0 rounds to the
             nearest.
         prices: what tells a thrifty encoder what lattice integers cost, where ``context`` has a network and no tables;
@@ -117,12 +122,15 @@ class Model:
     prior: Tables | None = None
     joint: ContextModel | None = None
     lens: Reference | None = None
+    strided: Strided | None = None
     subbands: Subbands | None = None
     wavelet: Wavelet | None = None
     coefficients: ContextModel | None = None
     rest: ContextModel | None = None
     encoder: Autoencoder | None = None
     steps: Array | None = None
+    patches: StridedAutoencoder | None = None
+    pace: float | None = None
     thrift: float = 0.0
     prices: ContextModel | None = None
     about: dict[str, Any] = field(default_factory=dict)
@@ -221,7 +229,7 @@ class Model:
 
     def _prepared(self, values: Array) -> methods.Work | None:
         """The block on its lattice; None if it fits none, or if latents alone are to reach the target."""
-        return None if self._latents_alone else methods.prepare(self, values)
+        return None if self._latents_alone or self.strided is not None else methods.prepare(self, values)
 
     def _learned(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
         """The candidates that the model has: (frame, what it decodes to)."""
@@ -234,6 +242,9 @@ class Model:
             found.append((Frame("joint", len(values), methods.encode_joint(self, work)), work.decoded))
         if work is not None and self.subbands is not None and (coded := methods.encode_subbands(self, work)):
             found.append((Frame("subbands", len(values), coded[0]), coded[1]))
+        if self.strided is not None:
+            streams, decoded = methods.encode_strided(self, values)
+            found.append((Frame("strided", len(values), streams), decoded))
         if self._latents_alone:
             streams, decoded = methods.encode_autoencoder(self, values)
             found.append((Frame("autoencoder", len(values), streams), decoded))
@@ -332,7 +343,7 @@ class Model:
 
     def decoder(self) -> Model:
         """The same model without its analysis side: what an archive holds."""
-        return replace(self, encoder=None, steps=None, thrift=0.0, prices=None)
+        return replace(self, encoder=None, steps=None, patches=None, pace=None, thrift=0.0, prices=None)
 
     def to_bytes(self, *, encoder: bool = False) -> bytes:
         """A safetensors file; with ``encoder`` the analysis side too, for packing with it later."""
@@ -341,8 +352,10 @@ class Model:
     @property
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
+        if self.strided is not None:
+            return 6
         if self.cells.kind in ("figures", "known"):
-            return VERSION
+            return 5
         coders = (self.context, self.joint)
         if self.subbands is not None or any(coder is not None and coder.network is not None for coder in coders):
             return 4
@@ -367,6 +380,8 @@ class Model:
         tensors |= {name: _bytes(part.to_bytes()) for name, part in parts.items() if part is not None}
         if self.conv is not None:
             tensors |= {f"conv.{name}": _coded(array) for name, array in self.conv.tensors().items()}
+        if self.strided is not None:
+            tensors |= {f"strided.{name}": _coded(array) for name, array in self.strided.tensors().items()}
         if self.network is not None and self.prior is not None:
             tensors |= {f"network.{name}": _coded(array) for name, array in self.network.tensors().items()}
             tensors["prior"] = _bytes(record.pack([self.prior.levels.T]))
@@ -385,6 +400,9 @@ class Model:
                 tensors |= {f"encoder.{name}": array for name, array in self.encoder.tensors().items()}
                 tensors["steps"] = self.steps
                 meta["encoder"] = self.encoder.settings
+            if self.patches is not None:
+                tensors |= {f"patches.{name}": array for name, array in self.patches.tensors().items()}
+                meta |= {"patches": self.patches.settings, "pace": self.pace}
         text = json.dumps(meta, sort_keys=True, separators=(",", ":"))
         return bytes(save(tensors, {"aecompress": text}))
 
@@ -417,6 +435,9 @@ class Model:
         if "conv.taps" in tensors:
             found = {name: _decoded(array) for name, array in _under(tensors, "conv.").items()}
             model = replace(model, conv=Convolution.from_tensors(found))
+        if "strided.grid" in tensors:
+            found = {name: _decoded(array) for name, array in _under(tensors, "strided.").items()}
+            model = replace(model, strided=Strided.from_tensors(found))
         if "prior" in tensors:
             found = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
             network = IntegerNetwork.from_tensors(found)
@@ -437,6 +458,11 @@ class Model:
 
             encoder = load_autoencoder(meta["encoder"], _under(tensors, "encoder."))
             model = replace(model, encoder=encoder, steps=tensors["steps"])
+        if "patches" in meta:
+            from aecompress.autoencoder.strided import StridedAutoencoder
+
+            patches = StridedAutoencoder.from_tensors(meta["patches"], _under(tensors, "patches."))
+            model = replace(model, patches=patches, pace=float(meta["pace"]))
         return model
 
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aecompress.codec import specials
 from aecompress.codec.model import Model
+from aecompress.context import fit as context
 from aecompress.context.stencil import Layout
 from aecompress.errors import InputError, ModelError
 from aecompress.metrics import Distortion
@@ -30,6 +32,9 @@ _THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _HOPE_OF_CONV = 3.0  # plain cells of more than so many times the bytes of the pca are no start for a convolution
 _SIGHT = 1.3  # a context coder of more than so many times the bytes of the pca needs no network
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
+_LOW_RATE = 1.5  # bits a value up to which a strided autoencoder may do better than subbands
+_LEARNED = 0.9  # error that it learns for where the goal is a size, relative to its rivals'
+_PATCHES_SHARE = 3 / 4  # of the time left, for its training
 _TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # and for a convolution that is tried, and for the one that stays
 
 
@@ -40,6 +45,8 @@ class Unbounded(Search):
         blank = replace(self._blank(), kind=model.kind, encoder=model.encoder)
         if self.target.kind == "latent-dim":
             return self._with_same_latents(blank, model)
+        if model.patches is not None:
+            return next(iter(self._stepped(replace(blank, patches=model.patches))), self._plain)
         if model.encoder is None:
             return self._resteered(model) or self._coded_well(self._retuned(model))
         return self._quantized(blank, model.encoder)
@@ -51,6 +58,8 @@ class Unbounded(Search):
             return self._fewest()
         if kind == "conv":
             return self._coded_well(self._restored_for())
+        if kind == "strided":
+            return next(iter(self._in_patches(self._in_subbands())), self._plain)
         if kind != "auto":
             return self._autoencoder(kind)
         linear = self._autoencoder("pca") if autoencoders.suits(self.source) else None  # first: it takes no time
@@ -61,6 +70,8 @@ class Unbounded(Search):
             rival = self._restored_for(_HOPE_OF_CONV * least)
             found.append(self._coded_well(rival) if self._cost(rival) < _SIGHT * least else rival)
         best = min(found, key=self._cost)
+        if best.subbands is not None and best.rate < _LOW_RATE and not self.clock.is_over():
+            found += self._in_patches([best])
         if linear is not None and self._cost(linear) < 2 * self._cost(best) and not self.clock.is_over():
             found.append(self._autoencoder("vanilla"))
         self.tried = {_name(model): round(self._size(model)) for model in found}
@@ -82,6 +93,50 @@ class Unbounded(Search):
         cells = replace(self._blank(), cells=self._plain.cells)
         model = smooth.fit_subbands(cells, self.samples, math.inf, self.clock, self.ordered)
         return [] if model is None else self._widest(model)
+
+    def _in_patches(self, rivals: Sequence[Model]) -> list[Model]:
+        """A strided autoencoder that reaches the goal; nothing where there is none, or too little to learn from.
+
+        Where the goal is a size it learns to err a little less than the rivals do at that.
+        """
+        from aecompress.autoencoder.strided import fit_strided, grid_of
+
+        if grid_of(self.source.spec.row_shape) is None:
+            return []
+        keeps = [specials.ordinary(block, self.fills) for block in self.samples]
+        blocks = [block.astype(np.float64) for block in self.samples]
+        middle = float(np.mean([block[keep].mean() for block, keep in zip(blocks, keeps, strict=True) if keep.any()]))
+        patches = fit_strided(
+            [np.where(keep, block, middle) for block, keep in zip(blocks, keeps, strict=True)],
+            self._goal.rmse or _LEARNED * min(map(self._cost, (self._plain, *rivals))),
+            seconds=self.clock.share(_PATCHES_SHARE),
+            seed=self.seed,
+            device=self.device,
+            progress=self.progress,
+        )
+        return [] if patches is None else self._stepped(replace(self._blank(), patches=patches))
+
+    def _stepped(self, blank: Model) -> list[Model]:
+        """The strided autoencoder in the widest step that reaches the goal, and a coder of its latents."""
+        patches = blank.patches
+        if patches is None:
+            return []
+
+        def at(step: float) -> Model:
+            return replace(blank, kind="strided", pace=step, strided=patches.freeze(step))
+
+        def size(model: Model) -> float:
+            return self._bytes(self._with_latent_coder(model, self._trial(), rough=True), self._trial())
+
+        step = quality.latent_step(self._goal, at, size, self.samples, self.source, 1.0, self.progress)
+        return [] if step is None else [self._coded_well(self._with_latent_coder(at(step), self.samples))]
+
+    def _with_latent_coder(self, model: Model, blocks: Sequence[Array], *, rough: bool = False) -> Model:
+        """The strided model with a context coder fitted to the latents of these blocks."""
+        parts = self._grids(model, blocks)
+        coder = context.fit(parts, self._coded_values(model), with_classes=not rough)
+        rate = context.bits(coder, parts) / sum(block.size for block in blocks)
+        return replace(model, context=coder, rate=rate)
 
     def _widest(self, model: Model) -> list[Model]:
         """The subbands of this model in the widest cells that reach the goal; nothing if there are none."""
