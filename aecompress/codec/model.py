@@ -297,9 +297,9 @@ class Model:
         return (latents * np.asarray(self.steps)).astype(np.float32)
 
     def latents(self, payload: bytes) -> Array | None:
-        """int32 [n, K] latents of a payload; None if it was coded without. Raises CorruptError."""
+        """int32 [n, K] latents of a payload; None if it was coded without, or in a grid. Raises CorruptError."""
         frame = Frame.from_bytes(payload, self.identity)
-        if "latents" not in frame.streams:
+        if "latents" not in frame.streams or frame.method == "strided":
             return None
         return decode_latents(self.prior, frame.streams["latents"], frame.rows)
 
