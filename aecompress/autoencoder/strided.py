@@ -134,7 +134,7 @@ def fit_strided(
     """Fit ``strided`` to blocks of one row shape; None if they are no pictures, or hold too little to learn from.
 
     Args:
-        blocks: float64 [rows, ...], finite.
+        blocks: floats [rows, ...]; NaN where there is no value, which is taken for the mean of the others.
         rmse: root mean squared error that reconstructions should have.
         seconds: training time at most.
         seed: of weights, noise and the choice of crops.
@@ -149,7 +149,11 @@ def fit_strided(
     if grid is None or sum(math.prod(grid.cells(block.shape)) for block in blocks) < _FEWEST_CELLS:
         return None
     rng = np.random.default_rng(seed)
-    centre = float(np.mean([block.mean() for block in blocks]))
+    known = [block[np.isfinite(block)].astype(np.float64) for block in blocks]
+    if not sum(map(len, known)):
+        return None
+    centre = float(np.concatenate(known).mean())
+    blocks = [np.where(np.isfinite(block), block, centre) for block in blocks]
     scale = 2.0 ** round(math.log2(rmse * math.sqrt(12)))
     parts = [grid.cut(((block - centre) / scale).astype(np.float32)) for block in blocks]
     basis, deviation = _principal(parts)
@@ -224,5 +228,5 @@ def _train(learner: Strider, crops: Iterator[Array], wanted: float, seconds: flo
         usual = _MEMORY * usual + (1 - _MEMORY) * seen if step else seen
         if step > _WARM_UP and done < _SETTLED:
             price *= math.exp(_PACE * min(max(math.log(max(usual, 1e-12) / wanted), -1.0), 1.0))
-        report("strided", done, loss=round(float(loss.detach()), 4))
+        report("strided", done, loss=round(float(loss.detach()), 4), price=round(price, 3), error=round(usual, 4))
     ranks.agree(learner)

@@ -18,7 +18,7 @@ from aecompress.context.stencil import Layout
 from aecompress.errors import InputError, ModelError
 from aecompress.metrics import Distortion
 from aecompress.spec import Array
-from aecompress.trainer import autoencoders, quality, smooth
+from aecompress.trainer import autoencoders, quality, sampling, smooth
 from aecompress.trainer.search import Search, alike, free_cells, layout_of
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _HOPE_OF_CONV = 3.0  # plain cells of more than so many times the bytes of the pca are no start for a convolution
+_BEYOND_CONV = 2.0  # and of so many times those of subbands
 _SIGHT = 1.3  # a context coder of more than so many times the bytes of the pca needs no network
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
 _LOW_RATE = 1.5  # bits a value up to which a strided autoencoder may do better than subbands
@@ -65,9 +66,14 @@ class Unbounded(Search):
         linear = self._autoencoder("pca") if autoencoders.suits(self.source) else None  # first: it takes no time
         found = [] if linear is None else [linear]
         if not (found and self.clock.is_over()):
-            found += self._in_subbands()
+            bands = self._in_subbands()
+            most = min(
+                [_HOPE_OF_CONV * self._cost(m) for m in found] + [_BEYOND_CONV * self._cost(m) for m in bands],
+                default=math.inf,
+            )
+            found += bands
             least = min(map(self._cost, found), default=math.inf)
-            rival = self._restored_for(_HOPE_OF_CONV * least)
+            rival = self._restored_for(most)
             found.append(self._coded_well(rival) if self._cost(rival) < _SIGHT * least else rival)
         best = min(found, key=self._cost)
         if best.subbands is not None and best.rate < _LOW_RATE and not self.clock.is_over():
@@ -94,6 +100,11 @@ class Unbounded(Search):
         model = smooth.fit_subbands(cells, self.samples, math.inf, self.clock, self.ordered)
         return [] if model is None else self._widest(model)
 
+    @cached_property
+    def _pictures(self) -> list[Array]:
+        """Blocks that a strided autoencoder learns from: more than the samples, for it has much to learn."""
+        return sampling.sample(self.source, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
+
     def _in_patches(self, rivals: Sequence[Model]) -> list[Model]:
         """A strided autoencoder that reaches the goal; nothing where there is none, or too little to learn from.
 
@@ -103,11 +114,8 @@ class Unbounded(Search):
 
         if grid_of(self.source.spec.row_shape) is None:
             return []
-        keeps = [specials.ordinary(block, self.fills) for block in self.samples]
-        blocks = [block.astype(np.float64) for block in self.samples]
-        middle = float(np.mean([block[keep].mean() for block, keep in zip(blocks, keeps, strict=True) if keep.any()]))
         patches = fit_strided(
-            [np.where(keep, block, middle) for block, keep in zip(blocks, keeps, strict=True)],
+            [np.where(specials.ordinary(block, self.fills), block, np.nan) for block in self._pictures],
             self._goal.rmse or _LEARNED * min(map(self._cost, (self._plain, *rivals))),
             seconds=self.clock.share(_PATCHES_SHARE),
             seed=self.seed,
@@ -129,7 +137,7 @@ class Unbounded(Search):
             return self._bytes(self._with_latent_coder(model, self._trial(), rough=True), self._trial())
 
         step = quality.latent_step(self._goal, at, size, self.samples, self.source, 1.0, self.progress)
-        return [] if step is None else [self._coded_well(self._with_latent_coder(at(step), self.samples))]
+        return [] if step is None else [self._coded_well(self._with_latent_coder(at(step), self._pictures))]
 
     def _with_latent_coder(self, model: Model, blocks: Sequence[Array], *, rough: bool = False) -> Model:
         """The strided model with a context coder fitted to the latents of these blocks."""
