@@ -47,7 +47,7 @@ class Unbounded(Search):
         if self.target.kind == "latent-dim":
             return self._with_same_latents(blank, model)
         if model.patches is not None:
-            return next(iter(self._stepped(replace(blank, patches=model.patches))), self._plain)
+            return (self._stepped(replace(blank, patches=model.patches)) or [self._plain])[0]
         if model.encoder is None:
             return self._resteered(model) or self._coded_well(self._retuned(model))
         return self._quantized(blank, model.encoder)
@@ -60,7 +60,7 @@ class Unbounded(Search):
         if kind == "conv":
             return self._coded_well(self._restored_for())
         if kind == "strided":
-            return next(iter(self._in_patches(self._in_subbands())), self._plain)
+            return (self._in_patches([] if self._goal.bytes is None else self._in_subbands()) or [self._plain])[0]
         if kind != "auto":
             return self._autoencoder(kind)
         linear = self._autoencoder("pca") if autoencoders.suits(self.source) else None  # first: it takes no time
@@ -279,13 +279,13 @@ class Unbounded(Search):
         fitted."""
         if model.subbands is not None:
             kept = replace(self._blank(), cells=model.cells, subbands=model.subbands)
-            return next(iter(self._widest(kept)), None) or self._plain
+            return (self._widest(kept) or [self._plain])[0]
         if model.conv is None:
             return self._plain
         blank = replace(self._blank(), kind="conv", conv=model.conv, thrift=model.thrift)
         best = self._approached(replace(blank, cells=model.cells, context=model.context), self.samples)
         best = self._with_context(best, layout=layout_of(best))
-        return next(iter(self._reaching(best)), None) or self._plain
+        return (self._reaching(best) or [self._plain])[0]
 
     def _convolution(self, model: Model, share: float) -> Convolution | None:
         """A convolution for the model's cells, trained for this share of the time left."""
