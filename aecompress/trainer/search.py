@@ -145,7 +145,7 @@ class Search(ABC):
             )
             changed: dict[str, Any] = {
                 name: found,
-                "rate": model.rate - (saved * many / self.values if name != "joint" else 0.0),
+                "rate": model.rate - (saved * many / max(self.values, 1) if name != "joint" else 0.0),
             }
             if model.thrift and name == "context" and found is not coder:
                 changed["prices"] = coder
