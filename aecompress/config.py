@@ -12,7 +12,7 @@ import numpy as np
 from aecompress.errors import InputError
 
 TargetKind = Literal["max-error", "rel-error", "psnr", "rmse", "cosine", "ratio", "lossless", "latent-dim"]
-ModelKind = Literal["auto", "none", "conv", "pca", "vanilla", "sparse", "denoising", "vae", "textbook"]
+ModelKind = Literal["auto", "none", "conv", "strided", "pca", "vanilla", "sparse", "denoising", "vae", "textbook"]
 
 Effort = Literal["fast", "balanced", "best"]
 

@@ -88,8 +88,8 @@ def pack(
     Args:
         source: a path, ``-`` for standard input, an array, an iterable of batches, an arrow table, or a Source.
         archive: the folder to write, or its URL in a store; then it grows on this machine and is sent when complete.
-        model: a kind to fit (``auto``, ``none``, ``conv``, ``pca``, ``vanilla``, ``sparse``, ``denoising``, ``vae``,
-            ``textbook``), the path of a model file, or a Model.
+        model: a kind to fit (``auto``, ``none``, ``conv``, ``strided``, ``pca``, ``vanilla``, ``sparse``,
+            ``denoising``, ``vae``, ``textbook``), the path of a model file, or a Model.
         recipe: how to build and teach an autoencoder of that kind; nothing where a model is given.
         target: what to reach; by default a relative bound of 1e-3 for floats and no loss for integers.
         force: replace an archive that is there.

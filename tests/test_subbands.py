@@ -237,3 +237,18 @@ def test_a_stored_model_keeps_its_identity_whatever_zstd_writes(monkeypatch: pyt
     again = Model.from_bytes(stored)
     assert again.identity == model.identity
     assert np.array_equal(again.decompress(payload), model.decompress(payload))
+
+
+def test_without_a_bound_they_reach_the_quality_and_follow_a_given_model(tmp_path: Path) -> None:
+    y, x = np.mgrid[:120, :150]
+    fields = np.sin(0.01 * y * np.arange(1, 5)[:, None, None] + 0.02 * x).astype(np.float32)
+    fields[1, 5, 6], fields[2, 7, 8] = np.nan, -np.inf
+    model = aecompress.fit(fields, Target("psnr", 50.0), kind="none", seconds=30, effort="fast")
+    assert model.subbands is not None
+    for path, psnr in ((tmp_path / "a", 50.0), (tmp_path / "b", 40.0)):
+        report = aecompress.pack(fields, path, model=model, target=Target("psnr", psnr))
+        assert report.psnr is not None
+        assert psnr <= report.psnr < psnr + 1
+        assert set(aecompress.open(path).manifest.report["methods"]) == {"subbands"}
+        back = aecompress.open(path)[:]
+        assert np.array_equal(np.isfinite(back), np.isfinite(fields))

@@ -18,7 +18,7 @@ VERSION = 1
 #: Ways to code a block, and the streams they may hold, by their number in the format.
 METHODS = {
     1: "context", 2: "autoencoder", 3: "joint", 4: "plain", 5: "exact", 6: "wavelet", 7: "columns", 8: "conv",
-    9: "subbands",
+    9: "subbands", 10: "strided",
 }  # fmt: skip
 STREAMS = {
     1: "latents", 2: "correction", 3: "wide", 4: "steps", 5: "places", 6: "specials", 7: "coefficients", 8: "rest",

@@ -4,6 +4,7 @@
 * ``conv``         the same, and a convolution that tells where in its cell each value was
 * ``autoencoder``  latents alone: what synthesis makes of them is the result
 * ``joint``        latents, and lattice integers coded with the synthesis as a further context
+* ``strided``      latents of a grid of cells alone, coded by the context model: what strided synthesis makes of them
 * ``subbands``     quantised wavelet coefficients, and whole cells of correction where they miss the bound
 * ``wavelet``      the same as models up to version 3 had it; only read
 * ``plain``        lattice integers by delta, byte planes and zstd
@@ -26,7 +27,7 @@ from aecompress.autoencoder.convolution import FRACTION
 from aecompress.codec import cells, specials
 from aecompress.codec.latents import decode_latents, encode_latents
 from aecompress.entropy import bits, integers
-from aecompress.errors import CorruptError
+from aecompress.errors import CorruptError, ModelError
 from aecompress.lossless import MOST_ULPS, FigureLattice
 from aecompress.metrics import distortion
 from aecompress.quantize import (
@@ -40,12 +41,15 @@ from aecompress.quantize import (
     split_wide,
 )
 from aecompress.spec import Array
-from aecompress.subbands import CELL, MOST_CORRECTION
+from aecompress.subbands import BOUNDED_ROUNDING, CELL, FREE_ROUNDING, MOST_CORRECTION
 
 if TYPE_CHECKING:
     from aecompress.codec.model import Model
 
 Streams = dict[str, bytes]
+
+#: Latents of a grid beyond this count as it.
+MOST_LATENT = (1 << 20) - 1
 
 # lattice integers below this leave room for the parts of a cell
 _MOST_RESTORED = 1 << 48
@@ -172,6 +176,9 @@ def restored(model: Model, work: Work) -> Array | None:
 
 def outcome(model: Model, work: Work) -> Array:
     """What the values of a block on its lattice come back as."""
+    if model.subbands is not None:
+        found = _transformed(model, work)
+        return work.decoded if found is None else found.decoded
     decoded = restored(model, work)
     return work.decoded if decoded is None else decoded
 
@@ -271,6 +278,49 @@ def decode_autoencoder(model: Model, streams: Streams, shape: tuple[int, ...]) -
     return decoded
 
 
+def strided_latents(model: Model, values: Array) -> tuple[Array, Array]:
+    """(latents int64 [N, h, w, K] of a block, keep bool); special values count as the middle of the others."""
+    if model.patches is None or model.pace is None:
+        raise ModelError("This model can only decode; use the model file that `aecompress fit` wrote.")
+    keep = specials.ordinary(values, model.fills)
+    levels = model.patches.analysis(np.where(keep, values, model.patches.centre)) / model.pace
+    return np.clip(np.rint(levels), -MOST_LATENT, MOST_LATENT).astype(np.int64), keep
+
+
+def strided_outcome(model: Model, values: Array) -> Array:
+    """What a block comes back as."""
+    latents, keep = strided_latents(model, values)
+    return np.where(keep, _strided_values(model, latents, values.shape), values)
+
+
+def encode_strided(model: Model, values: Array) -> tuple[Streams, Array]:
+    """(streams, decoded values): latents alone, special values aside."""
+    if model.context is None:
+        raise CorruptError("The model has no context coder.")
+    latents, keep = strided_latents(model, values)
+    stream = model.context.encode(latents, np.ones(latents.shape, bool))
+    decoded = np.where(keep, _strided_values(model, latents, values.shape), values)
+    return {"latents": stream, **specials.encode(values, keep)}, decoded
+
+
+def decode_strided(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    if model.strided is None or model.context is None:
+        raise CorruptError("A block needs a strided network that the model does not have; the archive is damaged.")
+    cells = (*model.strided.grid.cells(shape), model.strided.latents)
+    latents = model.context.decode(streams["latents"], np.ones(cells, bool))
+    decoded = _strided_values(model, latents, shape)
+    keep, apart = specials.decode(streams, shape, model.spec.native)
+    if len(apart):
+        decoded[~keep] = apart
+    return decoded
+
+
+def _strided_values(model: Model, latents: Array, shape: tuple[int, ...]) -> Array:
+    if model.strided is None:
+        raise CorruptError("The model has no strided network.")
+    return model.strided.network.values(model.strided.synthesis(latents, shape), model.spec.native)
+
+
 def encode_joint(model: Model, work: Work) -> Streams:
     if model.joint is None:
         raise CorruptError("The model has no joint coder.")
@@ -290,12 +340,38 @@ def decode_joint(model: Model, streams: Streams, shape: tuple[int, ...]) -> Arra
 
 def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
     """(streams, decoded values); None if some values are too large to be transformed."""
+    found = _transformed(model, work)
+    if model.subbands is None or found is None:
+        return None
+    _, steps = model.cells.bounds(work.values, model.fills)
+    streams = {
+        "coefficients": model.subbands.encode(found.quantized, found.missing, found.estimate, found.keep),
+        **cells.encode_steps(steps),
+        **specials.encode(work.values, found.keep),
+    }
+    return streams, found.decoded
+
+
+@dataclass(frozen=True)
+class _Transformed:
+    """A block as subbands and what they miss, as ``Subbands.encode`` takes them, and what it comes back as."""
+
+    quantized: Array
+    missing: Array
+    estimate: Array
+    keep: Array
+    decoded: Array
+
+
+def _transformed(model: Model, work: Work) -> _Transformed | None:
+    """None if some values are too large to be transformed."""
     if model.subbands is None:
         raise CorruptError("The model has no subbands.")
     bound, steps = model.cells.bounds(work.values, model.fills)
     lattice = model.cells.finer(work.values.dtype, work.values.shape, steps, CELL)
     fine = lattice.quantize(work.values)
-    quantized = model.subbands.forward(fine, work.keep)
+    rounding = BOUNDED_ROUNDING if model.target.bounded else FREE_ROUNDING
+    quantized = model.subbands.forward(fine, work.keep, rounding)
     if quantized is None:
         return None
     estimate = model.subbands.inverse(quantized, work.values.shape)
@@ -307,12 +383,7 @@ def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
     decoded = lattice.dequantize(estimate + missing * CELL)
     keep &= specials.within(work.values, decoded, bound)
     missing *= keep
-    streams = {
-        "coefficients": model.subbands.encode(quantized, missing, estimate, keep),
-        **cells.encode_steps(steps),
-        **specials.encode(work.values, keep),
-    }
-    return streams, np.where(keep, decoded, work.values)
+    return _Transformed(quantized, missing, estimate, keep, np.where(keep, decoded, work.values))
 
 
 def decode_subbands(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
@@ -338,6 +409,7 @@ DECODERS: dict[str, Callable[[Model, Streams, tuple[int, ...]], Array]] = {
     "autoencoder": decode_autoencoder,
     "joint": decode_joint,
     "conv": decode_conv,
+    "strided": decode_strided,
     "subbands": decode_subbands,
     "wavelet": decode_wavelet,
     "plain": decode_plain,

@@ -14,6 +14,7 @@ from safetensors.numpy import load, save
 
 from aecompress.autoencoder.convolution import Convolution
 from aecompress.autoencoder.integer import IntegerNetwork
+from aecompress.autoencoder.striding import Strided
 from aecompress.codec import methods, specials
 from aecompress.codec.cells import Cells
 from aecompress.codec.frame import Frame
@@ -30,6 +31,7 @@ from aecompress.wavelet import Wavelet
 
 if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
+    from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
 VERSION = 6
@@ -87,16 +89,19 @@ class Model:
         rate: bits a value that blocks took at the fit; 0 where the simple ways rival the model, so that each block
             tries them.
         simple: share of the raw bytes that the simple ways took at the fit: what the model is up against.
-        context: coder of lattice integers alone, if that is a candidate.
+        context: coder of lattice integers alone, if that is a candidate; of the latents where there is ``strided``.
         conv: what tells where in its cell a value was, from its neighbours; where there is no bound.
         network: integer synthesis, if there is an autoencoder.
         prior: tables of its latents.
         joint: coder of lattice integers beside latents, if that is a candidate.
         lens: how ``joint`` sees the synthesis.
+        strided: integer synthesis of a grid of latents; then there is no other candidate.
         subbands: the transform of smooth fields and its coder, if that is a candidate.
         wavelet: the transform of models up to version 3, with coders of its ``coefficients`` and of the ``rest``.
         encoder: the analysis side; needed to compress with an autoencoder, never in an archive.
         steps: float64 [K], the latents' quantisation steps; with the encoder.
+        patches: the analysis side of ``strided``; needed to compress with it, never in an archive.
+        pace: step of its latents, in those it was trained with.
         thrift: squared error, in cells or in steps of latents, that a bit is worth to the encoder; 0 rounds to the
             nearest.
         prices: what tells a thrifty encoder what lattice integers cost, where ``context`` has a network and no tables;
@@ -119,12 +124,15 @@ class Model:
     prior: Tables | None = None
     joint: ContextModel | None = None
     lens: Reference | None = None
+    strided: Strided | None = None
     subbands: Subbands | None = None
     wavelet: Wavelet | None = None
     coefficients: ContextModel | None = None
     rest: ContextModel | None = None
     encoder: Autoencoder | None = None
     steps: Array | None = None
+    patches: StridedAutoencoder | None = None
+    pace: float | None = None
     thrift: float = 0.0
     prices: ContextModel | None = None
     about: dict[str, Any] = field(default_factory=dict)
@@ -234,7 +242,7 @@ class Model:
 
     def _prepared(self, values: Array) -> methods.Work | None:
         """The block on its lattice; None if it fits none, or if latents alone are to reach the target."""
-        return None if self._latents_alone else methods.prepare(self, values)
+        return None if self._latents_alone or self.strided is not None else methods.prepare(self, values)
 
     def _learned(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
         """The candidates that the model has: (frame, what it decodes to)."""
@@ -247,6 +255,9 @@ class Model:
             found.append((Frame("joint", len(values), methods.encode_joint(self, work)), work.decoded))
         if work is not None and self.subbands is not None and (coded := methods.encode_subbands(self, work)):
             found.append((Frame("subbands", len(values), coded[0]), coded[1]))
+        if self.strided is not None:
+            streams, decoded = methods.encode_strided(self, values)
+            found.append((Frame("strided", len(values), streams), decoded))
         if self._latents_alone:
             streams, decoded = methods.encode_autoencoder(self, values)
             found.append((Frame("autoencoder", len(values), streams), decoded))
@@ -299,9 +310,9 @@ class Model:
         return (latents * np.asarray(self.steps)).astype(np.float32)
 
     def latents(self, payload: bytes) -> Array | None:
-        """int32 [n, K] latents of a payload; None if it was coded without. Raises CorruptError."""
+        """int32 [n, K] latents of a payload; None if it was coded without, or in a grid. Raises CorruptError."""
         frame = Frame.from_bytes(payload, self.identity)
-        if "latents" not in frame.streams:
+        if "latents" not in frame.streams or frame.method == "strided":
             return None
         return decode_latents(self.prior, frame.streams["latents"], frame.rows)
 
@@ -345,7 +356,7 @@ class Model:
 
     def decoder(self) -> Model:
         """The same model without its analysis side: what an archive holds."""
-        return replace(self, encoder=None, steps=None, thrift=0.0, prices=None)
+        return replace(self, encoder=None, steps=None, patches=None, pace=None, thrift=0.0, prices=None)
 
     def to_bytes(self, *, encoder: bool = False) -> bytes:
         """A safetensors file; with ``encoder`` the analysis side too, for packing with it later."""
@@ -354,7 +365,7 @@ class Model:
     @property
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
-        if self.view:
+        if self.view or self.strided is not None:
             return VERSION
         if self.cells.kind in ("figures", "known"):
             return 5
@@ -384,6 +395,8 @@ class Model:
         tensors |= {name: _bytes(part.to_bytes()) for name, part in parts.items() if part is not None}
         if self.conv is not None:
             tensors |= {f"conv.{name}": _coded(array) for name, array in self.conv.tensors().items()}
+        if self.strided is not None:
+            tensors |= {f"strided.{name}": _coded(array) for name, array in self.strided.tensors().items()}
         if self.network is not None and self.prior is not None:
             tensors |= {f"network.{name}": _coded(array) for name, array in self.network.tensors().items()}
             tensors["prior"] = _bytes(record.pack([self.prior.levels.T]))
@@ -402,6 +415,9 @@ class Model:
                 tensors |= {f"encoder.{name}": array for name, array in self.encoder.tensors().items()}
                 tensors["steps"] = self.steps
                 meta["encoder"] = self.encoder.settings
+            if self.patches is not None:
+                tensors |= {f"patches.{name}": array for name, array in self.patches.tensors().items()}
+                meta |= {"patches": self.patches.settings, "pace": self.pace}
         text = json.dumps(meta, sort_keys=True, separators=(",", ":"))
         return bytes(save(tensors, {"aecompress": text}))
 
@@ -435,6 +451,9 @@ class Model:
         if "conv.taps" in tensors:
             found = {name: _decoded(array) for name, array in _under(tensors, "conv.").items()}
             model = replace(model, conv=Convolution.from_tensors(found))
+        if "strided.grid" in tensors:
+            found = {name: _decoded(array) for name, array in _under(tensors, "strided.").items()}
+            model = replace(model, strided=Strided.from_tensors(found))
         if "prior" in tensors:
             found = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
             network = IntegerNetwork.from_tensors(found)
@@ -455,6 +474,11 @@ class Model:
 
             encoder = load_autoencoder(meta["encoder"], _under(tensors, "encoder."))
             model = replace(model, encoder=encoder, steps=tensors["steps"])
+        if "patches" in meta:
+            from aecompress.autoencoder.strided import StridedAutoencoder
+
+            patches = StridedAutoencoder.from_tensors(meta["patches"], _under(tensors, "patches."))
+            model = replace(model, patches=patches, pace=float(meta["pace"]))
         return model
 
 

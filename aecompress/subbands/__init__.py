@@ -36,10 +36,12 @@ _MOST_COEFFICIENT = 1 << 30
 #: What is off by more cells is better kept aside.
 MOST_CORRECTION = corrections.MOST
 
-#: Share of a step at which a coefficient is rounded up.
-_ROUNDING = 0.42
+#: Share of a step added before a coefficient's magnitude is rounded down: where each value has a bound, and where the
+#: error on the whole counts and zeros are worth more.
+BOUNDED_ROUNDING, FREE_ROUNDING = 0.42, 0.36
 
-_MOST_STEP = 1 << 20
+#: Largest quantisation step.
+MOST_STEP = (1 << 20) - 1
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,18 @@ class Subbands:
             and 0 <= levels.min() <= levels.max() <= lifting.MOST_LEVELS
             and levels[-1] == levels[-2]
             and step.shape == ()
-            and 1 <= step < _MOST_STEP
+            and 1 <= step <= MOST_STEP
         ):
             raise CorruptError("The model's subbands have impossible numbers; the file is damaged.")
         return cls(tuple(order.tolist()), tuple(levels.tolist()), int(step))
 
-    def forward(self, values: Array, keep: Array) -> Array | None:
+    def forward(self, values: Array, keep: Array, rounding: float = BOUNDED_ROUNDING) -> Array | None:
         """Quantised coefficients int64 [..., H, W] of fixed-point values; None if some are too large to code.
 
         Args:
             values: int64 [rows, ...].
             keep: bool, same shape: False where the value does not matter.
+            rounding: share of a step added before magnitudes are rounded down; 0.5 gives the nearest.
         """
         layout = self._layout(values.shape)
         filled = fill_gaps(self._planes(values), self._planes(keep))
@@ -85,7 +88,7 @@ class Subbands:
             return None
         exact = lifting.forward(filled.reshape(layout.shape), layout.levels)
         steps = lifting.steps(layout.shape, layout.levels, self.step)
-        size = np.floor(np.abs(exact) / steps + _ROUNDING).astype(np.int64)
+        size = np.floor(np.abs(exact) / steps + rounding).astype(np.int64)
         if size.max(initial=0) >= _MOST_COEFFICIENT:
             return None
         return np.sign(exact) * size

@@ -49,8 +49,8 @@ def fit(
     Args:
         source: as for ``pack``; a stream is kept in a temporary file meanwhile.
         target: what the model shall reach; by default a relative bound of 1e-3 for floats, no loss for integers.
-        kind: ``none`` (context model alone), ``conv`` (with a convolution behind it), ``pca``, ``vanilla``,
-            ``sparse``, ``denoising``, ``vae``, ``textbook``, or ``auto``: what takes least bytes.
+        kind: ``none`` (context model or subbands alone), ``conv`` (with a convolution behind it), ``strided``,
+            ``pca``, ``vanilla``, ``sparse``, ``denoising``, ``vae``, ``textbook``, or ``auto``: what takes least bytes.
         recipe: how to build and teach an autoencoder of that kind.
         seconds: time that the fit may take. What there must be (looking at the source, one context coder) is made all
             the same; networks get what is left, and what only might be smaller is not tried when time is over.
@@ -80,10 +80,10 @@ def fit(
     opened = open_source(source)
     needs_channels(opened, recipe)
     target = target or Target.default(opened.spec.dtype)
-    if kind == "conv" and (target.bounded or target.kind == "latent-dim"):
+    if kind in ("conv", "strided") and (target.bounded or target.kind == "latent-dim"):
         raise InputError(
-            "The model conv moves values within their cells, so it goes with --psnr, --rmse and --ratio, not with "
-            f"{target.kind}; use --model auto."
+            f"The model {kind} keeps no value within a bound, so it goes with --psnr, --rmse, --cosine and --ratio, "
+            f"not with {target.kind}; use --model auto."
         )
     search = Bounded if target.bounded else Unbounded
     with ExitStack() as kept:

@@ -181,7 +181,12 @@ def outcomes(model: Model, blocks: Iterable[Array]) -> Iterator[Pair]:
 
 
 def _by_latents(model: Model, blocks: Iterable[Array]) -> Iterator[Pair]:
-    return ((block, methods.encode_autoencoder(model, block)[1]) for block in blocks)
+    outcome = methods.strided_outcome if model.strided is not None else _autoencoded
+    return ((block, outcome(model, block)) for block in blocks)
+
+
+def _autoencoded(model: Model, block: Array) -> Array:
+    return methods.encode_autoencoder(model, block)[1]
 
 
 def latent_step(

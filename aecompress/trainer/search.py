@@ -139,10 +139,14 @@ class Search(ABC):
                 break
             coder = getattr(model, name)
             seconds = self.clock.share(_NETWORK_SHARE)
+            many = self._coded_values(model)
             found, saved = context.with_network(
-                coder, parts, self.values, units, steps, seconds, self.seed, self.device, self.progress
+                coder, parts, many, units, steps, seconds, self.seed, self.device, self.progress
             )
-            changed: dict[str, Any] = {name: found, "rate": model.rate - (saved if name != "joint" else 0.0)}
+            changed: dict[str, Any] = {
+                name: found,
+                "rate": model.rate - (saved * many / max(self.values, 1) if name != "joint" else 0.0),
+            }
             if model.thrift and name == "context" and found is not coder:
                 changed["prices"] = coder
             model = replace(model, **changed)
@@ -151,12 +155,25 @@ class Search(ABC):
     def _lessons(self, model: Model) -> dict[str, list[Sample]]:
         """What each context coder of a model that has no network yet is asked to code of the samples."""
         found: dict[str, list[Sample]] = {}
+        if model.strided is not None:
+            return {"context": self._grids(model, self.lessons)}
         if model.context is not None and model.context.network is None:
             works = self._works(model, self.lessons)
             found["context"] = [Sample(split_wide(work.q)[0], work.keep) for _, work in works]
         if model.joint is not None:
             found["joint"] = self._joint_parts(model, self._works(model, self.lessons))
         return found
+
+    def _grids(self, model: Model, blocks: Sequence[Array]) -> list[Sample]:
+        """Latents that a strided network codes the blocks in."""
+        found = [methods.strided_latents(model, block)[0] for block in blocks]
+        return [Sample(latents, np.ones(latents.shape, bool)) for latents in found]
+
+    def _coded_values(self, model: Model) -> int:
+        """Integers that the context coder of a model codes in the whole set."""
+        if model.strided is None:
+            return self.values
+        return math.prod(model.strided.grid.cells(self.source.spec.shape)) * model.strided.latents
 
     @cached_property
     def _linear(self) -> tuple[Autoencoder, Array]:
@@ -249,7 +266,8 @@ class Search(ABC):
         if raw and not model.rate:  # latents alone
             model = replace(model, rate=8 * sum(map(model.estimate, parts)) / sum(part.size for part in parts))
         spent = model.rate / (8 * self.source.spec.native.itemsize)
-        if model.context is not None and model.joint is None and simple < _HOPELESS * spent:
+        alone = model.context is not None and model.joint is None and model.strided is None
+        if alone and simple < _HOPELESS * spent:
             model = replace(model, context=None)
         return replace(model, simple=simple, rate=model.rate if spent < _RIVAL * simple else 0.0)
 

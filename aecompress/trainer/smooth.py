@@ -1,4 +1,8 @@
-"""Subbands for a set: levels along each axis and the quantisation step, chosen by the bytes that sample blocks take."""
+"""Subbands for a set: levels along each axis and the quantisation step, chosen by the bytes that sample blocks take.
+
+Under a bound any step serves, since corrections make good for it. Without one, the step decides the error: rivals are
+compared each in the step in which it errs as much as plain cells do.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,19 @@ import numpy as np
 from aecompress.codec import methods
 from aecompress.codec.frame import Frame
 from aecompress.codec.model import Model
+from aecompress.metrics import Distortion, distortion
 from aecompress.spec import Array
-from aecompress.subbands import CELL, Subbands, axes_of, lifting
+from aecompress.subbands import CELL, MOST_STEP, Subbands, axes_of, lifting
 from aecompress.trainer.clock import Clock
 
 #: Steps to choose from, in 1/2^FRACTION of a cell, and the one to begin with. Where fields are rough, few values may be
 #: left to correct; where they are smooth, wide steps cost few corrections.
 _STEPS = tuple(round(CELL * share) for share in (0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.4))
 _FIRST = 3
+
+#: Secants of a step for the error of plain cells, how near they come to it, and the power of the step that errors grow
+#: with.
+_SECANTS, _CLOSE_ENOUGH, _ERROR_POWER = 4, 0.005, 0.8
 
 #: Shorter axes than this are no plane to transform.
 _SHORTEST = 8
@@ -40,7 +49,7 @@ def fit_subbands(
     """The model with the subbands that code the blocks in the fewest bytes; None if they would take more than ``most``.
 
     Args:
-        model: its cells decide the error allowed.
+        model: its cells decide the error allowed, without a bound that of the whole.
         blocks: of about the size that blocks of the set have: what adapts learns more from larger ones.
         most: bytes that a first try may take.
         clock: when it is over, the best so far stays.
@@ -51,21 +60,38 @@ def fit_subbands(
         return None
     axes = axes_of(blocks[0].shape)
     along = ordered or (True,) * len(axes)
-    firsts = _firsts(axes, along)
+    firsts = [_settled(model, first, works) for first in _firsts(axes, along)]
     sizes = np.array([[_bytes(model, first, work) for work in works] for first in firsts])
     if sizes.sum(1).min() > most:
         return None
-    decisive = _largest(sizes.min(0))
+    decisive = [works[i] for i in _largest(sizes.min(0))]
 
     def cost(rival: Subbands) -> float:
         if clock.is_over():
             return math.inf
-        return sum(_bytes(model, rival, works[i]) for i in decisive)
+        return sum(_bytes(model, _settled(model, rival, decisive), work) for work in decisive)
 
     # levels before steps, and for each order: what is worse without them may be better with them
-    found = [_with_levels(first, float(sizes[i, decisive].sum()), axes, along, cost) for i, first in enumerate(firsts)]
+    found = [_with_levels(first, cost(first), axes, along, cost) for first in firsts]
     best, least = min(found, key=lambda pair: pair[1])
-    return replace(model, context=None, subbands=_with_step(best, least, cost))
+    best = _with_step(best, least, cost) if model.target.bounded else _settled(model, best, works)
+    return replace(model, context=None, subbands=best)
+
+
+def _settled(model: Model, subbands: Subbands, works: Sequence[methods.Work]) -> Subbands:
+    """The subbands themselves under a bound; without one, in the step in which they err about as plain cells do."""
+    if model.target.bounded:
+        return subbands
+    for _ in range(_SECANTS):
+        trial = replace(model, subbands=subbands)
+        pairs = [(work, methods.outcome(trial, work)) for work in works]
+        found = sum((distortion(work.values, decoded) for work, decoded in pairs), Distortion()).rmse
+        wanted = sum((distortion(work.values, work.decoded) for work in works), Distortion()).rmse
+        if not (found and wanted) or abs(math.log(found / wanted)) < _CLOSE_ENOUGH:
+            break
+        step = round(subbands.step * (wanted / found) ** (1 / _ERROR_POWER))
+        subbands = replace(subbands, step=min(max(step, 1), MOST_STEP))
+    return subbands
 
 
 def _orders(axes: tuple[int, ...], along: tuple[bool, ...]) -> list[tuple[int, ...]]:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aecompress.codec import specials
 from aecompress.codec.model import Model
+from aecompress.context import fit as context
 from aecompress.context.stencil import Layout
 from aecompress.errors import InputError, ModelError
 from aecompress.metrics import Distortion
 from aecompress.spec import Array
-from aecompress.trainer import autoencoders, quality
+from aecompress.trainer import autoencoders, quality, sampling, smooth
 from aecompress.trainer.search import Search, alike, free_cells, layout_of
 
 if TYPE_CHECKING:
@@ -28,8 +30,12 @@ _log = logging.getLogger(__name__)
 _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _HOPE_OF_CONV = 3.0  # plain cells of more than so many times the bytes of the pca are no start for a convolution
+_BEYOND_CONV = 2.0  # and of so many times those of subbands
 _SIGHT = 1.3  # a context coder of more than so many times the bytes of the pca needs no network
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
+_LOW_RATE = 1.5  # bits a value up to which a strided autoencoder may do better than subbands
+_LEARNED = 0.9  # error that it learns for where the goal is a size, relative to its rivals'
+_PATCHES_SHARE = 3 / 4  # of the time left, for its training
 _TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # and for a convolution that is tried, and for the one that stays
 
 
@@ -40,6 +46,8 @@ class Unbounded(Search):
         blank = replace(self._blank(), kind=model.kind, encoder=model.encoder)
         if self.target.kind == "latent-dim":
             return self._with_same_latents(blank, model)
+        if model.patches is not None:
+            return (self._stepped(replace(blank, patches=model.patches)) or [self._plain])[0]
         if model.encoder is None:
             return self._resteered(model) or self._coded_well(self._retuned(model))
         return self._quantized(blank, model.encoder)
@@ -48,22 +56,102 @@ class Unbounded(Search):
         if self.target.kind == "latent-dim":
             return self._with_latents(kind)
         if kind == "none":
-            return self._coded_well(self._lattice_for())
+            return self._fewest()
         if kind == "conv":
             return self._coded_well(self._restored_for())
+        if kind == "strided":
+            return (self._in_patches([] if self._goal.bytes is None else self._in_subbands()) or [self._plain])[0]
         if kind != "auto":
             return self._autoencoder(kind)
-        found = [self._autoencoder("pca")] if autoencoders.suits(self.source) else []  # first: it takes no time
+        linear = self._autoencoder("pca") if autoencoders.suits(self.source) else None  # first: it takes no time
+        found = [] if linear is None else [linear]
         if not (found and self.clock.is_over()):
-            rival = self._restored_for(_HOPE_OF_CONV * self._cost(found[0]) if found else math.inf)
-            hope = not found or self._cost(rival) < _SIGHT * self._cost(found[0])
-            found.append(self._coded_well(rival) if hope else rival)
-        if len(found) > 1 and self._cost(found[0]) < 2 * self._cost(found[1]) and not self.clock.is_over():
+            bands = self._in_subbands()
+            most = min(
+                [_HOPE_OF_CONV * self._cost(m) for m in found] + [_BEYOND_CONV * self._cost(m) for m in bands],
+                default=math.inf,
+            )
+            found += bands
+            least = min(map(self._cost, found), default=math.inf)
+            rival = self._restored_for(most)
+            found.append(self._coded_well(rival) if self._cost(rival) < _SIGHT * least else rival)
+        best = min(found, key=self._cost)
+        if best.subbands is not None and best.rate < _LOW_RATE and not self.clock.is_over():
+            found += self._in_patches([best])
+        if linear is not None and self._cost(linear) < 2 * self._cost(best) and not self.clock.is_over():
             found.append(self._autoencoder("vanilla"))
-        self.tried = {model.kind: round(self._size(model)) for model in found}
+        self.tried = {_name(model): round(self._size(model)) for model in found}
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
         return min(found, key=self._cost)
+
+    def _fewest(self) -> Model:
+        """Plain cells or subbands: what costs less."""
+        found = self._in_subbands()
+        if not found or _SIGHT * self._cost(found[0]) > self._cost(self._plain):
+            found.append(self._coded_well(self._plain))
+        return min(found, key=self._cost)
+
+    def _in_subbands(self) -> list[Model]:
+        """Subbands that reach the goal; nothing where blocks have no plane to transform."""
+        if not self.samples or not smooth.suits(self.samples[0].shape, self.ordered):
+            return []
+        cells = replace(self._blank(), cells=self._plain.cells)
+        model = smooth.fit_subbands(cells, self.samples, math.inf, self.clock, self.ordered)
+        return [] if model is None else self._widest(model)
+
+    @cached_property
+    def _pictures(self) -> list[Array]:
+        """Blocks that a strided autoencoder learns from: more than the samples, for it has much to learn."""
+        return sampling.sample(self.source, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
+
+    def _in_patches(self, rivals: Sequence[Model]) -> list[Model]:
+        """A strided autoencoder that reaches the goal; nothing where there is none, or too little to learn from.
+
+        Where the goal is a size it learns to err a little less than the rivals do at that.
+        """
+        from aecompress.autoencoder.strided import fit_strided, grid_of
+
+        if grid_of(self.source.spec.row_shape) is None:
+            return []
+        patches = fit_strided(
+            [np.where(specials.ordinary(block, self.fills), block, np.nan) for block in self._pictures],
+            self._goal.rmse or _LEARNED * min(map(self._cost, (self._plain, *rivals))),
+            seconds=self.clock.share(_PATCHES_SHARE),
+            seed=self.seed,
+            device=self.device,
+            progress=self.progress,
+        )
+        return [] if patches is None else self._stepped(replace(self._blank(), patches=patches))
+
+    def _stepped(self, blank: Model) -> list[Model]:
+        """The strided autoencoder in the widest step that reaches the goal, and a coder of its latents."""
+        patches = blank.patches
+        if patches is None:
+            return []
+
+        def at(step: float) -> Model:
+            return replace(blank, kind="strided", pace=step, strided=patches.freeze(step))
+
+        def size(model: Model) -> float:
+            return self._bytes(self._with_latent_coder(model, self._trial(), rough=True), self._trial())
+
+        step = quality.latent_step(self._goal, at, size, self.samples, self.source, 1.0, self.progress)
+        return [] if step is None else [self._coded_well(self._with_latent_coder(at(step), self._pictures))]
+
+    def _with_latent_coder(self, model: Model, blocks: Sequence[Array], *, rough: bool = False) -> Model:
+        """The strided model with a context coder fitted to the latents of these blocks."""
+        parts = self._grids(model, blocks)
+        coder = context.fit(parts, self._coded_values(model), with_classes=not rough)
+        rate = context.bits(coder, parts) / sum(block.size for block in blocks)
+        return replace(model, context=coder, rate=rate)
+
+    def _widest(self, model: Model) -> list[Model]:
+        """The subbands of this model in the widest cells that reach the goal; nothing if there are none."""
+        at, size = partial(_resized, model), partial(self._bytes, trial=self.samples)
+        step = quality.lattice_step(self._goal, at, size, size, self.samples)
+        found = self._reaching(at(step))
+        return [replace(m, rate=8 * size(m) / self.values) for m in found]
 
     def _coded_well(self, model: Model) -> Model:
         """The model with a network behind its context coder, where that pays; at a size its cells would have to change
@@ -71,17 +159,22 @@ class Unbounded(Search):
         return model if self._goal.rmse is None else self._sharpened(model)
 
     def _cost(self, model: Model) -> float:
-        """What is still free at the goal: the bytes where an error is asked for, the error where a size is."""
+        """What is still free at the goal: the bytes where an error is asked for, the error where a size is.
+
+        Subbands adapt as they go on, so they are judged by whole samples.
+        """
+        trial = self._trial() if model.subbands is None else self.samples
         if self._goal.bytes is None:
-            return self._size(model)
-        return sum((model.error(block) for block in self._trial()), Distortion()).rmse
+            return self._bytes(model, trial)
+        return sum((model.error(block) for block in trial), Distortion()).rmse
 
     @cached_property
     def _goal(self) -> quality.Goal:
         """What to reach; a psnr takes a pass over the source."""
         return quality.goal(self.target, self.source, self.fills, self.progress)
 
-    def _lattice_for(self) -> Model:
+    @cached_property
+    def _plain(self) -> Model:
         """The context coder on the widest cells that reach the goal."""
         goal, trial = self._goal, self._trial()
         layout = None
@@ -111,7 +204,7 @@ class Unbounded(Search):
 
         Where plain cells cost more than ``most``, they are the answer.
         """
-        plain = self._lattice_for()
+        plain = self._plain
         if most < math.inf and self._cost(plain) > most:
             return plain
         start, layout = float(plain.cells.step or 1.0), layout_of(plain)
@@ -182,13 +275,17 @@ class Unbounded(Search):
         return near[0] if near else None
 
     def _retuned(self, model: Model) -> Model:
-        """A given model for the goal: its convolution and thrift stay, the cells and the context coder are fitted."""
+        """A given model for the goal: its subbands, or its convolution and thrift, stay; cells and context coder are
+        fitted."""
+        if model.subbands is not None:
+            kept = replace(self._blank(), cells=model.cells, subbands=model.subbands)
+            return (self._widest(kept) or [self._plain])[0]
         if model.conv is None:
-            return self._lattice_for()
+            return self._plain
         blank = replace(self._blank(), kind="conv", conv=model.conv, thrift=model.thrift)
         best = self._approached(replace(blank, cells=model.cells, context=model.context), self.samples)
         best = self._with_context(best, layout=layout_of(best))
-        return next(iter(self._reaching(best)), None) or self._lattice_for()
+        return (self._reaching(best) or [self._plain])[0]
 
     def _convolution(self, model: Model, share: float) -> Convolution | None:
         """A convolution for the model's cells, trained for this share of the time left."""
@@ -206,7 +303,7 @@ class Unbounded(Search):
         rmse = goal.rmse or quality.linear_rmse(goal, linear, rows, self.source)
         choice = autoencoders.choose_linear(linear, rows, self.source.spec.shape[0], rmse)
         if choice is None:
-            return self._lattice_for()
+            return self._plain
         return self._quantized(self._blank(), self._trained(kind, choice), choice.step)
 
     def _quantized(self, blank: Model, encoder: Autoencoder, start: float = 0.0) -> Model:
@@ -224,7 +321,7 @@ class Unbounded(Search):
                 f"{encoder.latent_dim} latents cannot reach {self.target.describe()} here, however fine their steps: "
                 "set more latents, or leave their number to the target."
             )
-        return self._lattice_for() if step is None else at(step)
+        return self._plain if step is None else at(step)
 
     def _with_latents(self, kind: str) -> Model:
         """``--latent-dim``: that many latents, with a step that adds little to the error of having no more."""
@@ -253,6 +350,11 @@ class Unbounded(Search):
             raise ModelError(f"The model has {has}, not the {many} of the target: fit a model with that many.")
         step = float((model.steps / encoder.steps(1.0)).mean())
         return autoencoders.with_network(blank, encoder, step, self.source, self._latents(encoder))
+
+
+def _name(model: Model) -> str:
+    """What a candidate is called."""
+    return model.kind if model.subbands is None else "subbands"
 
 
 def _resized(model: Model, step: float) -> Model:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from aecompress.normalize import Float64s
 from aecompress.spec import Array
 
 Path = tuple[FloatLayer, ...]
+
+_Linear = TypeVar("_Linear", nn.Linear, nn.Conv2d)
 
 
 class Learner(nn.Module, ABC):
@@ -82,10 +85,11 @@ def dense(inputs: int, hidden: tuple[int, ...], outputs: int, *, quiet: bool = T
     return Dense(*layers, silent(last) if quiet else last)
 
 
-def silent(linear: nn.Linear) -> nn.Linear:
+def silent(linear: _Linear) -> _Linear:
     """The layer with its outputs at zero."""
     nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
+    if linear.bias is not None:
+        nn.init.zeros_(linear.bias)
     return linear
 
 

@@ -1,0 +1,232 @@
+"""``strided``: a convolutional autoencoder of pictures, its analysis, and its fit by rate and distortion.
+
+torch is loaded when it is trained, not before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aecompress import ranks
+from aecompress.autoencoder.freezing import FloatLayer, freeze
+from aecompress.autoencoder.network import Path, run, with_powers
+from aecompress.autoencoder.progress import Progress, Throttle
+from aecompress.autoencoder.striding import MOST_COLOURS, Grid, Strided, around
+from aecompress.devices import Device, find_device, move, seeded
+from aecompress.errors import ModelError
+from aecompress.normalize import Float64s
+from aecompress.spec import Array
+
+if TYPE_CHECKING:
+    from aecompress.autoencoder.learners.strider import Strider
+
+#: Side of a cell, most latents of it, units of each hidden layer.
+_STRIDE, _LATENTS, _HIDDEN = 4, 24, 48
+
+#: Shorter axes than this make no plane, fewer cells teach nothing.
+_SHORTEST, _FEWEST_CELLS = 16, 4096
+
+#: Cells a side of the crops that teach, and cells of a minibatch.
+_CROP, _MINIBATCH = 16, 2048
+
+#: Batches at most, Adam's rate, its warm-up, the share of the schedule at the full rate, and the norm of gradients.
+_STEPS, _RATE, _WARM_UP, _FULL, _CLIP = 8000, 2e-3, 100, 0.5, 1.0
+
+#: The price of errors begins at this (bits of a value, for a squared error of one step), follows the error of these
+#: batches, by this much a batch at most, and stays for the last share of the schedule.
+_PRICE, _MEMORY, _PACE, _SETTLED = 2.5, 0.98, 0.01, 0.97
+
+#: Cells that latents' spread and layers' powers are measured on, and rounding noise of the weights.
+_MEASURED, _WEIGHT_NOISE = 1 << 15, 0.01
+
+
+def grid_of(row_shape: tuple[int, ...]) -> Grid | None:
+    """The grid for rows of this shape; None where they are no planes, perhaps with colours last."""
+    colours = row_shape[-1] if len(row_shape) > 2 and row_shape[-1] <= MOST_COLOURS else 0
+    planes = row_shape[:-1] if colours else row_shape
+    return Grid(_STRIDE, colours) if len(planes) > 1 and min(planes[-2:]) >= _SHORTEST else None
+
+
+@dataclass(frozen=True)
+class StridedAutoencoder:
+    """Analysis and synthesis in floating point; latents are in steps of the quantiser it was trained with.
+
+    Attributes:
+        centre, scale: values enter as (value - centre) / scale; the scale is a power of two.
+        encoder, decoder: paths that take nine cells each, and give one; their outputs add up.
+        spread: float64 [K], root mean square of each latent, in steps.
+    """
+
+    grid: Grid
+    centre: float
+    scale: float
+    encoder: tuple[Path, ...]
+    decoder: tuple[Path, ...]
+    spread: Float64s
+
+    def analysis(self, values: Array) -> Float64s:
+        """Latents float64 [N, h, w, K] of a block of finite values."""
+        cells = self.grid.cut(((values - self.centre) / self.scale).astype(np.float32))
+        found = [run(self.encoder, inputs) for inputs in around(cells)]
+        return np.concatenate(found).astype(np.float64).reshape(*cells.shape[:3], -1)
+
+    def freeze(self, step: float) -> Strided:
+        """The exact synthesis of latents quantised as ``round(y / step)``."""
+        one, spread = np.ones(1), np.repeat(np.maximum(self.spread, 1e-3), 9)
+        network = freeze(
+            self.decoder,
+            steps=np.full(len(spread), step),
+            spread=spread / step,
+            centre=self.centre * one,
+            scale=self.scale * one,
+            weight_noise=_WEIGHT_NOISE,
+        )
+        return Strided(self.grid, network)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What ``from_tensors`` needs beside the tensors; plain JSON."""
+        sides = {"encoder": self.encoder, "decoder": self.decoder}
+        activations = {side: [[layer.activation for layer in path] for path in found] for side, found in sides.items()}
+        return {"grid": [self.grid.stride, self.grid.colours], **activations}
+
+    def tensors(self) -> dict[str, Array]:
+        """Float arrays for a model file; with ``settings`` all there is."""
+        found = {"spread": self.spread, "level": np.array([self.centre, self.scale])}
+        for side, paths in (("encoder", self.encoder), ("decoder", self.decoder)):
+            for p, path in enumerate(paths):
+                for i, part in enumerate(path):
+                    found |= {f"{side}.{p}.{i}.{name}": array for name, array in part.tensors().items()}
+        return found
+
+    @classmethod
+    def from_tensors(cls, settings: Mapping[str, Any], tensors: Mapping[str, Array]) -> StridedAutoencoder:
+        """The autoencoder of ``settings`` and ``tensors``. Raises ModelError if they do not make one."""
+
+        def paths(side: str) -> tuple[Path, ...]:
+            return tuple(
+                tuple(FloatLayer.from_tensors(tensors, f"{side}.{p}.{i}.", str(a)) for i, a in enumerate(activations))
+                for p, activations in enumerate(settings[side])
+            )
+
+        try:
+            stride, colours = (int(n) for n in settings["grid"])
+            centre, scale = tensors["level"].tolist()
+            return cls(Grid(stride, colours), centre, scale, paths("encoder"), paths("decoder"), tensors["spread"])
+        except (KeyError, TypeError, IndexError, ValueError) as err:
+            raise ModelError("The file does not hold a whole autoencoder; fit the model again.") from err
+
+
+def fit_strided(
+    blocks: Sequence[Array],
+    rmse: float,
+    *,
+    seconds: float,
+    seed: int,
+    device: Device = "auto",
+    progress: Progress,
+) -> StridedAutoencoder | None:
+    """Fit ``strided`` to blocks of one row shape; None if they are no pictures, or hold too little to learn from.
+
+    Args:
+        blocks: floats [rows, ...]; NaN where there is no value, which is taken for the mean of the others.
+        rmse: root mean squared error that reconstructions should have.
+        seconds: training time at most.
+        seed: of weights, noise and the choice of crops.
+        device: to train on: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        progress: called as ``progress(phase, done, info)``, a few times a second at most.
+
+    Raises InputError if there is no such device.
+    """
+    from aecompress.autoencoder.learners.strider import Strider
+
+    grid = grid_of(blocks[0].shape[1:]) if blocks else None
+    if grid is None or sum(math.prod(grid.cells(block.shape)) for block in blocks) < _FEWEST_CELLS:
+        return None
+    rng = np.random.default_rng(seed)
+    known = [block[np.isfinite(block)].astype(np.float64) for block in blocks]
+    if not sum(map(len, known)):
+        return None
+    centre = float(np.concatenate(known).mean())
+    blocks = [np.where(np.isfinite(block), block, centre) for block in blocks]
+    scale = 2.0 ** round(math.log2(rmse * math.sqrt(12)))
+    parts = [grid.cut(((block - centre) / scale).astype(np.float32)) for block in blocks]
+    basis, deviation = _principal(parts)
+    place = find_device(device)
+    with seeded(seed, place):
+        learner = Strider(basis, deviation, _HIDDEN).to(place)
+        _train(learner, _crops(parts, rng), (rmse / scale) ** 2, seconds, Throttle(progress))
+    encoder, decoder = learner.cpu().paths()
+    found = StridedAutoencoder(grid, centre, scale, encoder, decoder, deviation)
+    return _measured(found, blocks)
+
+
+def _measured(found: StridedAutoencoder, blocks: Sequence[Array]) -> StridedAutoencoder:
+    """The autoencoder with its latents' spread and its layers' powers as they are on part of the blocks."""
+    share = max(1, _MEASURED // len(blocks))
+    inputs = []
+    for block in blocks:
+        rows = max(1, share * len(block) // max(math.prod(found.grid.cells(block.shape)), 1))
+        inputs.append(np.concatenate(list(around(np.rint(found.analysis(block[:rows]))))))
+    told = np.concatenate(inputs)
+    decoder = tuple(with_powers(path, told) for path in found.decoder)
+    spread = np.sqrt(np.square(told[:, 4::9]).mean(0))
+    return StridedAutoencoder(found.grid, found.centre, found.scale, found.encoder, decoder, spread)
+
+
+def _principal(parts: Sequence[Array]) -> tuple[Float64s, Float64s]:
+    """(basis [P, K], root mean squares [K]) of patches, the largest first."""
+    patch = parts[0].shape[-1]
+    flat = np.concatenate([part.reshape(-1, patch) for part in parts])
+    flat = flat[:: max(1, len(flat) // 100_000)].astype(np.float64)
+    values, vectors = np.linalg.eigh(flat.T @ flat / len(flat))
+    many = min(patch, _LATENTS)
+    return vectors[:, ::-1][:, :many], np.sqrt(np.maximum(values[::-1][:many], 0))
+
+
+def _crops(parts: Sequence[Array], rng: np.random.Generator) -> Iterator[Array]:
+    """Minibatches float32 [n, P, h, w] of crops, for ever."""
+    _, h, w, _ = parts[0].shape
+    high, wide = min(h, _CROP), min(w, _CROP)
+    chances = np.array([len(part) for part in parts]) / sum(map(len, parts))
+    while True:
+        crops = []
+        for block in rng.choice(len(parts), max(1, _MINIBATCH // (high * wide)), p=chances):
+            plane, y, x = (int(rng.integers(n)) for n in (len(parts[block]), h - high + 1, w - wide + 1))
+            crops.append(parts[block][plane, y : y + high, x : x + wide])
+        yield np.stack(crops).transpose(0, 3, 1, 2)
+
+
+def _train(learner: Strider, crops: Iterator[Array], wanted: float, seconds: float, report: Throttle) -> None:
+    """Lower bits + price x error, with the price that leads the error to ``wanted``."""
+    import torch
+
+    place = next(learner.parameters()).device
+    optimiser = torch.optim.Adam(learner.parameters(), _RATE)
+    started = ranks.now()
+    price, usual = _PRICE, 0.0
+    for step in range(_STEPS):
+        done = max(step / _STEPS, (ranks.now() - started) / max(seconds, 1e-3))
+        if done >= 1:
+            break
+        slow = 0.5 + 0.5 * math.cos(math.pi * max(0.0, done - _FULL) / (1 - _FULL))
+        for group in optimiser.param_groups:
+            group["lr"] = _RATE * min(1.0, (step + 1) / _WARM_UP) * max(slow, 0.02)
+        x = move(torch.from_numpy(np.ascontiguousarray(next(crops))), place)
+        bits, error = learner(x)
+        loss = bits / x.numel() + price * error
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learner.parameters(), _CLIP)
+        optimiser.step()
+        seen = float(error.detach())
+        usual = _MEMORY * usual + (1 - _MEMORY) * seen if step else seen
+        if step > _WARM_UP and done < _SETTLED:
+            price *= math.exp(_PACE * min(max(math.log(max(usual, 1e-12) / wanted), -1.0), 1.0))
+        report("strided", done, loss=round(float(loss.detach()), 4), price=round(price, 3), error=round(usual, 4))
+    ranks.agree(learner)

@@ -1,0 +1,153 @@
+"""The strided autoencoder: an exact synthesis of grids of latents, of pictures of any size, and archives of it."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import aecompress
+from aecompress import Target
+from aecompress.autoencoder import striding
+from aecompress.autoencoder.strided import StridedAutoencoder, fit_strided, grid_of
+from aecompress.autoencoder.striding import Grid, Strided, around
+from aecompress.codec.model import Model
+from aecompress.config import silent
+from aecompress.errors import InputError, ModelError
+from aecompress.spec import Array
+
+
+def scenes(rows: int, height: int = 66, width: int = 90, colours: int = 3, seed: int = 0) -> Array:
+    """Pictures uint8 [rows, height, width, colours] of overlapping discs, and some noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    found = np.full((rows, height, width, colours), 90.0)
+    for picture in found:
+        for _ in range(12):
+            inside = np.hypot(y - rng.integers(height), x - rng.integers(width)) < rng.integers(5, 25)
+            picture[inside] = rng.integers(0, 256, colours)
+    return np.clip(found + rng.normal(0, 4, found.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> StridedAutoencoder:
+    found = fit_strided([scenes(12).astype(np.float64)], 12.0, seconds=6.0, seed=0, progress=silent)
+    assert found is not None
+    return found
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 3), st.lists(st.integers(1, 4), max_size=2), st.integers(1, 13), st.data())
+def test_cells_join_to_what_they_were_cut_from(
+    stride: int, colours: int, outer: list[int], height: int, data: st.DataObject
+) -> None:
+    width = data.draw(st.integers(1, 13))
+    shape = (*outer, height, width, *([colours] if colours else []))
+    block = np.random.default_rng(0).integers(-9, 9, shape)
+    grid = Grid(stride, colours)
+    assert grid.cut(block).shape == (*grid.cells(shape), grid.patch)
+    assert np.array_equal(grid.join(grid.cut(block), shape), block)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(1, 40))
+def test_a_cell_is_seen_with_the_eight_around_it(planes: int, h: int, w: int, chunk: int) -> None:
+    cells = np.random.default_rng(0).integers(-9, 9, (planes, h, w, 2))
+    told = np.zeros((planes, h, w, 2, 3, 3), np.int64)
+    for n, y, x, i, j in product(range(planes), range(h), range(w), range(-1, 2), range(-1, 2)):
+        if 0 <= y + i < h and 0 <= x + j < w:
+            told[n, y, x, :, i + 1, j + 1] = cells[n, y + i, x + j]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(striding, "_CHUNK", chunk)
+        assert np.array_equal(np.concatenate(list(around(cells))), told.reshape(-1, 18))
+
+
+@pytest.mark.parametrize("shape", [(2, 66, 90, 3), (1, 17, 16, 3), (3, 31, 50, 3)])
+def test_the_exact_synthesis_is_that_of_the_float_network(fitted: StridedAutoencoder, shape: tuple[int, ...]) -> None:
+    pictures = scenes(shape[0], shape[1], shape[2], seed=1)
+    latents = np.rint(fitted.analysis(pictures)).astype(np.int64)
+    exact = fitted.freeze(1.0)
+    back = exact.network.values(exact.synthesis(latents, pictures.shape), np.dtype(np.float64))
+    told = [sum(_chain(path, inputs) for path in fitted.decoder) for inputs in around(latents.astype(np.float64))]
+    wanted = np.concatenate(told).reshape(*latents.shape[:3], -1)
+    expected = fitted.grid.join(wanted, pictures.shape) * fitted.scale + fitted.centre
+    error = np.sqrt(np.square(expected - pictures).mean())
+    assert np.sqrt(np.square(back - expected).mean()) < 0.2 * error
+
+
+def _chain(path: tuple, inputs: Array) -> Array:  # type: ignore[type-arg]
+    for layer in path:
+        inputs = layer.apply(inputs)
+    return inputs
+
+
+def test_it_learns_to_err_as_asked(fitted: StridedAutoencoder) -> None:
+    pictures = scenes(12)
+    exact = fitted.freeze(1.0)
+    back = exact.synthesis(np.rint(fitted.analysis(pictures)).astype(np.int64), pictures.shape)
+    error = exact.network.values(back, np.dtype(np.float64)) - pictures
+    assert 6.0 < np.sqrt(np.square(error).mean()) < 24.0
+
+
+def test_tensors_give_the_same_network_and_damage_is_refused(fitted: StridedAutoencoder) -> None:
+    exact = fitted.freeze(1.0)
+    latents = np.random.default_rng(0).integers(-5, 5, (2, 3, 4, exact.latents))
+    kept = Strided.from_tensors(exact.tensors())
+    assert np.array_equal(kept.synthesis(latents, (2, 12, 15, 3)), exact.synthesis(latents, (2, 12, 15, 3)))
+    tensors = exact.tensors()
+    without = {name: array for name, array in tensors.items() if name != "grid"}
+    for damage in ({"grid": np.array([3, 3])}, {"grid": np.array([0, 3])}, {"grid": np.array([4, 9])}):
+        with pytest.raises(ModelError):
+            Strided.from_tensors({**tensors, **damage})
+    with pytest.raises(ModelError):
+        Strided.from_tensors(without)
+    with pytest.raises(ModelError):
+        Strided.from_tensors({**tensors, "unit": np.zeros(len(exact.network.offset), np.int16)})
+
+
+def test_only_planes_have_a_grid() -> None:
+    assert grid_of((512, 768, 3)) == Grid(4, 3)
+    assert grid_of((5, 28, 28)) == Grid(4, 0)
+    assert grid_of((28, 28)) == Grid(4, 0)
+    assert grid_of((28,)) is None
+    assert grid_of((200, 4)) is None
+
+
+def test_an_archive_meets_the_quality_and_its_model_packs_others(tmp_path: Path) -> None:
+    pictures = scenes(16).astype(np.float32)
+    pictures[3, 4, 5, 1], pictures[7, 0, 0, 0] = np.nan, np.inf
+    target = Target("rmse", 12.0)
+    model = aecompress.fit(pictures, target, kind="strided", seconds=12, effort="fast")
+    assert model.kind == "strided"
+    kept = Model.from_bytes(model.to_bytes(encoder=True))
+    assert kept.identity == model.identity
+    assert Model.from_bytes(model.to_bytes()).patches is None
+    report = aecompress.pack(pictures, tmp_path / "a", model=kept, target=target)
+    back = aecompress.open(tmp_path / "a")[:]
+    assert report.rmse is not None
+    assert 11.0 < report.rmse <= 12.0
+    assert np.isnan(back[3, 4, 5, 1])
+    assert back[7, 0, 0, 0] == np.inf
+    assert set(aecompress.open(tmp_path / "a").manifest.report["methods"]) == {"strided"}
+    report = aecompress.pack(
+        scenes(8, seed=2).astype(np.float32), tmp_path / "b", model=kept, target=Target("rmse", 14)
+    )
+    assert report.rmse is not None
+    assert report.rmse <= 14.0
+
+
+def test_where_there_is_too_little_to_learn_from_other_ways_serve(tmp_path: Path) -> None:
+    pictures = scenes(2, 20, 20)
+    report = aecompress.pack(pictures, tmp_path / "a", model="strided", target=Target("psnr", 30.0), fit_seconds=3)
+    assert report.psnr is not None
+    assert report.psnr >= 30.0
+
+
+@pytest.mark.parametrize("target", [Target("rel-error", 1e-2), Target("lossless"), Target("latent-dim", 4)])
+def test_strided_refuses_a_bound(target: Target) -> None:
+    with pytest.raises(InputError, match="strided"):
+        aecompress.fit(scenes(2), target, kind="strided")
