@@ -198,7 +198,7 @@ def _parted(model: Model) -> FloatLattice:
     return FloatLattice(model.spec.native, np.ldexp(model.cells.step, -FRACTION))
 
 
-def encode_plain(model: Model, work: Work, least: int) -> Streams | None:  # noqa: ARG001 - one signature for all methods
+def encode_plain(model: Model, work: Work, least: float) -> Streams | None:  # noqa: ARG001 - one signature for all methods
     """None where that is far above ``least`` bytes, as in the two that follow."""
     correction = _smallest(np.where(work.keep, work.q, 0), least)
     return None if correction is None else {**work.streams, "correction": correction}
@@ -209,7 +209,7 @@ def decode_plain(model: Model, streams: Streams, shape: tuple[int, ...]) -> Arra
     return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
 
 
-def encode_exact(values: Array, least: int) -> Streams | None:
+def encode_exact(values: Array, least: float) -> Streams | None:
     correction = _smallest(_patterns(values), least)
     return None if correction is None else {"correction": correction}
 
@@ -218,7 +218,7 @@ def decode_exact(model: Model, streams: Streams, shape: tuple[int, ...]) -> Arra
     return _values(model, integers.decode(streams["correction"], most=int(np.prod(shape))).reshape(shape))
 
 
-def encode_columns(values: Array, least: int) -> Streams | None:
+def encode_columns(values: Array, least: float) -> Streams | None:
     correction = _smallest(np.moveaxis(_patterns(values), 0, -1), least)
     return None if correction is None else {"correction": correction}
 
@@ -242,7 +242,7 @@ def _values(model: Model, q: Array) -> Array:
     return lattice.dequantize(q)
 
 
-def _smallest(q: Array, least: int) -> bytes | None:
+def _smallest(q: Array, least: float) -> bytes | None:
     """The delta axis by a quick trial on part of the block, then the thorough coder with it and without any.
 
     None where that would be far above ``least`` bytes: what a quick level makes of all of the block tells, and how much

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -218,7 +219,7 @@ class Model:
             return Frame("exact", len(values), {}), values
         work = self._prepared(values)
         found = self._learned(values, work)
-        size = min((frame.size for frame, _ in found), default=values.nbytes)
+        size = min((frame.size for frame, _ in found), default=math.inf)
         if not found or size > _SUSPICIOUS * self.rate * values.size / 8 + 512:
             found += self._no_worse(self._simple(values, work, size), values, found)
         return min(found, key=lambda pair: pair[0].size)
@@ -266,16 +267,15 @@ class Model:
     def simplest(self, batch: Array) -> int:
         """Bytes that the candidates without a model make of a batch."""
         values = self._checked(batch)
-        return min((frame.size for frame, _ in self._simple(values, self._prepared(values))), default=values.nbytes)
+        return min(frame.size for frame, _ in self._simple(values, self._prepared(values)))
 
-    def _simple(self, values: Array, work: methods.Work | None, least: int | None = None) -> list[tuple[Frame, Array]]:
+    def _simple(self, values: Array, work: methods.Work | None, least: float = math.inf) -> list[tuple[Frame, Array]]:
         """The candidates that need no model, for blocks unlike those it was fitted to; not those that a quick trial
         finds far above ``least`` bytes.
 
         Where little is left of a block, no way without loss, which takes long to try, comes near that.
         """
         found: list[tuple[Frame, Array]] = []
-        least = values.nbytes if least is None else least
         if work is not None and (streams := methods.encode_plain(self, work, least)):
             found.append((Frame("plain", len(values), streams), work.decoded))
             least = min(least, found[-1][0].size)
