@@ -75,9 +75,7 @@ class Autoencoder:
     @property
     def settings(self) -> dict[str, Any]:
         """What ``load_autoencoder`` needs beside the tensors; plain JSON."""
-        paths = {"encoder": self.encoder, "decoder": self.decoder}
-        activations = {side: [[layer.activation for layer in path] for path in found] for side, found in paths.items()}
-        return {"kind": self.kind, "active": self.active, **activations}
+        return {"kind": self.kind, "active": self.active, **activations_of(encoder=self.encoder, decoder=self.decoder)}
 
     def steps(self, step: float) -> Float64s:
         """Float64 [K]: steps of the latents, ``step`` on the whole."""
@@ -140,29 +138,18 @@ class Autoencoder:
         """Float arrays for a model file; with ``settings`` all there is."""
         found = {f"normalizer.{name}": array for name, array in self.normalizer.tensors().items()}
         found |= {"deviation": self.deviation, "coarseness": self.coarseness, "course": self.course}
-        for side, paths in (("encoder", self.encoder), ("decoder", self.decoder)):
-            for p, path in enumerate(paths):
-                for i, layer in enumerate(path):
-                    found |= {f"{side}.{p}.{i}.{name}": array for name, array in layer.tensors().items()}
-        return found
+        return found | tensors_of(encoder=self.encoder, decoder=self.decoder)
 
 
 def load_autoencoder(settings: Mapping[str, Any], tensors: Mapping[str, Array]) -> Autoencoder:
     """The autoencoder of ``settings`` and ``tensors``. Raises ModelError if they do not make one."""
-
-    def paths(side: str) -> tuple[Path, ...]:
-        return tuple(
-            tuple(FloatLayer.from_tensors(tensors, f"{side}.{p}.{i}.", str(a)) for i, a in enumerate(activations))
-            for p, activations in enumerate(settings[side])
-        )
-
     try:
         normalizer = Normalizer.from_tensors({name: tensors[f"normalizer.{name}"] for name in ("centre", "scale")})
         return Autoencoder(
             str(settings["kind"]),
             normalizer,
-            paths("encoder"),
-            paths("decoder"),
+            paths_of("encoder", settings, tensors),
+            paths_of("decoder", settings, tensors),
             tensors["deviation"],
             tensors.get("coarseness", np.zeros(0)),
             int(settings.get("active", 0)),
@@ -170,6 +157,30 @@ def load_autoencoder(settings: Mapping[str, Any], tensors: Mapping[str, Array]) 
         )
     except (KeyError, TypeError, IndexError, ValueError) as err:
         raise ModelError("The file does not hold a whole autoencoder; fit the model again.") from err
+
+
+def activations_of(**sides: tuple[Path, ...]) -> dict[str, Any]:
+    """The activations of all layers, by side and path: plain JSON that ``paths_of`` needs beside the tensors."""
+    return {side: [[layer.activation for layer in path] for path in paths] for side, paths in sides.items()}
+
+
+def tensors_of(**sides: tuple[Path, ...]) -> dict[str, Array]:
+    """The numbers of all layers for a model file."""
+    return {
+        f"{side}.{p}.{i}.{name}": array
+        for side, paths in sides.items()
+        for p, path in enumerate(paths)
+        for i, layer in enumerate(path)
+        for name, array in layer.tensors().items()
+    }
+
+
+def paths_of(side: str, settings: Mapping[str, Any], tensors: Mapping[str, Array]) -> tuple[Path, ...]:
+    """The paths of a side that ``activations_of`` and ``tensors_of`` tell of."""
+    return tuple(
+        tuple(FloatLayer.from_tensors(tensors, f"{side}.{p}.{i}.", str(a)) for i, a in enumerate(activations))
+        for p, activations in enumerate(settings[side])
+    )
 
 
 def run(paths: tuple[Path, ...], inputs: Array) -> npt.NDArray[Any]:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aecompress import ranks
-from aecompress.autoencoder.freezing import FloatLayer, freeze
-from aecompress.autoencoder.network import Path, run, with_powers
+from aecompress.autoencoder.freezing import freeze
+from aecompress.autoencoder.network import Path, activations_of, paths_of, run, tensors_of, with_powers
 from aecompress.autoencoder.progress import Progress, Throttle
 from aecompress.autoencoder.striding import MOST_COLOURS, Grid, Strided, around
 from aecompress.devices import Device, find_device, move, seeded
@@ -91,33 +91,22 @@ class StridedAutoencoder:
     @property
     def settings(self) -> dict[str, Any]:
         """What ``from_tensors`` needs beside the tensors; plain JSON."""
-        sides = {"encoder": self.encoder, "decoder": self.decoder}
-        activations = {side: [[layer.activation for layer in path] for path in found] for side, found in sides.items()}
-        return {"grid": [self.grid.stride, self.grid.colours], **activations}
+        grid = [self.grid.stride, self.grid.colours]
+        return {"grid": grid, **activations_of(encoder=self.encoder, decoder=self.decoder)}
 
     def tensors(self) -> dict[str, Array]:
         """Float arrays for a model file; with ``settings`` all there is."""
-        found = {"spread": self.spread, "level": np.array([self.centre, self.scale])}
-        for side, paths in (("encoder", self.encoder), ("decoder", self.decoder)):
-            for p, path in enumerate(paths):
-                for i, part in enumerate(path):
-                    found |= {f"{side}.{p}.{i}.{name}": array for name, array in part.tensors().items()}
-        return found
+        level = np.array([self.centre, self.scale])
+        return {"spread": self.spread, "level": level, **tensors_of(encoder=self.encoder, decoder=self.decoder)}
 
     @classmethod
     def from_tensors(cls, settings: Mapping[str, Any], tensors: Mapping[str, Array]) -> StridedAutoencoder:
         """The autoencoder of ``settings`` and ``tensors``. Raises ModelError if they do not make one."""
-
-        def paths(side: str) -> tuple[Path, ...]:
-            return tuple(
-                tuple(FloatLayer.from_tensors(tensors, f"{side}.{p}.{i}.", str(a)) for i, a in enumerate(activations))
-                for p, activations in enumerate(settings[side])
-            )
-
         try:
             stride, colours = (int(n) for n in settings["grid"])
             centre, scale = tensors["level"].tolist()
-            return cls(Grid(stride, colours), centre, scale, paths("encoder"), paths("decoder"), tensors["spread"])
+            encoder, decoder = (paths_of(side, settings, tensors) for side in ("encoder", "decoder"))
+            return cls(Grid(stride, colours), centre, scale, encoder, decoder, tensors["spread"])
         except (KeyError, TypeError, IndexError, ValueError) as err:
             raise ModelError("The file does not hold a whole autoencoder; fit the model again.") from err
 
@@ -176,7 +165,7 @@ def _measured(found: StridedAutoencoder, blocks: Sequence[Array]) -> StridedAuto
     told = np.concatenate(inputs)
     decoder = tuple(with_powers(path, told) for path in found.decoder)
     spread = np.sqrt(np.square(told[:, 4::9]).mean(0))
-    return StridedAutoencoder(found.grid, found.centre, found.scale, found.encoder, decoder, spread)
+    return replace(found, decoder=decoder, spread=spread)
 
 
 def _principal(parts: Sequence[Array]) -> tuple[Float64s, Float64s]:

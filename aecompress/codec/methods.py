@@ -198,7 +198,7 @@ def _parted(model: Model) -> FloatLattice:
     return FloatLattice(model.spec.native, np.ldexp(model.cells.step, -FRACTION))
 
 
-def encode_plain(model: Model, work: Work, least: float) -> Streams | None:  # noqa: ARG001 - one signature for all methods
+def encode_plain(work: Work, least: float) -> Streams | None:
     """None where that is far above ``least`` bytes, as in the two that follow."""
     correction = _smallest(np.where(work.keep, work.q, 0), least)
     return None if correction is None else {**work.streams, "correction": correction}
@@ -271,8 +271,12 @@ def encode_autoencoder(model: Model, values: Array) -> tuple[Streams, Array]:
 
 def decode_autoencoder(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     latents = decode_latents(model.prior, streams["latents"], shape[0])
-    decoded = model.synthesise(latents, shape)
-    keep, apart = specials.decode(streams, shape, model.spec.native)
+    return _with_specials(model.synthesise(latents, shape), streams)
+
+
+def _with_specials(decoded: Array, streams: Streams) -> Array:
+    """Decoded values, in the user's dtype, with special values put back."""
+    keep, apart = specials.decode(streams, decoded.shape, decoded.dtype)
     if len(apart):
         decoded[~keep] = apart
     return decoded
@@ -308,11 +312,7 @@ def decode_strided(model: Model, streams: Streams, shape: tuple[int, ...]) -> Ar
         raise CorruptError("A block needs a strided network that the model does not have; the archive is damaged.")
     cells = (*model.strided.grid.cells(shape), model.strided.latents)
     latents = model.context.decode(streams["latents"], np.ones(cells, bool))
-    decoded = _strided_values(model, latents, shape)
-    keep, apart = specials.decode(streams, shape, model.spec.native)
-    if len(apart):
-        decoded[~keep] = apart
-    return decoded
+    return _with_specials(_strided_values(model, latents, shape), streams)
 
 
 def _strided_values(model: Model, latents: Array, shape: tuple[int, ...]) -> Array:
@@ -343,10 +343,9 @@ def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
     found = _transformed(model, work)
     if model.subbands is None or found is None:
         return None
-    _, steps = model.cells.bounds(work.values, model.fills)
     streams = {
         "coefficients": model.subbands.encode(found.quantized, found.missing, found.estimate, found.keep),
-        **cells.encode_steps(steps),
+        **cells.encode_steps(found.steps),
         **specials.encode(work.values, found.keep),
     }
     return streams, found.decoded
@@ -354,12 +353,14 @@ def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
 
 @dataclass(frozen=True)
 class _Transformed:
-    """A block as subbands and what they miss, as ``Subbands.encode`` takes them, and what it comes back as."""
+    """A block as subbands and what they miss, as ``Subbands.encode`` takes them, its steps if rows have their own, and
+    what it comes back as."""
 
     quantized: Array
     missing: Array
     estimate: Array
     keep: Array
+    steps: Array | None
     decoded: Array
 
 
@@ -383,7 +384,7 @@ def _transformed(model: Model, work: Work) -> _Transformed | None:
     decoded = lattice.dequantize(estimate + missing * CELL)
     keep &= specials.within(work.values, decoded, bound)
     missing *= keep
-    return _Transformed(quantized, missing, estimate, keep, np.where(keep, decoded, work.values))
+    return _Transformed(quantized, missing, estimate, keep, steps, np.where(keep, decoded, work.values))
 
 
 def decode_subbands(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:

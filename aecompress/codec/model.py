@@ -276,7 +276,7 @@ class Model:
         Where little is left of a block, no way without loss, which takes long to try, comes near that.
         """
         found: list[tuple[Frame, Array]] = []
-        if work is not None and (streams := methods.encode_plain(self, work, least)):
+        if work is not None and (streams := methods.encode_plain(work, least)):
             found.append((Frame("plain", len(values), streams), work.decoded))
             least = min(least, found[-1][0].size)
         if least < _LITTLE * values.nbytes:

@@ -82,11 +82,11 @@ def _settled(model: Model, subbands: Subbands, works: Sequence[methods.Work]) ->
     """The subbands themselves under a bound; without one, in the step in which they err about as plain cells do."""
     if model.target.bounded:
         return subbands
+    wanted = sum((distortion(work.values, work.decoded) for work in works), Distortion()).rmse
     for _ in range(_SECANTS):
         trial = replace(model, subbands=subbands)
         pairs = [(work, methods.outcome(trial, work)) for work in works]
         found = sum((distortion(work.values, decoded) for work, decoded in pairs), Distortion()).rmse
-        wanted = sum((distortion(work.values, work.decoded) for work in works), Distortion()).rmse
         if not (found and wanted) or abs(math.log(found / wanted)) < _CLOSE_ENOUGH:
             break
         step = round(subbands.step * (wanted / found) ** (1 / _ERROR_POWER))

@@ -24,6 +24,7 @@ from aecompress.trainer.search import Search, alike, free_cells, layout_of
 if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
     from aecompress.autoencoder.convolution import Convolution
+    from aecompress.autoencoder.strided import StridedAutoencoder
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Unbounded(Search):
         if self.target.kind == "latent-dim":
             return self._with_same_latents(blank, model)
         if model.patches is not None:
-            return (self._stepped(replace(blank, patches=model.patches)) or [self._plain])[0]
+            return (self._stepped(model.patches) or [self._plain])[0]
         if model.encoder is None:
             return self._resteered(model) or self._coded_well(self._retuned(model))
         return self._quantized(blank, model.encoder)
@@ -122,16 +123,14 @@ class Unbounded(Search):
             device=self.device,
             progress=self.progress,
         )
-        return [] if patches is None else self._stepped(replace(self._blank(), patches=patches))
+        return [] if patches is None else self._stepped(patches)
 
-    def _stepped(self, blank: Model) -> list[Model]:
+    def _stepped(self, patches: StridedAutoencoder) -> list[Model]:
         """The strided autoencoder in the widest step that reaches the goal, and a coder of its latents."""
-        patches = blank.patches
-        if patches is None:
-            return []
+        blank = replace(self._blank(), kind="strided", patches=patches)
 
         def at(step: float) -> Model:
-            return replace(blank, kind="strided", pace=step, strided=patches.freeze(step))
+            return replace(blank, pace=step, strided=patches.freeze(step))
 
         def size(model: Model) -> float:
             return self._bytes(self._with_latent_coder(model, self._trial(), rough=True), self._trial())
