@@ -74,8 +74,9 @@ class Unbounded(Search):
             )
             found += bands
             least = min(map(self._cost, found), default=math.inf)
-            rival = self._restored_for(most)
-            found.append(self._coded_well(rival) if self._cost(rival) < _SIGHT * least else rival)
+            if self._cost(self._roughly) <= most:
+                rival = self._restored_for()
+                found.append(self._coded_well(rival) if self._cost(rival) < _SIGHT * least else rival)
         best = min(found, key=self._cost)
         if best.subbands is not None and best.rate < _LOW_RATE and not self.clock.is_over():
             found += self._in_patches([best])
@@ -89,7 +90,7 @@ class Unbounded(Search):
     def _fewest(self) -> Model:
         """Plain cells or subbands: what costs less."""
         found = self._in_subbands()
-        if not found or _SIGHT * self._cost(found[0]) > self._cost(self._plain):
+        if not found or _SIGHT * self._cost(found[0]) > self._cost(self._roughly):
             found.append(self._coded_well(self._plain))
         return min(found, key=self._cost)
 
@@ -97,8 +98,7 @@ class Unbounded(Search):
         """Subbands that reach the goal; nothing where blocks have no plane to transform."""
         if not self.samples or not smooth.suits(self.samples[0].shape, self.ordered):
             return []
-        cells = replace(self._blank(), cells=self._plain.cells)
-        model = smooth.fit_subbands(cells, self.samples, math.inf, self.clock, self.ordered)
+        model = smooth.fit_subbands(self._in_cells(self._step), self.samples, math.inf, self.clock, self.ordered)
         return [] if model is None else self._widest(model)
 
     @cached_property
@@ -117,7 +117,7 @@ class Unbounded(Search):
             return []
         patches = fit_strided(
             [np.where(specials.ordinary(block, self.fills), block, np.nan) for block in self._pictures],
-            self._goal.rmse or _LEARNED * min(map(self._cost, (self._plain, *rivals))),
+            self._goal.rmse or _LEARNED * min(map(self._cost, (self._roughly, *rivals))),
             seconds=self.clock.share(_PATCHES_SHARE),
             seed=self.seed,
             device=self.device,
@@ -175,6 +175,16 @@ class Unbounded(Search):
     @cached_property
     def _plain(self) -> Model:
         """The context coder on the widest cells that reach the goal."""
+        return self._with_context(self._in_cells(self._step))
+
+    @cached_property
+    def _roughly(self) -> Model:
+        """The same with a coder of the trial blocks alone, which tells in little time whether it is in sight."""
+        return self._with_context(self._in_cells(self._step), self._trial(), rough=True)
+
+    @cached_property
+    def _step(self) -> float:
+        """The widest cells that reach the goal with a context coder."""
         goal, trial = self._goal, self._trial()
         layout = None
 
@@ -189,8 +199,7 @@ class Unbounded(Search):
             return self._bytes(self._with_context(model, samples, layout), samples)
 
         step = quality.lattice_step(goal, self._in_cells, rough, careful, self.samples)
-        checked = self._checked(step, self._in_cells) or quality.sure_step(goal, self.source.spec.native)
-        return self._with_context(self._in_cells(checked))
+        return self._checked(step, self._in_cells) or quality.sure_step(goal, self.source.spec.native)
 
     def _in_cells(self, step: float) -> Model:
         return replace(self._blank(), cells=free_cells(step))
@@ -198,14 +207,10 @@ class Unbounded(Search):
     def _checked(self, step: float, at: Callable[[float], Model]) -> float | None:
         return quality.checked_step(self._goal, step, at, self.source, self.progress)
 
-    def _restored_for(self, most: float = math.inf) -> Model:
-        """Wider cells with a convolution that makes good for it, and an encoder that may trade error for bits.
-
-        Where plain cells cost more than ``most``, they are the answer.
-        """
+    def _restored_for(self) -> Model:
+        """Wider cells with a convolution that makes good for it, and an encoder that may trade error for bits; plain
+        cells where it does not pay."""
         plain = self._plain
-        if most < math.inf and self._cost(plain) > most:
-            return plain
         start, layout = float(plain.cells.step or 1.0), layout_of(plain)
         found: list[Model] = []
         for thrift in _THRIFTS:
