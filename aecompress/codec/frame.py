@@ -22,7 +22,7 @@ METHODS = {
 }  # fmt: skip
 STREAMS = {
     1: "latents", 2: "correction", 3: "wide", 4: "steps", 5: "places", 6: "specials", 7: "coefficients", 8: "rest",
-    9: "ulps",
+    9: "ulps", 10: "mask",
 }  # fmt: skip
 
 _METHOD_IDS = {name: number for number, name in METHODS.items()}

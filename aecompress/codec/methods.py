@@ -26,6 +26,7 @@ from aecompress import wavelet
 from aecompress.autoencoder.convolution import FRACTION
 from aecompress.codec import cells, specials
 from aecompress.codec.latents import decode_latents, encode_latents
+from aecompress.codec.specials import Specials
 from aecompress.entropy import bits, integers
 from aecompress.errors import CorruptError, ModelError
 from aecompress.lossless import MOST_ULPS, FigureLattice
@@ -114,18 +115,19 @@ def _lattice(model: Model, streams: Streams, shape: tuple[int, ...]) -> Lattice:
     return model.cells.lattice(model.spec.native, shape, cells.decode_steps(streams, shape[0]))
 
 
-def _finish(lattice: Lattice, q: Array, streams: Streams, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+def _apart(model: Model, streams: Streams, shape: tuple[int, ...]) -> Specials:
+    return Specials.decode(streams, shape, model.spec.native)
+
+
+def _finish(lattice: Lattice, q: Array, streams: Streams, apart: Specials) -> Array:
     """Lattice integers to values, special values put back."""
-    keep, apart = specials.decode(streams, shape, dtype)
     if isinstance(lattice, FixedLattice):
-        decoded = _restore(lattice, np.where(keep, q, 0), streams)
+        decoded = _restore(lattice, np.where(apart.keep, q, 0), streams)
     else:
         decoded = lattice.dequantize(q)
     if "ulps" in streams:
         decoded = _moved(lattice, decoded, streams["ulps"])
-    if len(apart):
-        decoded[~keep] = apart
-    return decoded
+    return apart.put_back(decoded)
 
 
 def _moved(lattice: Lattice, decoded: Array, stream: bytes) -> Array:
@@ -151,18 +153,18 @@ def encode_context(model: Model, work: Work) -> Streams:
 
 
 def decode_context(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
-    q, _ = _decode_lattice(model, streams, shape)
-    return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
+    q, apart = _decode_lattice(model, streams, shape)
+    return _finish(_lattice(model, streams, shape), q, streams, apart)
 
 
-def _decode_lattice(model: Model, streams: Streams, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """(lattice integers int64, keep bool) of a block that the context model coded."""
+def _decode_lattice(model: Model, streams: Streams, shape: tuple[int, ...]) -> tuple[Array, Specials]:
+    """(lattice integers int64, special values) of a block that the context model coded."""
     if model.context is None:
         raise CorruptError("A block needs a context coder that the model does not have; the archive is damaged.")
-    keep, _ = specials.decode(streams, shape, model.spec.native)
-    q = model.context.decode(streams["correction"], keep)
+    apart = _apart(model, streams, shape)
+    q = model.context.decode(streams["correction"], apart.keep)
     low = integers.decode(streams["wide"], most=q.size) if "wide" in streams else None
-    return join_wide(q, low), keep
+    return join_wide(q, low), apart
 
 
 def restored(model: Model, work: Work) -> Array | None:
@@ -186,9 +188,9 @@ def outcome(model: Model, work: Work) -> Array:
 def decode_conv(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     if model.conv is None:
         raise CorruptError("A block needs a convolution that the model does not have; the archive is damaged.")
-    q, keep = _decode_lattice(model, streams, shape)
-    estimate = model.conv.estimate(np.where(keep, q, 0), keep)
-    return _finish(_parted(model), estimate, streams, shape, model.spec.native)
+    q, apart = _decode_lattice(model, streams, shape)
+    estimate = model.conv.estimate(np.where(apart.keep, q, 0), apart.keep)
+    return _finish(_parted(model), estimate, streams, apart)
 
 
 def _parted(model: Model) -> FloatLattice:
@@ -206,7 +208,7 @@ def encode_plain(work: Work, least: float) -> Streams | None:
 
 def decode_plain(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     q = integers.decode(streams["correction"], most=int(np.prod(shape))).reshape(shape)
-    return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
+    return _finish(_lattice(model, streams, shape), q, streams, _apart(model, streams, shape))
 
 
 def encode_exact(values: Array, least: float) -> Streams | None:
@@ -271,15 +273,7 @@ def encode_autoencoder(model: Model, values: Array) -> tuple[Streams, Array]:
 
 def decode_autoencoder(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     latents = decode_latents(model.prior, streams["latents"], shape[0])
-    return _with_specials(model.synthesise(latents, shape), streams)
-
-
-def _with_specials(decoded: Array, streams: Streams) -> Array:
-    """Decoded values, in the user's dtype, with special values put back."""
-    keep, apart = specials.decode(streams, decoded.shape, decoded.dtype)
-    if len(apart):
-        decoded[~keep] = apart
-    return decoded
+    return _apart(model, streams, shape).put_back(model.synthesise(latents, shape))
 
 
 def strided_latents(model: Model, values: Array) -> tuple[Array, Array]:
@@ -312,7 +306,7 @@ def decode_strided(model: Model, streams: Streams, shape: tuple[int, ...]) -> Ar
         raise CorruptError("A block needs a strided network that the model does not have; the archive is damaged.")
     cells = (*model.strided.grid.cells(shape), model.strided.latents)
     latents = model.context.decode(streams["latents"], np.ones(cells, bool))
-    return _with_specials(_strided_values(model, latents, shape), streams)
+    return _apart(model, streams, shape).put_back(_strided_values(model, latents, shape))
 
 
 def _strided_values(model: Model, latents: Array, shape: tuple[int, ...]) -> Array:
@@ -333,9 +327,9 @@ def decode_joint(model: Model, streams: Streams, shape: tuple[int, ...]) -> Arra
     if model.joint is None:
         raise CorruptError("A block needs a joint coder that the model does not have; the archive is damaged.")
     latents = decode_latents(model.prior, streams["latents"], shape[0])
-    keep, _ = specials.decode(streams, shape, model.spec.native)
-    q = model.joint.decode(streams["correction"], keep, model.reference(latents, shape))
-    return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
+    apart = _apart(model, streams, shape)
+    q = model.joint.decode(streams["correction"], apart.keep, model.reference(latents, shape))
+    return _finish(_lattice(model, streams, shape), q, streams, apart)
 
 
 def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
@@ -390,19 +384,19 @@ def _transformed(model: Model, work: Work) -> _Transformed | None:
 def decode_subbands(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     if model.subbands is None:
         raise CorruptError("A block needs subbands that the model does not have; the archive is damaged.")
-    keep, _ = specials.decode(streams, shape, model.spec.native)
+    apart = _apart(model, streams, shape)
     lattice = model.cells.finer(model.spec.native, shape, cells.decode_steps(streams, shape[0]), CELL)
-    return _finish(lattice, model.subbands.decode(streams["coefficients"], keep), streams, shape, model.spec.native)
+    return _finish(lattice, model.subbands.decode(streams["coefficients"], apart.keep), streams, apart)
 
 
 def decode_wavelet(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     if model.wavelet is None or model.coefficients is None or model.rest is None or model.cells.axis is not None:
         raise CorruptError("A block needs a wavelet that the model does not have; the archive is damaged.")
-    keep, _ = specials.decode(streams, shape, model.spec.native)
+    apart = _apart(model, streams, shape)
     estimate = model.wavelet.inverse(model.coefficients.decode(streams["coefficients"], np.ones(shape, bool)))
-    correction = model.rest.decode(streams["correction"], keep)
+    correction = model.rest.decode(streams["correction"], apart.keep)
     lattice = model.cells.finer(model.spec.native, shape, None, wavelet.CELL)
-    return _finish(lattice, estimate + correction * wavelet.CELL, streams, shape, model.spec.native)
+    return _finish(lattice, estimate + correction * wavelet.CELL, streams, apart)
 
 
 DECODERS: dict[str, Callable[[Model, Streams, tuple[int, ...]], Array]] = {

@@ -1,15 +1,16 @@
 """Values no lattice may touch: NaN, infinities, -0.0, denormals, fill values, and whatever breaks the bound.
 
-They come back bit for bit. A block stores where they are (a bit map, or a list when they are few) and their bits.
+They come back bit for bit. A block stores where they are (a picture of bits, a bit map, or a list) and their bits.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from aecompress.entropy import integers
+from aecompress.entropy import integers, mask
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
 
@@ -50,25 +51,60 @@ def encode(values: Array, keep: Array) -> dict[str, bytes]:
     places = [b"\x00" + integers.encode(bits, axes=(0,))]
     if many < values.size // 64:
         places.append(b"\x01" + integers.encode(np.flatnonzero(apart)))
+    where = {"places": min(places, key=len)}
+    picture = mask.encode(apart)
+    if len(picture) < len(where["places"]):
+        where = {"mask": picture}
     patterns = values[apart].view(f"i{values.dtype.itemsize}")
-    return {"places": min(places, key=len), "specials": integers.encode(patterns)}
+    return {**where, "specials": integers.encode(patterns)}
 
 
-def decode(streams: dict[str, bytes], shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
-    """(keep, special values in order): undo ``encode`` for a block of ``shape``."""
-    size = math.prod(shape)
-    if "places" not in streams:
-        return np.ones(shape, bool), np.zeros(0, dtype)
-    kind, places = streams["places"][:1], integers.decode(streams["places"][1:], most=size + 8 * len(shape) + 8)
-    apart = np.zeros(size, bool)
+@dataclass(frozen=True)
+class Specials:
+    """The special values of a block.
+
+    Attributes:
+        keep: bool, in the shape of the block: False at special values.
+        values: in the order of their places.
+    """
+
+    keep: Array
+    values: Array
+
+    @classmethod
+    def decode(cls, streams: dict[str, bytes], shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Specials:
+        """Undo ``encode`` for a block of ``shape``. Raises CorruptError for streams that are none of such a block."""
+        if "mask" in streams and "places" in streams:
+            raise CorruptError("A block says twice where its special values are; the archive is damaged.")
+        if "mask" in streams:
+            apart = mask.decode(streams["mask"], shape)
+        elif "places" in streams:
+            apart = _places(streams["places"], shape)
+        else:
+            return cls(np.ones(shape, bool), np.zeros(0, dtype))
+        patterns = integers.decode(streams["specials"], most=apart.size).astype(f"i{dtype.itemsize}")
+        if patterns.shape != (int(apart.sum()),):
+            raise CorruptError("A block's special values do not fit their places; the archive is damaged.")
+        return cls(~apart, patterns.view(dtype))
+
+    def put_back(self, decoded: Array) -> Array:
+        """Decoded values, in the user's dtype, changed in place to hold the special ones."""
+        if len(self.values):
+            decoded[~self.keep] = self.values
+        return decoded
+
+
+def _places(stream: bytes, shape: tuple[int, ...]) -> Array:
+    """bool in this shape: True at the places of a bit map or a list."""
+    size, rows = math.prod(shape), shape[0]
+    kind, places = stream[:1], integers.decode(stream[1:], most=size + 8 * len(shape) + 8)
     if kind == b"\x01":
         if places.size and not 0 <= places.min() <= places.max() < size:
             raise CorruptError("A block's special values lie outside it; the archive is damaged.")
+        apart = np.zeros(size, bool)
         apart[places] = True
-    else:
-        bits = np.unpackbits(places.astype(np.int8).view(np.uint8), axis=-1)
-        apart = bits.reshape(max(shape[0], 1), -1)[:, : size // max(shape[0], 1)].reshape(-1).astype(bool)
-    patterns = integers.decode(streams["specials"], most=size).astype(f"i{dtype.itemsize}")
-    if len(apart) != size or patterns.shape != (int(apart.sum()),):
+        return apart.reshape(shape)
+    if places.shape != (rows, -(-size // (8 * rows))):
         raise CorruptError("A block's special values do not fit their places; the archive is damaged.")
-    return ~apart.reshape(shape), patterns.view(dtype)
+    bits = np.unpackbits(places.astype(np.int8).view(np.uint8), axis=-1)
+    return bits[:, : size // rows].reshape(shape).astype(bool)

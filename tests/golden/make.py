@@ -109,6 +109,14 @@ def with_specials(values: Array) -> Array:
     return out
 
 
+def clouded(values: Array) -> Array:
+    """NaN in two discs of each plane of float32 [planes, height, width]."""
+    planes, height, width = values.shape
+    k, y, x = np.mgrid[0:planes, 0:height, 0:width]
+    near = ((y - 30) ** 2 + (x - 20 - 3 * k) ** 2 < 150) | ((y - 50) ** 2 + (x - 60 + 2 * k) ** 2 < 90)
+    return np.where(near, np.float32(np.nan), values)
+
+
 def noise(dtype: str, rows: int, columns: int) -> Array:
     """Every bit random, so that blocks are stored exactly."""
     item = np.dtype(dtype).itemsize
@@ -159,6 +167,7 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "network-channels": (mixture(150, 24, 3, 22).astype(np.float64), "network", Target("max-error", 0.01)),
     "subbands-f4": (field(4, 64, 80), "none", Target("max-error", 40.0)),
     "subbands-special": (with_specials(field(4, 64, 80)), "none", Target("max-error", 40.0)),
+    "masked-f4": (clouded(field(4, 64, 80)), "none", Target("max-error", 40.0)),
     "subbands-per-row": (field(4, 64, 80) * 10.0 ** np.arange(4)[:, None, None], "none", Target("rel-error", 1e-3, 0)),
     "subbands-channels-i4": (np.moveaxis(field(3, 64, 80), 0, -1).astype("i4"), "none", Target("max-error", 40)),
 }
