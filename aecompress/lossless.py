@@ -1,4 +1,4 @@
-"""Further lattices of floats without loss, for what was written as text or read from a sensor.
+"""Further lattices, for what was written as text or read from a sensor.
 
 * ``FigureLattice``: decimal numbers of few significant figures; q counts them in the order of the values, and what a
   careless parser put beside the nearest float travels apart, in units of the last place (ulps).
@@ -115,7 +115,7 @@ class KnownLattice:
     """Values of which there are few: q is the rank among them.
 
     Attributes:
-        dtype: floating.
+        dtype: floating, or integer but not bool.
         known: [sum of counts], the values that there are for each index of the last axis, one after the other, in
             ascending order.
         counts: int64 [n], how many for each, 1 or more; [1] where all share one list.
@@ -126,13 +126,12 @@ class KnownLattice:
     counts: Array
 
     def quantize(self, values: Array) -> Array:
-        """Values that are not known get the rank of the next one."""
+        """Values that are not known get the rank of the nearest one."""
         if len(self.counts) == 1:
-            return np.minimum(np.searchsorted(self.known, values), len(self.known) - 1)
+            return _nearest(self.known, values)
         q = np.empty(values.shape, np.int64)
         for i, (start, count) in enumerate(zip(self._starts, self.counts, strict=True)):
-            found = np.searchsorted(self.known[start : start + count], values[..., i])
-            q[..., i] = np.minimum(found, count - 1)
+            q[..., i] = _nearest(self.known[start : start + count], values[..., i])
         return q
 
     def dequantize(self, q: Array) -> Array:
@@ -141,6 +140,22 @@ class KnownLattice:
     @property
     def _starts(self) -> Array:
         return np.cumsum(self.counts) - self.counts
+
+
+def _nearest(known: Array, values: Array) -> Array:
+    """int64 ranks among ``known``, ascending."""
+    values = np.clip(values, known[0], known[-1])
+    above = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    below = np.maximum(above - 1, 0)
+    nearer = (values != known[above]) & (beyond(values, known[below]) < beyond(known[above], values))
+    return np.where(nearer, below, above)
+
+
+def beyond(values: Array, least: Array) -> Array:
+    """How far values lie above others that are not greater: float64 of floats, uint64 of integers."""
+    if values.dtype.kind == "f":
+        return values.astype(np.float64) - least.astype(np.float64)
+    return (values - least).view(f"u{values.dtype.itemsize}").astype(np.uint64)  # wraps to what is right, unsigned
 
 
 def _tens(exponents: Array) -> Array:

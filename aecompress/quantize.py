@@ -113,6 +113,11 @@ class BitLattice:
         return np.dtype(f"i{self.dtype.itemsize}")
 
 
+def exact_lattice(dtype: np.dtype[Any]) -> BitLattice | IntegerLattice:
+    """The lattice that holds every value of a dtype."""
+    return BitLattice(dtype) if dtype.kind == "f" else IntegerLattice(dtype, np.asarray(1))
+
+
 @dataclass(frozen=True)
 class FixedLattice:
     """Fixed point: q is what a float holds in whole units of 2^exponent, towards 0.

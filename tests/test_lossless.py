@@ -1,4 +1,4 @@
-"""Floats that are printed numbers, and floats of few different values, without loss."""
+"""Floats that are printed numbers, without loss, and few different values, with a bound or without."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 import aecompress
+from aecompress.codec import specials
 from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
 from aecompress.config import Target
 from aecompress.entropy import record
 from aecompress.errors import CorruptError
 from aecompress.lossless import MOST_ULPS, FigureLattice, KnownLattice
+from aecompress.sources import open_source
 from aecompress.spec import Array
+from aecompress.trainer import adapt, bounds
 
 LOSSLESS = Target("lossless")
 relaxed = settings(max_examples=60, deadline=None)
@@ -121,6 +125,66 @@ def test_few_different_values_are_known_and_others_come_back(tmp_path: Path) -> 
     assert len(payload) < 0.12 * values.nbytes
     aecompress.pack(values[:100], tmp_path / "b", model=model, target=LOSSLESS)
     assert same(aecompress.open(tmp_path / "b")[:], values[:100])
+
+
+@relaxed
+@given(
+    st.sampled_from(["i1", "u2", "i4", "i8", "u8", "f2", "f4", "f8"]).flatmap(
+        lambda dtype: hnp.arrays(dtype, st.integers(1, 60), elements=_elements(np.dtype(dtype)))
+    ),
+    st.sampled_from([0.0, 1.0, 3.0, 40.0]),
+)
+def test_the_nearest_known_value_is_within_the_bound(values: Array, bound: float) -> None:
+    known, counts = bounds.middles(values, bound)
+    assert counts.sum() == values.size
+    assert (known[1:] > known[:-1]).all()
+    decoded = KnownLattice(values.dtype, known, np.array([len(known)]))
+    found = decoded.dequantize(decoded.quantize(values))
+    assert specials.within(values, found, np.asarray(bound)).all()
+
+
+def _elements(dtype: np.dtype[np.generic]) -> st.SearchStrategy[float]:
+    """Numbers near each other, so that bounds matter, that the arithmetic of the dtype tells from them."""
+    if dtype.kind == "f":
+        return st.floats(-900, 900, width=8 * dtype.itemsize).map(lambda x: float(np.round(x)))
+    ends = np.iinfo(dtype)
+    near = [st.integers(low, low + 100) for low in (int(ends.min), 0, int(ends.max) - 100)]
+    return st.one_of(near)
+
+
+@pytest.mark.parametrize("dtype", ["i2", "u4", "i8", "f4"])
+@pytest.mark.parametrize("bound", [0.0, 1.0, 7.0])
+def test_readings_with_gaps_are_known(dtype: str, bound: float) -> None:
+    rng = np.random.default_rng(5)
+    ranks = np.clip(rng.integers(-2, 3, (6000, 3)).cumsum(0) % 200, 0, 199)
+    values = (np.rint(ranks * 9.77) * np.array([1, 2, 3]) + 50).astype(dtype)
+    target = Target("max-error", bound) if bound or dtype != "f4" else LOSSLESS
+    model = aecompress.fit(values, target, kind="none", effort="fast")
+    assert model.cells.kind == "known"
+    odd = values.copy()
+    odd[[5, 9], 1] = 1234  # beyond the bound of every known value
+    stored = Model.from_bytes(model.to_bytes())
+    for rows in (values, odd):
+        payload = model.compress(rows)
+        decoded = stored.decompress(payload)
+        assert decoded.dtype == rows.dtype
+        assert specials.within(rows, decoded, np.asarray(bound)).all()
+        assert len(payload) < 18_000 * 2.5 / 8  # five steps alike take 2.32 bits
+
+
+def test_known_values_stay_for_the_same_bound_and_no_narrower_one() -> None:
+    ranks = np.random.default_rng(6).integers(-2, 3, (6000, 1)).cumsum(0) % 200
+    values = ranks.astype(np.int32) * 20
+    model = aecompress.fit(values, Target("max-error", 5), kind="none", effort="fast")
+    assert model.cells.kind == "known"
+    kept = adapt(model, open_source(values), Target("max-error", 6))
+    assert kept.cells.kind == "known"
+    assert adapt(model, open_source(values), Target("max-error", 1)).cells.kind == "whole"
+
+
+def test_dense_integers_are_not_known() -> None:
+    values = np.random.default_rng(7).integers(-3, 4, (6000, 3)).cumsum(0).astype(np.int16)
+    assert aecompress.fit(values, Target("lossless"), kind="none", effort="fast").cells.kind == "whole"
 
 
 @pytest.mark.parametrize("parts", [([0, 2], [1, 2]), ([3], [1, 2]), ([2], [5, 0]), ([], [])])

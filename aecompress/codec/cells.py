@@ -13,7 +13,15 @@ from aecompress.codec import specials
 from aecompress.entropy import integers, record
 from aecompress.errors import CorruptError
 from aecompress.lossless import MOST_DECIMALS, MOST_FIGURES, FigureLattice, KnownLattice
-from aecompress.quantize import BitLattice, DecimalLattice, FixedLattice, FloatLattice, IntegerLattice, Lattice
+from aecompress.quantize import (
+    BitLattice,
+    DecimalLattice,
+    FixedLattice,
+    FloatLattice,
+    IntegerLattice,
+    Lattice,
+    exact_lattice,
+)
 from aecompress.spec import Array
 
 #: Greatest bound of integers: cells of twice that are odd and whole in float64 and far below the ends of int64.
@@ -41,10 +49,11 @@ class Cells:
     """How values of a set are cut into cells.
 
     Attributes:
-        kind: ``real`` (FloatLattice) or ``whole`` (IntegerLattice); floats without loss are ``bits`` (BitLattice),
-            ``fixed`` (FixedLattice), ``decimal`` (DecimalLattice), ``figures`` (FigureLattice) or ``known``
-            (KnownLattice).
-        step: cell width, float64 [] or [n] along ``axis``; None where rows have widths of their own.
+        kind: ``real`` (FloatLattice), ``whole`` (IntegerLattice) or, of few different values, ``known`` (KnownLattice);
+            floats without loss are ``bits`` (BitLattice), ``fixed`` (FixedLattice), ``decimal`` (DecimalLattice),
+            ``figures`` (FigureLattice) or ``known``.
+        step: width of ``real`` and ``whole`` cells, float64 [] or [n] along ``axis``; None where rows have widths of
+            their own.
         bound: greatest error allowed, float64, shaped as ``step``; infinite where there is none.
         axis: the axis of the source that ``step`` runs along; None for one width.
         relative: for rows with bounds of their own, the bound as a share of each row's range.
@@ -66,15 +75,15 @@ class Cells:
     @property
     def lossless(self) -> bool:
         """True if floats come back bit for bit."""
-        return self.kind in _POINTS
+        return self.kind in _POINTS and self.bound is None
 
     def lattice(self, dtype: np.dtype[Any], shape: tuple[int, ...], steps: Array | None) -> Lattice:
         """The lattice of a block of ``shape``; ``steps`` [rows] as stored with it, if rows have their own."""
         if self.known is not None and self.counts is not None:
             if len(self.counts) not in (1, shape[-1]):
                 raise CorruptError("The model knows values of another number of columns; the file is damaged.")
-            return KnownLattice(dtype, BitLattice(dtype).dequantize(self.known), self.counts)
-        if self.lossless:
+            return KnownLattice(dtype, exact_lattice(dtype).dequantize(self.known), self.counts)
+        if self.kind in _LOSSLESS:
             return _LOSSLESS[self.kind](dtype, *self.point)
         step = self._spread(self.step if steps is None else steps, len(shape))
         if self.kind == "whole":
@@ -131,7 +140,7 @@ class Cells:
         point = tuple(int(n) for n in head.get("point", ()))
         known, counts = _unpacked(arrays["known"]) if "known" in arrays else (None, None)
         cells = cls(head["kind"], step, bound, head["axis"], head["relative"], point, known, counts)
-        if cells.kind not in ("real", "whole", *_POINTS) or (step is None) != (cells.lossless or bound is None):
+        if cells.kind not in ("real", "whole", *_POINTS) or (step is None) != (cells.kind in _POINTS or bound is None):
             raise CorruptError("The model's cells are of an impossible kind; the file is damaged.")
         if step is not None and not (step.dtype == np.float64 and bool((np.isfinite(step) & (step > 0)).all())):
             raise CorruptError("The model's cells have an impossible width; the file is damaged.")

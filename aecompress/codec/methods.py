@@ -37,6 +37,7 @@ from aecompress.quantize import (
     FloatLattice,
     IntegerLattice,
     Lattice,
+    exact_lattice,
     join_wide,
     safe_integers,
     split_wide,
@@ -232,16 +233,12 @@ def decode_columns(model: Model, streams: Streams, shape: tuple[int, ...]) -> Ar
 
 def _patterns(values: Array) -> Array:
     """Any supported values as int64 without loss."""
-    if values.dtype.kind == "f":
-        return BitLattice(values.dtype).quantize(values)
-    return IntegerLattice(values.dtype, np.asarray(1)).quantize(values)
+    return exact_lattice(values.dtype).quantize(values)
 
 
 def _values(model: Model, q: Array) -> Array:
     """Undo ``_patterns``."""
-    dtype = model.spec.native
-    lattice = BitLattice(dtype) if dtype.kind == "f" else IntegerLattice(dtype, np.asarray(1))
-    return lattice.dequantize(q)
+    return exact_lattice(model.spec.native).dequantize(q)
 
 
 def _smallest(q: Array, least: float) -> bytes | None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
-VERSION = 6
+VERSION = 7
 
 #: Metadata of models that are not for packing.
 _TASK = "aecompress-task"
@@ -283,7 +283,7 @@ class Model:
             return found
         if streams := methods.encode_exact(values, least):
             found.append((Frame("exact", len(values), streams), values))
-        if self.target.kind == "lossless" and values.ndim > 1 and (streams := methods.encode_columns(values, least)):
+        if self.cells.most == 0 and values.ndim > 1 and (streams := methods.encode_columns(values, least)):
             found.append((Frame("columns", len(values), streams), values))
         return found
 
@@ -365,8 +365,10 @@ class Model:
     @property
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
-        if self.view or self.strided is not None:
+        if self.cells.kind == "known" and not self.cells.lossless:
             return VERSION
+        if self.view or self.strided is not None:
+            return 6
         if self.cells.kind in ("figures", "known"):
             return 5
         coders = (self.context, self.joint)

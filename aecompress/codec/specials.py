@@ -32,7 +32,10 @@ def ordinary(values: Array, fills: Array) -> Array:
 
 
 def within(values: Array, decoded: Array, bound: Array) -> Array:
-    """bool: True where |x - x_hat| <= bound, in float64 and in the arithmetic of the dtype itself."""
+    """bool: True where |x - x_hat| <= bound, of floats in float64 and in the arithmetic of the dtype itself."""
+    if values.dtype.kind in "iu":
+        apart = np.where(values > decoded, values - decoded, decoded - values)  # wraps to what is right, unsigned
+        return np.asarray(apart.view(f"u{values.dtype.itemsize}") <= bound)
     with np.errstate(over="ignore", invalid="ignore"):
         held = np.abs(values.astype(np.float64) - decoded.astype(np.float64)) <= bound
         if values.dtype.kind == "f" and values.dtype.itemsize < 8:

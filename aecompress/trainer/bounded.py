@@ -14,7 +14,7 @@ from aecompress.context import fit as context
 from aecompress.errors import InputError, ModelError
 from aecompress.quantize import split_wide
 from aecompress.trainer import autoencoders, smooth
-from aecompress.trainer.bounds import bounded_cells, lossless_rivals
+from aecompress.trainer.bounds import bounded_cells, rivals
 from aecompress.trainer.search import Search, alike, layout_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _HOPE = {"fast": 1.15, "balanced": 1.3, "best": 1.3}
 # subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
 # much again
 _SURE = {"fast": 0.8, "balanced": 0.6, "best": 0.6}
-_GAIN = 0.99  # an autoencoder must bring the bytes of a bounded set below this share
+_GAIN = 0.99  # an autoencoder, or other cells, must bring the bytes of a bounded set below this share
 
 
 class Bounded(Search):
@@ -36,22 +36,23 @@ class Bounded(Search):
     def adapted(self, model: Model) -> Model:
         cells = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
         fresh = replace(self._blank(), kind=model.kind, encoder=model.encoder, cells=cells)
-        if cells.lossless and model.cells.lossless:
+        if (cells.lossless and model.cells.lossless) or _serves(model.cells, cells):
             return replace(model, target=self.target, fills=self.fills, known_as=None)
         if alike(model.cells, cells):
             return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
         if model.encoder is None:
-            return self._sharpened(self._with_context(fresh) if model.subbands is None else self._fewest(fresh))
+            return self._sharpened(self._with_context(fresh) if model.subbands is None else self._fewest(fresh, cells))
         return self._sharpened(self._with_joint(self._with_context(fresh), model.encoder))
 
     def _found(self, kind: str) -> Model:
-        cells = self._thriftiest(bounded_cells(self.source, self.target, self.samples, self.fills, self.progress))
-        return self._sharpened(self._joined(self._fewest(replace(self._blank(), cells=cells)), kind))
+        even = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
+        model = replace(self._blank(), cells=self._thriftiest(even))
+        return self._sharpened(self._joined(self._fewest(model, even), kind))
 
     def _joined(self, model: Model, kind: str) -> Model:
         """The model, with an autoencoder beside its coder where that takes fewer bytes."""
         cells = model.cells
-        if kind == "none" or cells.lossless or cells.axis is not None or not self.samples:
+        if kind == "none" or cells.step is None or cells.axis is not None or not self.samples:
             return model
         if kind == "auto" and (self.clock.is_over() or not autoencoders.suits(self.source)):
             return model
@@ -65,20 +66,22 @@ class Bounded(Search):
         return rival if after < _GAIN * before else model
 
     def _thriftiest(self, cells: Cells) -> Cells:
-        """The cells themselves, or of floats without loss those of the fewest bytes."""
-        if not cells.lossless:
+        """The cells themselves or those that hold all as closely in the fewest bytes."""
+        others = rivals(cells, self.samples, self.source.spec.native, self.values)
+        if not others:
             return cells
         trial = self._trial()
         found: list[tuple[float, Cells]] = []
         layout = None
-        for rival in (cells, *lossless_rivals(self.samples, self.source.spec.native, self.values)):
+        for rival in (cells, *others):
             if found and self.clock.is_over():
                 break
             model = self._with_context(replace(self._blank(), cells=rival), trial, layout)
             layout = layout_of(model)
             found.append((self._size(model), rival))
             _log.info("cells %s: the archive takes about %s bytes", rival.kind, f"{found[-1][0]:,.0f}")
-        return min(found, key=lambda pair: pair[0])[1]
+        least, thriftiest = min(found, key=lambda pair: pair[0])
+        return thriftiest if least < _GAIN * found[0][0] else cells
 
     def _rival(self, model: Model, kind: str) -> Model | None:
         """The model with an autoencoder beside its context coder; None where numbers are too wild for one."""
@@ -89,16 +92,17 @@ class Bounded(Search):
         except (InputError, ModelError, ArithmeticError, np.linalg.LinAlgError):
             return None
 
-    def _fewest(self, model: Model) -> Model:
-        """The model with subbands or a context coder: the one that takes fewer bytes."""
-        if not self.samples or model.cells.lossless or not smooth.suits(self.samples[0].shape, self.ordered):
+    def _fewest(self, model: Model, even: Cells) -> Model:
+        """The model with subbands, in ``even`` cells, or a context coder: the one that takes fewer bytes."""
+        if not self.samples or even.lossless or not smooth.suits(self.samples[0].shape, self.ordered):
             return self._with_context(model, self._affordable(self.lessons))
         rough = self._with_context(model, self._trial())
         if self.clock.is_over():
             return rough
         size = self._size(rough)
         share = sum(block.size for block in self.samples) / self.values
-        rival = smooth.fit_subbands(model, self.samples, _HOPE[self.effort] * share * size, self.clock, self.ordered)
+        most = _HOPE[self.effort] * share * size
+        rival = smooth.fit_subbands(replace(model, cells=even), self.samples, most, self.clock, self.ordered)
         if rival is None:
             return rough if self.clock.is_over() else self._with_context(model, self.lessons, layout_of(rough))
         least = self._bytes(rival, self.samples)
@@ -107,7 +111,7 @@ class Bounded(Search):
         if least < _SURE[self.effort] * size:
             return rival
         if self.clock.is_over():
-            return rival if least < size else rough
+            return rival if least < self._bytes(rough, self.samples) else rough
         full = self._sharpened(self._with_context(model, self.lessons, layout_of(rough)))
         return rival if least < self._bytes(full, self.samples) else full
 
@@ -134,3 +138,10 @@ class Bounded(Search):
             return model
         parts = self._joint_parts(model, self._works(model, self.lessons))
         return replace(model, joint=context.fit(parts, self.values, self.layout))
+
+
+def _serves(known: Cells, cells: Cells) -> bool:
+    """True if ranks of known values, if these are such, keep the bound of ``cells`` and are not far below it."""
+    if known.kind != "known" or known.most is None or cells.most is None or cells.axis is not None:
+        return False
+    return 0.5 * cells.most <= known.most <= cells.most

@@ -10,8 +10,8 @@ from aecompress.codec import specials
 from aecompress.codec.cells import MOST_WHOLE, Cells, step_for
 from aecompress.config import Progress, Target
 from aecompress.errors import InputError
-from aecompress.lossless import MOST_DECIMALS, MOST_FIGURES, FigureLattice
-from aecompress.quantize import BitLattice, DecimalLattice
+from aecompress.lossless import MOST_DECIMALS, MOST_FIGURES, FigureLattice, beyond
+from aecompress.quantize import DecimalLattice, exact_lattice
 from aecompress.sources.base import Source
 from aecompress.spec import Array
 from aecompress.trainer.sampling import axis_ranges, value_range
@@ -28,6 +28,10 @@ _FEW = 100_000  # values that are looked at for that
 #: source that was not seen whole hardly any may be still unseen.
 _COLUMNS, _TIMES, _UNSEEN = 512, 3, 0.002
 _APART = 2  # lists for each column may take so many times as much as one list for all
+
+#: Where cells of one width are an answer too, bits of a value that ranks must save by the gaps they close, and bits of
+#: the model that a known value takes, about.
+_WORTH, _LISTED = 0.05, 8.0
 
 _TINY = float(np.finfo(np.float64).tiny)
 
@@ -54,14 +58,21 @@ def lossless_cells(dtype: np.dtype[np.generic]) -> Cells:
     return Cells("bits") if dtype.kind == "f" else Cells("whole", np.asarray(1.0), np.asarray(0.0))
 
 
-def lossless_rivals(samples: list[Array], dtype: np.dtype[np.generic], total: int) -> list[Cells]:
-    """Further ways to hold ``total`` floats without loss, each for most values of the samples."""
+def rivals(cells: Cells, samples: list[Array], dtype: np.dtype[np.generic], total: int) -> list[Cells]:
+    """Further ways than ``cells`` to hold ``total`` values as closely, each for most values of the samples."""
+    if cells.lossless:
+        return _lossless_rivals(samples, dtype, total)
+    one = cells.step is not None and cells.bound is not None and not cells.step.ndim and dtype.kind != "b"
+    return _known_values(samples, total, cells) if samples and one else []
+
+
+def _lossless_rivals(samples: list[Array], dtype: np.dtype[np.generic], total: int) -> list[Cells]:
     values = np.concatenate([block.reshape(-1) for block in samples]) if samples else np.zeros(0, dtype)
     values = values[specials.ordinary(values, values[:0])]
     if not values.any():
         return []
     point = _fixed_point(values[values != 0])
-    found = [Cells("fixed", point=point), *_known_values(samples, dtype, total)]
+    found = [Cells("fixed", point=point), *_known_values(samples, total, Cells("bits"))]
     decimal = _decimal(values, dtype)
     return [*found, *([decimal] if decimal else []), *_figures(values[values != 0], dtype, with_decimals=not decimal)]
 
@@ -97,21 +108,70 @@ def _share(values: Array, figures: int, decimals: int, by_powers: bool, ulps: in
     return float(np.mean(np.abs(beyond) <= ulps))
 
 
-def _known_values(samples: list[Array], dtype: np.dtype[np.generic], total: int) -> list[Cells]:
-    """As ranks among few different values, where hardly any value can be still unknown."""
+def _known_values(samples: list[Array], total: int, cells: Cells) -> list[Cells]:
+    """As ranks among few different values, where hardly any value can be still unknown.
+
+    With a bound a known value may stand for those around it, and ranks must close gaps that ``cells`` leave.
+    """
     columns = samples[0].shape[-1] if samples[0].ndim > 1 and samples[0].shape[-1] <= _COLUMNS else 1
     values = np.concatenate([block.reshape(-1, columns) for block in samples])
     keep = specials.ordinary(values, values[:0, 0])
-    seen = int(keep.sum())
-    shared = np.unique(values[keep], return_counts=True)
-    unseen = float((shared[1] == 1).sum()) / max(seen, 1) if values.size < total else 0.0  # Good and Turing
-    if len(shared[0]) * _TIMES > seen or unseen > _UNSEEN:
-        return []
-    lists = [np.unique(values[keep[:, i], i]) for i in range(columns)]
-    if columns == 1 or sum(map(len, lists)) > _APART * len(shared[0]) or not min(map(len, lists)):
-        lists = [shared[0]]
-    patterns = [BitLattice(dtype).quantize(part) for part in lists]
-    return [Cells("known", known=np.concatenate(patterns), counts=np.array([len(part) for part in patterns]))]
+    seen, bound = int(keep.sum()), float(cells.most or 0.0)
+    found = [_lists(values, keep, width) for width in sorted({0.0, bound})]
+    found = [lists for lists in found if _are_few(lists, seen, whole=values.size == total)]
+    if cells.step is not None:
+        step = float(cells.step)
+        saved = [sum(_gaps(*known, step) for known in lists) / max(seen, 1) for lists in found]
+        worth = [max(_WORTH, _LISTED * sum(len(known) for known, _ in lists) / total) for lists in found]
+        best = max(range(len(found)), key=saved.__getitem__, default=0)
+        found = [found[best]] if found and saved[best] > worth[best] else []
+    return [_known_cells(lists, cells.bound) for lists in found]
+
+
+def _known_cells(lists: list[tuple[Array, Array]], bound: Array | None) -> Cells:
+    patterns = [exact_lattice(known.dtype).quantize(known) for known, _ in lists]
+    counts = np.array([len(part) for part in patterns])
+    return Cells("known", bound=bound, known=np.concatenate(patterns), counts=counts)
+
+
+def _lists(values: Array, keep: Array, bound: float) -> list[tuple[Array, Array]]:
+    """(known values, their counts) of each column of ``values`` [n, columns], or of all where that is far shorter."""
+    shared = middles(values[keep], bound)
+    lists = [middles(values[keep[:, i], i], bound) for i in range(values.shape[1])]
+    sizes = [len(known) for known, _ in lists]
+    return [shared] if len(lists) == 1 or sum(sizes) > _APART * len(shared[0]) or not min(sizes) else lists
+
+
+def _are_few(lists: list[tuple[Array, Array]], seen: int, *, whole: bool) -> bool:
+    """True if there are few known values beside those ``seen``, and hardly any that were not, as Good and Turing have
+    it."""
+    unseen = 0 if whole else sum(int((counts == 1).sum()) for _, counts in lists)
+    return sum(len(known) for known, _ in lists) * _TIMES <= seen and unseen <= _UNSEEN * seen
+
+
+def middles(values: Array, bound: float) -> tuple[Array, Array]:
+    """(values in order that stand for all within ``bound`` of them, in their dtype, and int64 for how many)."""
+    known, counts = np.unique(values, return_counts=True)
+    if not bound or not len(known):
+        return known, counts
+    floats = known.dtype.kind == "f"
+    apart, edges = beyond(known, known[:1]), [0]
+    width = 2 * bound * (1 - 2.0**-20) if floats else int(2 * bound)  # narrower by what middles are rounded by
+    while edges[-1] < len(known):
+        end = apart[edges[-1]].item() + width
+        edges.append(int(np.searchsorted(apart, end, side="right")) if end <= apart[-1] else len(known))
+    starts = np.array(edges[:-1])
+    first, last = known[starts], known[np.array(edges[1:]) - 1]
+    half = beyond(last, first) / 2 if floats else beyond(last, first) // np.uint64(2)
+    return first + half.astype(known.dtype), np.add.reduceat(counts, starts)
+
+
+def _gaps(known: Array, counts: Array, step: float) -> float:
+    """Bits that ranks save beside cells of this width, about: each value has the narrower gap on its two sides."""
+    if len(known) < 2:
+        return 0.0
+    gaps = np.log2(beyond(known[1:], known[:-1]) / step)
+    return float(counts @ np.minimum(np.append(gaps, gaps[-1]), np.append(gaps[0], gaps)))
 
 
 def _fixed_point(values: Array) -> tuple[int, int]:

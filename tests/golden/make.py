@@ -158,6 +158,8 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "figures-f8": (printed(200, 4, 27), "none", Target("lossless")),
     "figures-ulps-f8": (off_by_an_ulp(printed(200, 4, 28)), "none", Target("lossless")),
     "known-f4": (noise("f4", 9, 3)[walk(400, 3, 29) % 9, np.arange(3)], "none", Target("lossless")),
+    "known-i2": (walk(600, 3, 33).astype("i8") * np.array([977, 1830, -451]) // 100, "none", Target("lossless")),
+    "known-bounded-f4": ((walk(900, 2, 34) * 40).astype("f4"), "none", Target("max-error", 3.0)),
     "columns-f8": (repeated(500, 6, 30), "none", Target("lossless")),
     "conv-f4": (blurred(300, 24, 24), "conv", Target("psnr", 24.0)),
     "view-u1": (flattened(80, 12, 16), "none", Target("max-error", 2)),
