@@ -189,6 +189,24 @@ def run(paths: tuple[Path, ...], inputs: Array) -> npt.NDArray[Any]:
     return total
 
 
+def descent(paths: tuple[Path, ...], inputs: Array, wanted: Array) -> npt.NDArray[Any]:
+    """Half the negative gradient [n, in] of the squared error of ``run(paths, inputs)`` to ``wanted`` [n, out].
+
+    Layers are linear or ReLU.
+    """
+    chains = [_chain(path, inputs) for path in paths]
+    missing = wanted - sum(chain[-1] for chain in chains)
+    total: npt.NDArray[Any] = sum(_back(*pair, missing) for pair in zip(paths, chains, strict=True))  # type: ignore[assignment]
+    return total
+
+
+def _back(path: Path, outputs: list[Array], told: Array) -> Array:
+    """``told`` [n, out] times the path's Jacobian where its layers gave ``outputs``: [n, in]."""
+    for layer, output in zip(reversed(path), reversed(outputs), strict=True):
+        told = (told * (output > 0) if layer.activation == "relu" else told) @ layer.weight
+    return told
+
+
 def _greatest(latents: Float64s, count: int) -> Float64s:
     """The ``count`` latents of each row [n, K] that are greatest in magnitude; zero for the others."""
     if count >= latents.shape[1]:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aecompress import ranks
 from aecompress.autoencoder.freezing import freeze
-from aecompress.autoencoder.network import Path, activations_of, paths_of, run, tensors_of, with_powers
+from aecompress.autoencoder.network import Path, activations_of, descent, paths_of, run, tensors_of, with_powers
 from aecompress.autoencoder.progress import Progress, Throttle
-from aecompress.autoencoder.striding import MOST_COLOURS, Grid, Strided, around
+from aecompress.autoencoder.striding import AROUND, MOST_COLOURS, Grid, Strided, around, gathered
 from aecompress.devices import Device, find_device, move, seeded
 from aecompress.errors import ModelError
 from aecompress.normalize import Float64s
@@ -43,6 +44,13 @@ _PRICE, _MEMORY, _PACE, _SETTLED = 2.5, 0.98, 0.01, 0.97
 
 #: Cells that latents' spread and layers' powers are measured on, and rounding noise of the weights.
 _MEASURED, _WEIGHT_NOISE = 1 << 15, 0.01
+
+#: Latents of less spread than this hardly ever leave zero: no others are kept.
+_LEAST_SPREAD = 0.05
+
+#: Grid that gains are measured on; how much of a step down the gradient is safe where latents depend on each other, and
+#: the least gain, of the greatest, that it trusts.
+_PROBED, _DESCENT, _LEAST_GAIN = (1, 32, 32), 0.6, 1 / 8
 
 
 def grid_of(row_shape: tuple[int, ...]) -> Grid | None:
@@ -71,9 +79,41 @@ class StridedAutoencoder:
 
     def analysis(self, values: Array) -> Float64s:
         """Latents float64 [N, h, w, K] of a block of finite values."""
-        cells = self.grid.cut(((values - self.centre) / self.scale).astype(np.float32))
+        cells = self._cells(values)
         found = [run(self.encoder, inputs) for inputs in around(cells)]
         return np.concatenate(found).astype(np.float64).reshape(*cells.shape[:3], -1)
+
+    def nearer(self, values: Array, latents: Array) -> Float64s:
+        """Latents float64 [N, h, w, K] a step down the gradient from ``latents``, for a synthesis nearer to the block:
+        each makes good for the rounding of those around it."""
+        steps = _DESCENT / np.maximum(self.gains, _LEAST_GAIN * self.gains.max())
+        found: Float64s = latents + steps * self._slopes(latents, self._cells(values))
+        return found
+
+    @cached_property
+    def gains(self) -> Float64s:
+        """Float64 [K]: squared error of the output, in the network's units, for each squared step of a latent.
+
+        Products of random signs with the Jacobian have its columns' squared norms for mean squares (Hutchinson 1990).
+        """
+        rng = np.random.default_rng(0)
+        latents = np.rint(rng.normal(0, self.spread, (*_PROBED, len(self.spread))))
+        found = np.concatenate([run(self.decoder, inputs) for inputs in around(latents)])
+        signs = rng.choice((-1.0, 1.0), found.shape)
+        norms: Float64s = np.square(self._slopes(latents, found + signs)).mean((0, 1, 2))
+        return np.maximum(norms, np.finfo(np.float32).tiny)
+
+    def _slopes(self, latents: Array, cells: Array) -> Array:
+        """Half the negative gradient [N, h, w, K] of the squared error of the synthesis to ``cells`` [N, h, w, P]."""
+        wanted, found, at = cells.reshape(-1, self.grid.patch), [], 0
+        for inputs in around(latents):
+            found.append(descent(self.decoder, inputs, wanted[at : at + len(inputs)]))
+            at += len(inputs)
+        return gathered(np.concatenate(found), latents.shape)
+
+    def _cells(self, values: Array) -> Array:
+        """Patches float32 [N, h, w, P] of a block, in the network's units."""
+        return self.grid.cut(((values - self.centre) / self.scale).astype(np.float32))
 
     def freeze(self, step: float) -> Strided:
         """The exact synthesis of latents quantised as ``round(y / step)``."""
@@ -165,7 +205,18 @@ def _measured(found: StridedAutoencoder, blocks: Sequence[Array]) -> StridedAuto
     told = np.concatenate(inputs)
     decoder = tuple(with_powers(path, told) for path in found.decoder)
     spread = np.sqrt(np.square(told[:, 4::9]).mean(0))
-    return replace(found, decoder=decoder, spread=spread)
+    return _without(replace(found, decoder=decoder, spread=spread), spread < min(_LEAST_SPREAD, spread.max()))
+
+
+def _without(found: StridedAutoencoder, idle: Array) -> StridedAutoencoder:
+    """The autoencoder without its latents where ``idle`` (bool [K]) is set."""
+    kept = np.flatnonzero(~idle)
+    ends = [replace(path[-1], weight=path[-1].weight[kept], bias=path[-1].bias[kept]) for path in found.encoder]
+    encoder = tuple((*path[:-1], end) for path, end in zip(found.encoder, ends, strict=True))
+    seen = np.flatnonzero(np.repeat(~idle, AROUND))
+    starts = [replace(path[0], weight=path[0].weight[:, seen]) for path in found.decoder]
+    decoder = tuple((start, *path[1:]) for path, start in zip(found.decoder, starts, strict=True))
+    return replace(found, encoder=encoder, decoder=decoder, spread=found.spread[kept])
 
 
 def _principal(parts: Sequence[Array]) -> tuple[Float64s, Float64s]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -130,3 +131,14 @@ def around(cells: Array) -> Iterator[Array]:
     for plane in range(0, planes, few):
         for line in range(0, h, lines):
             yield windows[plane : plane + few, line : line + lines].reshape(-1, AROUND * many)
+
+
+def gathered(told: Array, shape: tuple[int, ...]) -> Array:
+    """[N, h, w, K], this shape: what ``told`` [N * h * w, AROUND * K] tells each cell from where it was around another;
+    the adjoint of ``around``."""
+    planes, h, w, many = shape
+    windows = told.reshape(planes, h, w, many, 3, 3)
+    found = np.zeros((planes, h + 2, w + 2, many), told.dtype)
+    for i, j in product(range(3), range(3)):
+        found[:, i : i + h, j : j + w] += windows[..., i, j]
+    return found[:, 1:-1, 1:-1]

@@ -274,12 +274,28 @@ def decode_autoencoder(model: Model, streams: Streams, shape: tuple[int, ...]) -
 
 
 def strided_latents(model: Model, values: Array) -> tuple[Array, Array]:
-    """(latents int64 [N, h, w, K] of a block, keep bool); special values count as the middle of the others."""
-    if model.patches is None or model.pace is None:
+    """(latents int64 [N, h, w, K] of a block, keep bool); special values count as the middle of the others.
+
+    A thrifty encoder asks twice what they cost: what the first latents miss, the second make good.
+    """
+    patches = model.patches
+    if patches is None or model.pace is None:
         raise ModelError("This model can only decode; use the model file that `aecompress fit` wrote.")
     keep = specials.ordinary(values, model.fills)
-    levels = model.patches.analysis(np.where(keep, values, model.patches.centre)) / model.pace
-    return np.clip(np.rint(levels), -MOST_LATENT, MOST_LATENT).astype(np.int64), keep
+    known = np.where(keep, values, patches.centre)
+    latents = _rounded(model, patches.analysis(known) / model.pace)
+    if model.thrift:
+        latents = _rounded(model, patches.nearer(known, latents * model.pace) / model.pace)
+    return latents, keep
+
+
+def _rounded(model: Model, levels: Array) -> Array:
+    """Latents int64 [N, h, w, K] of those in steps: the nearest, or what thrift makes of them."""
+    q = np.clip(np.rint(levels), -MOST_LATENT, MOST_LATENT).astype(np.int64)
+    if not model.thrift or model.patches is None or model.prices is None:
+        return q
+    gains = model.patches.gains
+    return model.prices.thrifty(levels, q, np.ones(q.shape, bool), model.thrift, gains / gains.max())
 
 
 def strided_outcome(model: Model, values: Array) -> Array:

@@ -25,6 +25,8 @@ _MOST_TABLES = 1 << 14
 #: The tables of a model whose network needs none.
 NO_TABLES = Tables.from_counts(np.ones((1, 1), np.int64))
 
+_EVENLY = np.ones(1)
+
 _NO_WORDS = np.empty(0, np.uint32)
 
 
@@ -141,7 +143,7 @@ class ContextModel:
         found[coded] = kernel.lengths(*self.residuals(q, coded, reference), self.tables.prices)
         return found
 
-    def thrifty(self, values: Array, q: Array, coded: Array, price: float) -> Array:
+    def thrifty(self, values: Array, q: Array, coded: Array, price: float, weights: Array = _EVENLY) -> Array:
         """int64 [rows, ...] integers near ``values`` that save more bits than they cost in squared error.
 
         Args:
@@ -149,6 +151,7 @@ class ContextModel:
             q: int64, same shape: the nearest integers.
             coded: bool, same shape.
             price: squared error, in cells, that a bit is worth.
+            weights: float64 of squared errors, one for each entry of the last axis.
         """
         flags = np.ascontiguousarray(coded).reshape(-1)
         chosen = q.reshape(-1).copy()
@@ -156,7 +159,8 @@ class ContextModel:
         none = np.empty((0, len(kernel.FEATURES)), np.int16)
         near = stencil(self.predictor, q.shape)
         wanted = np.ascontiguousarray(values, np.float64).reshape(-1)
-        kernel.residuals(chosen, flags, near, self.plan(), folded, tables, none, wanted, price * self.tables.prices)
+        prices = price * self.tables.prices
+        kernel.residuals(chosen, flags, near, self.plan(), folded, tables, none, wanted, weights, prices)
         return np.where(coded, chosen.reshape(q.shape), q)
 
     def _check(self, coded: Array, reference: Array | None) -> None:
@@ -233,6 +237,7 @@ def describe(
         tables,
         described,
         np.empty(0),
+        _EVENLY,
         np.empty((0, 0)),
     )
     return folded[:n], tables[:n], described[:n]

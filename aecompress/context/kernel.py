@@ -330,12 +330,14 @@ def errors(
 
 
 @numba.njit(forceinline=True)
-def _cheapest(wanted: Scalar, q: Scalar, whole: Scalar, sign: Scalar, prices: Array, table: Scalar) -> Scalar:
+def _cheapest(
+    wanted: Scalar, weight: Scalar, q: Scalar, whole: Scalar, sign: Scalar, prices: Array, table: Scalar
+) -> Scalar:
     """Of the nearest integer, the one next to it towards the prediction, and the prediction: the cheapest."""
     best, least = q, np.inf
     for candidate in (q, q + np.int64(np.sign(whole - q)), whole):
         miss = wanted - candidate
-        cost = miss * miss + prices[table, token_of(zigzag((candidate - whole) * sign))]
+        cost = weight * miss * miss + prices[table, token_of(zigzag((candidate - whole) * sign))]
         if cost < least:
             best, least = candidate, cost
     return best
@@ -351,14 +353,16 @@ def residuals(
     tables: Array,
     described: Array,
     wanted: Array,
+    weights: Array,
     prices: Array,
 ) -> Scalar:
     """Encoder's pass over a block: for each coded value its zigzagged residual, its table and (if ``described`` has
     room) its features. Returns how many were coded.
 
     A value that is not coded is replaced by its first neighbour: a prediction from predictions would run away. With
-    ``wanted`` (float64 [n], values in cells) each integer is first replaced by the one of least squared error and
-    price, by float64 ``prices`` [tables, tokens].
+    ``wanted`` (float64 [n], values in cells) each integer is first replaced by the one of least squared error, times
+    ``weights`` (float64, of the entries of the last axis, or one for all), and price, by float64 ``prices`` [tables,
+    tokens].
     """
     error = np.zeros(q.size, np.int32)
     out = np.zeros(len(FEATURES), np.int64)
@@ -441,7 +445,7 @@ def residuals(
                                 described[n, f] = out[f]
                         tables[n] = leaf_of(plan.nodes, 0, out)
                         if wanted.size:
-                            q[i] = _cheapest(wanted[i], q[i], whole, sign, prices, tables[n])
+                            q[i] = _cheapest(wanted[i], weights[i % weights.size], q[i], whole, sign, prices, tables[n])
                         folded[n] = zigzag((q[i] - whole) * sign)
                         error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
                         n += 1

@@ -118,15 +118,17 @@ def lattice_step(
     return _for_error(goal.allowed, lambda step: goal.error(outcomes(at(step), samples)), start) or start
 
 
-def approached(goal: Goal, model: Model, refit: Callable[[float], Model], error: Measure, size: Measure) -> Model:
-    """A model like this one, of the widest step found to reach the goal on the samples; refitted for each step tried.
+def approached(
+    goal: Goal, step: float, model: Model, refit: Callable[[float], Model], error: Measure, size: Measure
+) -> Model:
+    """A model like this one of ``step``, of the widest step found to reach the goal on the samples; refitted for each
+    step tried.
 
     Errors grow about as the step does and bytes fall as a power of it, until two steps enclose the goal; then lines
     between their logarithms lead to it.
     """
     wanted, measure, power = (goal.bytes, size, _SIZE_POWER) if goal.rmse is None else (goal.allowed, error, 1.0)
     tried: list[tuple[float, float, Model]] = []  # (excess, logarithm of the step, model); the excess grows with both
-    step = float(model.cells.step or 1.0)
     for _ in range(_SECANTS):
         found = measure(model)
         if not (found and wanted):
@@ -174,19 +176,16 @@ def sure_step(goal: Goal, dtype: np.dtype[Any]) -> float:
 
 
 def outcomes(model: Model, blocks: Iterable[Array]) -> Iterator[Pair]:
-    """The blocks that fit the model's lattice, and what they come back as."""
+    """The blocks that fit the model's lattice, if it has one, and what they come back as."""
     for block in blocks:
-        if (work := methods.prepare(model, block)) is not None:
+        if model.strided is not None:
+            yield block, methods.strided_outcome(model, block)
+        elif (work := methods.prepare(model, block)) is not None:
             yield block, methods.outcome(model, work)
 
 
 def _by_latents(model: Model, blocks: Iterable[Array]) -> Iterator[Pair]:
-    outcome = methods.strided_outcome if model.strided is not None else _autoencoded
-    return ((block, outcome(model, block)) for block in blocks)
-
-
-def _autoencoded(model: Model, block: Array) -> Array:
-    return methods.encode_autoencoder(model, block)[1]
+    return ((block, methods.encode_autoencoder(model, block)[1]) for block in blocks)
 
 
 def latent_step(

@@ -147,7 +147,7 @@ class Search(ABC):
                 name: found,
                 "rate": model.rate - (saved * many / max(self.values, 1) if name != "joint" else 0.0),
             }
-            if model.thrift and name == "context" and found is not coder:
+            if model.thrift and name == "context" and found is not coder and model.prices is None:
                 changed["prices"] = coder
             model = replace(model, **changed)
         return model

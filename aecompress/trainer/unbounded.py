@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
+_THRIFT_OF_CELLS = 0.035  # the same of the latents of cells, in steps of the one of greatest gain
 _HOPE_OF_CONV = 3.0  # plain cells of more than so many times the bytes of the pca are no start for a convolution
 _BEYOND_CONV = 1.5  # and of so many times those of subbands
 _SIGHT = 1.3  # a context coder of more than so many times the bytes of the pca needs no network
@@ -126,17 +127,29 @@ class Unbounded(Search):
         return [] if patches is None else self._stepped(patches)
 
     def _stepped(self, patches: StridedAutoencoder) -> list[Model]:
-        """The strided autoencoder in the widest step that reaches the goal, and a coder of its latents."""
-        blank = replace(self._blank(), kind="strided", patches=patches)
+        """The strided autoencoder in the widest step that reaches the goal, thrifty, and a coder of its latents.
 
-        def at(step: float) -> Model:
-            return replace(blank, pace=step, strided=patches.freeze(step))
+        What latents cost is told by a rough coder of those without thrift, in the step which they need.
+        """
+        plain = self._paced(replace(self._blank(), kind="strided", patches=patches))
+        prices = self._with_latent_coder(plain, self._trial(), rough=True).context
+        near = self._paced(replace(plain, thrift=_THRIFT_OF_CELLS, prices=prices))
+        step = self._checked(near.pace or 1.0, partial(_at_pace, near))
+        if step is None:
+            return []
+        return [self._coded_well(self._with_latent_coder(_at_pace(near, step), self._pictures))]
 
-        def size(model: Model) -> float:
-            return self._bytes(self._with_latent_coder(model, self._trial(), rough=True), self._trial())
-
-        step = quality.latent_step(self._goal, at, size, self.samples, self.source, 1.0, self.progress)
-        return [] if step is None else [self._coded_well(self._with_latent_coder(at(step), self._pictures))]
+    def _paced(self, model: Model) -> Model:
+        """The strided model in the widest step that reaches the goal on part of the samples."""
+        goal, trial, step = self._goal, self._trial(), model.pace or 1.0
+        return quality.approached(
+            goal,
+            step,
+            _at_pace(model, step),
+            partial(_at_pace, model),
+            partial(_error, goal, trial),
+            lambda rival: self._bytes(self._with_latent_coder(rival, trial, rough=True), trial),
+        )
 
     def _with_latent_coder(self, model: Model, blocks: Sequence[Array], *, rough: bool = False) -> Model:
         """The strided model with a context coder fitted to the latents of these blocks."""
@@ -261,7 +274,8 @@ class Unbounded(Search):
 
     def _nearest(self, model: Model, at: Callable[[float], Model]) -> Model:
         goal, trial = self._goal, self._trial()
-        return quality.approached(goal, model, at, lambda rival: goal.error(quality.outcomes(rival, trial)), self._size)
+        error = partial(_error, goal, trial)
+        return quality.approached(goal, float(model.cells.step or 1.0), model, at, error, self._size)
 
     def _reaching(self, model: Model | None) -> list[Model]:
         """The model in cells with which the whole source reaches the goal; nothing if there are none."""
@@ -359,6 +373,16 @@ class Unbounded(Search):
 def _name(model: Model) -> str:
     """What a candidate is called."""
     return model.kind if model.subbands is None else "subbands"
+
+
+def _error(goal: quality.Goal, blocks: Sequence[Array], model: Model) -> float:
+    """What the goal asks for of these blocks."""
+    return goal.error(quality.outcomes(model, blocks))
+
+
+def _at_pace(model: Model, step: float) -> Model:
+    """The strided model with another step of its latents."""
+    return replace(model, pace=step, strided=None if model.patches is None else model.patches.freeze(step))
 
 
 def _resized(model: Model, step: float) -> Model:
