@@ -17,7 +17,7 @@ from aecompress import ranks
 from aecompress.autoencoder.freezing import freeze
 from aecompress.autoencoder.network import Path, activations_of, descent, paths_of, run, tensors_of, with_powers
 from aecompress.autoencoder.progress import Progress, Throttle
-from aecompress.autoencoder.striding import AROUND, MOST_COLOURS, Grid, Strided, around, gathered
+from aecompress.autoencoder.striding import MOST_COLOURS, Grid, Strided, around, gathered
 from aecompress.devices import Device, find_device, move, seeded
 from aecompress.errors import ModelError
 from aecompress.normalize import Float64s
@@ -26,14 +26,15 @@ from aecompress.spec import Array
 if TYPE_CHECKING:
     from aecompress.autoencoder.learners.strider import Strider
 
-#: Side of a cell, most latents of it, units of each hidden layer.
-_STRIDE, _LATENTS, _HIDDEN = 4, 24, 48
+#: Side of a cell by the axes of the grid, most latents of it, units of each hidden layer.
+_STRIDES, _LATENTS, _HIDDEN = {1: 8, 2: 4}, 24, 48
 
-#: Shorter axes than this make no plane, fewer cells teach nothing.
-_SHORTEST, _FEWEST_CELLS = 16, 4096
+#: Shorter axes than these make no series and no plane, more features than these are no series and no colours, and fewer
+#: cells teach nothing.
+_SHORTEST, _MOST_FEATURES, _FEWEST_CELLS = {1: 64, 2: 16}, {1: MOST_COLOURS, 2: 4}, 4096
 
-#: Cells a side of the crops that teach, and cells of a minibatch.
-_CROP, _MINIBATCH = 16, 2048
+#: Lines and columns of the crops that teach, by the axes of the grid, and cells of a minibatch.
+_CROPS, _MINIBATCH = {1: (1, 128), 2: (16, 16)}, 2048
 
 #: Batches at most, Adam's rate, its warm-up, the share of the schedule at the full rate, and the norm of gradients.
 _STEPS, _RATE, _WARM_UP, _FULL, _CLIP = 8000, 2e-3, 100, 0.5, 1.0
@@ -48,16 +49,24 @@ _MEASURED, _WEIGHT_NOISE = 1 << 15, 0.01
 #: Latents of less spread than this hardly ever leave zero: no others are kept.
 _LEAST_SPREAD = 0.05
 
-#: Grid that gains are measured on; how much of a step down the gradient is safe where latents depend on each other, and
+#: Grid that gains are measured on, by its axes; how much of a step down the gradient is safe where latents depend on each other, and
 #: the least gain, of the greatest, that it trusts.
-_PROBED, _DESCENT, _LEAST_GAIN = (1, 32, 32), 0.6, 1 / 8
+_PROBED, _DESCENT, _LEAST_GAIN = {1: (1, 1024), 2: (1, 32, 32)}, 0.6, 1 / 8
 
 
 def grid_of(row_shape: tuple[int, ...]) -> Grid | None:
-    """The grid for rows of this shape; None where they are no planes, perhaps with colours last."""
-    colours = row_shape[-1] if len(row_shape) > 2 and row_shape[-1] <= MOST_COLOURS else 0
-    planes = row_shape[:-1] if colours else row_shape
-    return Grid(_STRIDE, colours) if len(planes) > 1 and min(planes[-2:]) >= _SHORTEST else None
+    """The grid for rows of this shape: of planes, perhaps with colours last, or of series, perhaps of several features.
+
+    Rows of few values are moments of one series. None where rows are nothing of these.
+    """
+    for axes in (2, 1):
+        if len(row_shape) > axes and row_shape[-1] <= _MOST_FEATURES[axes]:
+            shape, colours = row_shape[:-1], row_shape[-1]
+        else:
+            shape, colours = row_shape, 0
+        if len(shape) >= axes and min(shape[-axes:]) >= _SHORTEST[axes]:
+            return Grid(_STRIDES[axes], colours, axes)
+    return Grid(_STRIDES[1], row_shape[0], 1) if len(row_shape) == 1 and row_shape[0] <= MOST_COLOURS else None
 
 
 @dataclass(frozen=True)
@@ -78,13 +87,13 @@ class StridedAutoencoder:
     spread: Float64s
 
     def analysis(self, values: Array) -> Float64s:
-        """Latents float64 [N, h, w, K] of a block of finite values."""
+        """Latents float64 [N, ..., K] of a block of finite values."""
         cells = self._cells(values)
         found = [run(self.encoder, inputs) for inputs in around(cells)]
-        return np.concatenate(found).astype(np.float64).reshape(*cells.shape[:3], -1)
+        return np.concatenate(found).astype(np.float64).reshape(*cells.shape[:-1], -1)
 
     def nearer(self, values: Array, latents: Array) -> Float64s:
-        """Latents float64 [N, h, w, K] a step down the gradient from ``latents``, for a synthesis nearer to the block:
+        """Latents float64 [N, ..., K] a step down the gradient from ``latents``, for a synthesis nearer to the block:
         each makes good for the rounding of those around it."""
         steps = _DESCENT / np.maximum(self.gains, _LEAST_GAIN * self.gains.max())
         found: Float64s = latents + steps * self._slopes(latents, self._cells(values))
@@ -97,14 +106,14 @@ class StridedAutoencoder:
         Products of random signs with the Jacobian have its columns' squared norms for mean squares (Hutchinson 1990).
         """
         rng = np.random.default_rng(0)
-        latents = np.rint(rng.normal(0, self.spread, (*_PROBED, len(self.spread))))
+        latents = np.rint(rng.normal(0, self.spread, (*_PROBED[self.grid.axes], len(self.spread))))
         found = np.concatenate([run(self.decoder, inputs) for inputs in around(latents)])
         signs = rng.choice((-1.0, 1.0), found.shape)
-        norms: Float64s = np.square(self._slopes(latents, found + signs)).mean((0, 1, 2))
+        norms: Float64s = np.square(self._slopes(latents, found + signs)).reshape(-1, len(self.spread)).mean(0)
         return np.maximum(norms, np.finfo(np.float32).tiny)
 
     def _slopes(self, latents: Array, cells: Array) -> Array:
-        """Half the negative gradient [N, h, w, K] of the squared error of the synthesis to ``cells`` [N, h, w, P]."""
+        """Half the negative gradient [N, ..., K] of the squared error of the synthesis to ``cells`` [N, ..., P]."""
         wanted, found, at = cells.reshape(-1, self.grid.patch), [], 0
         for inputs in around(latents):
             found.append(descent(self.decoder, inputs, wanted[at : at + len(inputs)]))
@@ -112,12 +121,12 @@ class StridedAutoencoder:
         return gathered(np.concatenate(found), latents.shape)
 
     def _cells(self, values: Array) -> Array:
-        """Patches float32 [N, h, w, P] of a block, in the network's units."""
+        """Patches float32 [N, ..., P] of a block, in the network's units."""
         return self.grid.cut(((values - self.centre) / self.scale).astype(np.float32))
 
     def freeze(self, step: float) -> Strided:
         """The exact synthesis of latents quantised as ``round(y / step)``."""
-        one, spread = np.ones(1), np.repeat(np.maximum(self.spread, 1e-3), 9)
+        one, spread = np.ones(1), np.repeat(np.maximum(self.spread, 1e-3), self.grid.seen)
         network = freeze(
             self.decoder,
             steps=np.full(len(spread), step),
@@ -131,8 +140,7 @@ class StridedAutoencoder:
     @property
     def settings(self) -> dict[str, Any]:
         """What ``from_tensors`` needs beside the tensors; plain JSON."""
-        grid = [self.grid.stride, self.grid.colours]
-        return {"grid": grid, **activations_of(encoder=self.encoder, decoder=self.decoder)}
+        return {"grid": self.grid.numbers, **activations_of(encoder=self.encoder, decoder=self.decoder)}
 
     def tensors(self) -> dict[str, Array]:
         """Float arrays for a model file; with ``settings`` all there is."""
@@ -143,10 +151,10 @@ class StridedAutoencoder:
     def from_tensors(cls, settings: Mapping[str, Any], tensors: Mapping[str, Array]) -> StridedAutoencoder:
         """The autoencoder of ``settings`` and ``tensors``. Raises ModelError if they do not make one."""
         try:
-            stride, colours = (int(n) for n in settings["grid"])
+            grid = Grid(*(int(n) for n in settings["grid"]))
             centre, scale = tensors["level"].tolist()
             encoder, decoder = (paths_of(side, settings, tensors) for side in ("encoder", "decoder"))
-            return cls(Grid(stride, colours), centre, scale, encoder, decoder, tensors["spread"])
+            return cls(grid, centre, scale, encoder, decoder, tensors["spread"])
         except (KeyError, TypeError, IndexError, ValueError) as err:
             raise ModelError("The file does not hold a whole autoencoder; fit the model again.") from err
 
@@ -188,7 +196,7 @@ def fit_strided(
     basis, deviation = _principal(parts)
     place = find_device(device)
     with seeded(seed, place):
-        learner = Strider(basis, deviation, _HIDDEN).to(place)
+        learner = Strider(grid.axes, basis, deviation, _HIDDEN).to(place)
         _train(learner, _crops(parts, rng), (rmse / scale) ** 2, seconds, Throttle(progress))
     encoder, decoder = learner.cpu().paths()
     found = StridedAutoencoder(grid, centre, scale, encoder, decoder, deviation)
@@ -204,7 +212,8 @@ def _measured(found: StridedAutoencoder, blocks: Sequence[Array]) -> StridedAuto
         inputs.append(np.concatenate(list(around(np.rint(found.analysis(block[:rows]))))))
     told = np.concatenate(inputs)
     decoder = tuple(with_powers(path, told) for path in found.decoder)
-    spread = np.sqrt(np.square(told[:, 4::9]).mean(0))
+    many = found.grid.seen
+    spread = np.sqrt(np.square(told[:, many // 2 :: many]).mean(0))
     return _without(replace(found, decoder=decoder, spread=spread), spread < min(_LEAST_SPREAD, spread.max()))
 
 
@@ -213,7 +222,7 @@ def _without(found: StridedAutoencoder, idle: Array) -> StridedAutoencoder:
     kept = np.flatnonzero(~idle)
     ends = [replace(path[-1], weight=path[-1].weight[kept], bias=path[-1].bias[kept]) for path in found.encoder]
     encoder = tuple((*path[:-1], end) for path, end in zip(found.encoder, ends, strict=True))
-    seen = np.flatnonzero(np.repeat(~idle, AROUND))
+    seen = np.flatnonzero(np.repeat(~idle, found.grid.seen))
     starts = [replace(path[0], weight=path[0].weight[:, seen]) for path in found.decoder]
     decoder = tuple((start, *path[1:]) for path, start in zip(found.decoder, starts, strict=True))
     return replace(found, encoder=encoder, decoder=decoder, spread=found.spread[kept])
@@ -230,15 +239,16 @@ def _principal(parts: Sequence[Array]) -> tuple[Float64s, Float64s]:
 
 
 def _crops(parts: Sequence[Array], rng: np.random.Generator) -> Iterator[Array]:
-    """Minibatches float32 [n, P, h, w] of crops, for ever."""
-    _, h, w, _ = parts[0].shape
-    high, wide = min(h, _CROP), min(w, _CROP)
-    chances = np.array([len(part) for part in parts]) / sum(map(len, parts))
+    """Minibatches float32 [n, P, h, w] of crops, for ever; of series h is 1."""
+    grids = [part if part.ndim > 3 else part[:, None] for part in parts]
+    sizes = np.array([part.shape[:-1] for part in grids])
+    high, wide = np.minimum(sizes[:, 1:].min(0), _CROPS[parts[0].ndim - 2])
+    chances = sizes.prod(1) / sizes.prod(1).sum()
     while True:
         crops = []
-        for block in rng.choice(len(parts), max(1, _MINIBATCH // (high * wide)), p=chances):
-            plane, y, x = (int(rng.integers(n)) for n in (len(parts[block]), h - high + 1, w - wide + 1))
-            crops.append(parts[block][plane, y : y + high, x : x + wide])
+        for block in rng.choice(len(grids), max(1, _MINIBATCH // (high * wide)), p=chances):
+            grid, y, x = rng.integers(sizes[block] - (0, high - 1, wide - 1))
+            crops.append(grids[block][grid, y : y + high, x : x + wide])
         yield np.stack(crops).transpose(0, 3, 1, 2)
 
 

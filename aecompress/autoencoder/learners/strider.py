@@ -1,6 +1,6 @@
 """The networks of ``strided``: a convolutional autoencoder that starts as PCA of patches, and a prior for its latents.
 
-    y = V'x + e(x)           x_hat = V y + d(y)           e, d: ReLU layers over 3 x 3 cells that start at zero
+    y = V'x + e(x)           x_hat = V y + d(y)           e, d: ReLU layers over the cells around, from zero on
 
 Latents are in steps of their quantiser, patches in units of one step too.
 """
@@ -15,25 +15,30 @@ from torch.nn import functional
 from aecompress.autoencoder.learners.base import Path, layer, silent
 from aecompress.normalize import Float64s
 
+# by the axes of the grid: cells that a network sees, and those the prior does, the cell itself third in their last line
+_SEEN, _BEFORE = {1: (1, 3), 2: (3, 3)}, {1: (1, 5), 2: (2, 5)}
+
 # the prior's hidden units for each latent, and the least chance of a cell
 _UNITS, _LEAST_CHANCE = 6, 1e-6
 
 
 class Strider(nn.Module):
-    """The autoencoder; grids are [n, P or K, h, w].
+    """The autoencoder; grids are [n, P or K, h, w], those of one axis of height 1.
 
     Args:
+        axes: of the grid, 1 or 2.
         basis: float64 [P, K] orthonormal columns.
         deviation: float64 [K] of the latents in steps.
         hidden: width of the two hidden layers, each way.
     """
 
-    def __init__(self, basis: Float64s, deviation: Float64s, hidden: int) -> None:
+    def __init__(self, axes: int, basis: Float64s, deviation: Float64s, hidden: int) -> None:
         super().__init__()
         patch, latents = basis.shape
-        self.encode_linear, self.encode_curved = _linear(basis.T), _curved(patch, hidden, latents)
-        self.decode_linear, self.decode_curved = _linear(basis), _curved(latents, hidden, patch)
-        self.prior = Prior(deviation)
+        seen = _SEEN[axes]
+        self.encode_linear, self.encode_curved = _linear(basis.T, seen), _curved(patch, hidden, latents, seen)
+        self.decode_linear, self.decode_curved = _linear(basis, seen), _curved(latents, hidden, patch, seen)
+        self.prior = Prior(deviation, _BEFORE[axes])
 
     def encode(self, x: Tensor) -> Tensor:
         y: Tensor = self.encode_linear(x) + self.encode_curved(x)
@@ -54,7 +59,7 @@ class Strider(nn.Module):
         return self.prior(y + torch.rand_like(y) - 0.5).sum(), error
 
     def paths(self) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-        """(encoder, decoder) as plain layers of a cell and the eight around it."""
+        """(encoder, decoder) as plain layers of a cell and those around it."""
         encoder = _layers(self.encode_linear), _layers(*self.encode_curved)
         return encoder, (_layers(self.decode_linear), _layers(*self.decode_curved))
 
@@ -65,18 +70,18 @@ class Prior(nn.Module):
     It stands for the context coder while the autoencoder learns, and is thrown away then.
     """
 
-    def __init__(self, deviation: Float64s) -> None:
+    def __init__(self, deviation: Float64s, lines: tuple[int, int]) -> None:
         super().__init__()
         latents = len(deviation)
         self.causal: Tensor
         self.before: Tensor
-        causal = torch.ones(2, 5)
-        causal[1, 2:] = 0
+        causal = torch.ones(lines)
+        causal[-1, 2:] = 0
         self.register_buffer("causal", causal)
         self.register_buffer("before", torch.ones(latents, latents).tril(-1)[:, :, None, None])
-        self.cells_linear = silent(nn.Conv2d(latents, latents, (2, 5), bias=False))
+        self.cells_linear = silent(nn.Conv2d(latents, latents, lines, bias=False))
         self.here_linear = silent(nn.Conv2d(latents, latents, 1, bias=False))
-        self.cells = nn.Conv2d(latents, latents * _UNITS, (2, 5))
+        self.cells = nn.Conv2d(latents, latents * _UNITS, lines)
         self.here = nn.Conv2d(latents, latents * _UNITS, 1, bias=False)
         self.out = silent(nn.Conv2d(latents * _UNITS, 2 * latents, 1, groups=latents))
         width = torch.from_numpy(np.log(np.maximum(deviation / 2, 0.05))).float()
@@ -84,7 +89,7 @@ class Prior(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Bits [n, K, h, w] of ``y``, in steps: of a logistic distribution integrated over a bin of width one."""
-        margin = (2, 2, 1, 0)
+        margin = (2, 2, len(self.causal) - 1, 0)
         squeezed = y / (1 + y.abs() / 4)
         hidden = functional.conv2d(
             functional.pad(squeezed, margin), self.cells.weight * self.causal, self.cells.bias
@@ -98,16 +103,16 @@ class Prior(nn.Module):
         return -torch.log2(chance.clamp(min=_LEAST_CHANCE))
 
 
-def _linear(weight: Float64s) -> nn.Conv2d:
+def _linear(weight: Float64s, seen: tuple[int, int]) -> nn.Conv2d:
     """A convolution that sees its own cell alone to begin with."""
-    found = silent(nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1))
+    found = silent(nn.Conv2d(weight.shape[1], weight.shape[0], seen, padding="same"))
     with torch.no_grad():
-        found.weight[:, :, 1, 1] = torch.from_numpy(weight.copy())
+        found.weight[:, :, seen[0] // 2, seen[1] // 2] = torch.from_numpy(weight.copy())
     return found
 
 
-def _curved(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    first, last = nn.Conv2d(inputs, hidden, 3, padding=1), silent(nn.Conv2d(hidden, outputs, 1))
+def _curved(inputs: int, hidden: int, outputs: int, seen: tuple[int, int]) -> nn.Sequential:
+    first, last = nn.Conv2d(inputs, hidden, seen, padding="same"), silent(nn.Conv2d(hidden, outputs, 1))
     return nn.Sequential(first, nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU(), last)
 
 
