@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 import aecompress
 from aecompress import Target
 from aecompress.autoencoder import striding
+from aecompress.autoencoder.network import run
 from aecompress.autoencoder.strided import StridedAutoencoder, fit_strided, grid_of
-from aecompress.autoencoder.striding import Grid, Strided, around
+from aecompress.autoencoder.striding import Grid, Strided, around, gathered
 from aecompress.codec.model import Model
 from aecompress.config import silent
 from aecompress.errors import InputError, ModelError
@@ -41,29 +44,43 @@ def fitted() -> StridedAutoencoder:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 5), st.integers(0, 3), st.lists(st.integers(1, 4), max_size=2), st.integers(1, 13), st.data())
-def test_cells_join_to_what_they_were_cut_from(
-    stride: int, colours: int, outer: list[int], height: int, data: st.DataObject
-) -> None:
-    width = data.draw(st.integers(1, 13))
-    shape = (*outer, height, width, *([colours] if colours else []))
+@given(
+    st.integers(1, 5),
+    st.integers(0, 3),
+    st.lists(st.integers(1, 4), max_size=2),
+    st.lists(st.integers(1, 13), min_size=1, max_size=2),
+)
+def test_cells_join_to_what_they_were_cut_from(stride: int, colours: int, outer: list[int], sides: list[int]) -> None:
+    shape = (*outer, *sides, *([colours] if colours else []))
     block = np.random.default_rng(0).integers(-9, 9, shape)
-    grid = Grid(stride, colours)
+    grid = Grid(stride, colours, len(sides))
     assert grid.cut(block).shape == (*grid.cells(shape), grid.patch)
     assert np.array_equal(grid.join(grid.cut(block), shape), block)
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(1, 40))
-def test_a_cell_is_seen_with_the_eight_around_it(planes: int, h: int, w: int, chunk: int) -> None:
-    cells = np.random.default_rng(0).integers(-9, 9, (planes, h, w, 2))
-    told = np.zeros((planes, h, w, 2, 3, 3), np.int64)
-    for n, y, x, i, j in product(range(planes), range(h), range(w), range(-1, 2), range(-1, 2)):
-        if 0 <= y + i < h and 0 <= x + j < w:
-            told[n, y, x, :, i + 1, j + 1] = cells[n, y + i, x + j]
+@given(st.integers(1, 3), st.lists(st.integers(1, 6), min_size=1, max_size=2), st.integers(1, 40))
+def test_a_cell_is_seen_with_those_around_it(grids: int, sides: list[int], chunk: int) -> None:
+    cells = np.random.default_rng(0).integers(-9, 9, (grids, *sides, 2))
+    told = np.zeros((*cells.shape, *[3] * len(sides)), np.int64)
+    for n, *place in product(range(grids), *map(range, sides)):
+        for step in product(range(3), repeat=len(sides)):
+            there = [at + i - 1 for at, i in zip(place, step, strict=True)]
+            if all(0 <= at < side for at, side in zip(there, sides, strict=True)):
+                told[(n, *place, slice(None), *step)] = cells[(n, *there)]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(striding, "_CHUNK", chunk)
-        assert np.array_equal(np.concatenate(list(around(cells))), told.reshape(-1, 18))
+        assert np.array_equal(np.concatenate(list(around(cells))), told.reshape(-1, 2 * 3 ** len(sides)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 3), st.lists(st.integers(1, 6), min_size=1, max_size=2))
+def test_what_is_told_around_is_gathered_by_the_adjoint(grids: int, sides: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    cells = rng.integers(-9, 9, (grids, *sides, 2))
+    seen = np.concatenate(list(around(cells)))
+    told = rng.integers(-9, 9, seen.shape)
+    assert (seen * told).sum() == (cells * gathered(told, cells.shape)).sum()
 
 
 @pytest.mark.parametrize("shape", [(2, 66, 90, 3), (1, 17, 16, 3), (3, 31, 50, 3)])
@@ -72,17 +89,37 @@ def test_the_exact_synthesis_is_that_of_the_float_network(fitted: StridedAutoenc
     latents = np.rint(fitted.analysis(pictures)).astype(np.int64)
     exact = fitted.freeze(1.0)
     back = exact.network.values(exact.synthesis(latents, pictures.shape), np.dtype(np.float64))
-    told = [sum(_chain(path, inputs) for path in fitted.decoder) for inputs in around(latents.astype(np.float64))]
-    wanted = np.concatenate(told).reshape(*latents.shape[:3], -1)
+    wanted = _patches(fitted, latents.astype(np.float64)).reshape(*latents.shape[:3], -1)
     expected = fitted.grid.join(wanted, pictures.shape) * fitted.scale + fitted.centre
     error = np.sqrt(np.square(expected - pictures).mean())
     assert np.sqrt(np.square(back - expected).mean()) < 0.2 * error
 
 
-def _chain(path: tuple, inputs: Array) -> Array:  # type: ignore[type-arg]
-    for layer in path:
-        inputs = layer.apply(inputs)
-    return inputs
+def test_a_step_down_the_gradient_makes_good_for_rounding(fitted: StridedAutoencoder) -> None:
+    pictures = scenes(4, seed=3)
+    latents = np.rint(fitted.analysis(pictures))
+    before, after = (_error(fitted, pictures, found) for found in (latents, fitted.nearer(pictures, latents)))
+    assert after < 0.9 * before
+
+
+def test_gains_are_squared_errors_that_steps_of_latents_make(fitted: StridedAutoencoder) -> None:
+    latents = np.rint(np.random.default_rng(1).normal(0, fitted.spread, (1, 40, 40, len(fitted.spread))))
+    apart = np.zeros((1, 40, 40))
+    apart[:, 2::4, 2::4] = 1
+    for k, gain in enumerate(fitted.gains):
+        changed = latents.copy()
+        changed[..., k] += apart
+        error = np.square(_patches(fitted, changed) - _patches(fitted, latents)).sum() / apart.sum()
+        assert error == pytest.approx(gain, rel=0.3)
+
+
+def _error(fitted: StridedAutoencoder, values: Array, latents: Array) -> float:
+    wanted = fitted.grid.cut((values - fitted.centre) / fitted.scale).reshape(-1, fitted.grid.patch)
+    return float(np.square(_patches(fitted, latents) - wanted).sum())
+
+
+def _patches(fitted: StridedAutoencoder, latents: Array) -> Array:
+    return np.concatenate([run(fitted.decoder, inputs) for inputs in around(latents)])
 
 
 def test_it_learns_to_err_as_asked(fitted: StridedAutoencoder) -> None:
@@ -100,21 +137,48 @@ def test_tensors_give_the_same_network_and_damage_is_refused(fitted: StridedAuto
     assert np.array_equal(kept.synthesis(latents, (2, 12, 15, 3)), exact.synthesis(latents, (2, 12, 15, 3)))
     tensors = exact.tensors()
     without = {name: array for name, array in tensors.items() if name != "grid"}
-    for damage in ({"grid": np.array([3, 3])}, {"grid": np.array([0, 3])}, {"grid": np.array([4, 9])}):
+    for damage in ([3, 3], [0, 3], [4, 9], [4, 17], [4, 3, 1], [4, 3, 0], [4, 3, 3], [4, 3, 2, 2]):
         with pytest.raises(ModelError):
-            Strided.from_tensors({**tensors, **damage})
+            Strided.from_tensors({**tensors, "grid": np.array(damage)})
     with pytest.raises(ModelError):
         Strided.from_tensors(without)
     with pytest.raises(ModelError):
         Strided.from_tensors({**tensors, "unit": np.zeros(len(exact.network.offset), np.int16)})
 
 
-def test_only_planes_have_a_grid() -> None:
+def test_planes_and_series_have_a_grid() -> None:
     assert grid_of((512, 768, 3)) == Grid(4, 3)
     assert grid_of((5, 28, 28)) == Grid(4, 0)
     assert grid_of((28, 28)) == Grid(4, 0)
+    assert grid_of((1000,)) == Grid(8, 0, 1)
+    assert grid_of((200, 4)) == Grid(8, 4, 1)
+    assert grid_of((6,)) == Grid(8, 6, 1)  # moments of one series
     assert grid_of((28,)) is None
-    assert grid_of((200, 4)) is None
+    assert grid_of((12, 20)) is None
+    assert grid_of(()) is None
+
+
+def beats(rows: int, length: int) -> Array:
+    """int16 [rows, length]: pulses at uneven times, and some noise."""
+    rng = np.random.default_rng(0)
+    time = np.arange(rows * length)
+    at = np.cumsum(rng.integers(40, 80, rows * length // 40))
+    phase = time - at[np.maximum(np.searchsorted(at, time, "right") - 1, 0)]
+    pulse = 900 * np.exp(-np.square(phase - 10) / 18) - 200 * np.exp(-np.square(phase - 22) / 60)
+    return (pulse + rng.normal(0, 12, len(time))).round().astype(np.int16).reshape(rows, length)
+
+
+@pytest.mark.parametrize("shape", [(80, 1000), (50_000, 3)])
+def test_series_meet_the_quality(shape: tuple[int, int], tmp_path: Path) -> None:
+    """Of rows, and of moments."""
+    values = beats(150, 1000).ravel()[: math.prod(shape)]
+    series = values.reshape(shape[::-1]).T if shape[1] < 16 else values.reshape(shape)
+    target = Target("rmse", 24.0)
+    report = aecompress.pack(series, tmp_path / "a", model="strided", target=target, fit_seconds=8, effort="fast")
+    assert report.rmse is not None
+    assert 22.0 < report.rmse <= 24.0
+    assert set(report.methods) == {"strided"}
+    assert np.sqrt(np.square(aecompress.open(tmp_path / "a")[:].astype(float) - series).mean()) <= 24.0
 
 
 def test_an_archive_meets_the_quality_and_its_model_packs_others(tmp_path: Path) -> None:
@@ -123,6 +187,9 @@ def test_an_archive_meets_the_quality_and_its_model_packs_others(tmp_path: Path)
     target = Target("rmse", 12.0)
     model = aecompress.fit(pictures, target, kind="strided", seconds=12, effort="fast")
     assert model.kind == "strided"
+    assert model.thrift
+    generous = replace(model, thrift=0.0)
+    assert model.estimate(pictures) < generous.estimate(pictures)
     kept = Model.from_bytes(model.to_bytes(encoder=True))
     assert kept.identity == model.identity
     assert Model.from_bytes(model.to_bytes()).patches is None

@@ -49,8 +49,8 @@ _MEASURED, _WEIGHT_NOISE = 1 << 15, 0.01
 #: Latents of less spread than this hardly ever leave zero: no others are kept.
 _LEAST_SPREAD = 0.05
 
-#: Grid that gains are measured on, by its axes; how much of a step down the gradient is safe where latents depend on each other, and
-#: the least gain, of the greatest, that it trusts.
+#: Grid that gains are measured on, by its axes; how much of a step down the gradient is safe where latents depend on
+#: each other, and the least gain, of the greatest, that it trusts.
 _PROBED, _DESCENT, _LEAST_GAIN = {1: (1, 1024), 2: (1, 32, 32)}, 0.6, 1 / 8
 
 

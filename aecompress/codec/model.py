@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
-VERSION = 7
+VERSION = 8
 
 #: Metadata of models that are not for packing.
 _TASK = "aecompress-task"
@@ -365,8 +365,10 @@ class Model:
     @property
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
-        if self.cells.kind == "known" and not self.cells.lossless:
+        if self.strided is not None and self.strided.grid.axes != 2:
             return VERSION
+        if self.cells.kind == "known" and not self.cells.lossless:
+            return 7
         if self.view or self.strided is not None:
             return 6
         if self.cells.kind in ("figures", "known"):
@@ -421,7 +423,8 @@ class Model:
                 tensors |= {f"patches.{name}": array for name, array in self.patches.tensors().items()}
                 meta |= {"patches": self.patches.settings, "pace": self.pace}
         text = json.dumps(meta, sort_keys=True, separators=(",", ":"))
-        return bytes(save(tensors, {"aecompress": text}))
+        whole = {name: np.asarray(array, order="C") for name, array in tensors.items()}  # safetensors takes no views
+        return bytes(save(whole, {"aecompress": text}))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Model:

@@ -30,12 +30,13 @@ _log = logging.getLogger(__name__)
 
 _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
-_THRIFT_OF_CELLS = 0.035  # the same of the latents of cells, in steps of the one of greatest gain
+_THRIFT_OF_CELLS = 0.02  # the same of the latents of cells, in steps of the one of greatest gain
 _HOPE_OF_CONV = 3.0  # plain cells of more than so many times the bytes of the pca are no start for a convolution
 _BEYOND_CONV = 1.5  # and of so many times those of subbands
 _SIGHT = 1.3  # a context coder of more than so many times the bytes of the pca needs no network
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
-_LOW_RATE = 1.5  # bits a value up to which a strided autoencoder may do better than subbands
+_LOW_RATE = 1.5  # bits a value up to which a strided autoencoder may do better than others
+_RESEMBLANCE = 0.25  # square of the steps of a series, relative to its variance, up to which neighbours are alike
 _LEARNED = 0.9  # error that it learns for where the goal is a size, relative to its rivals'
 _PATCHES_SHARE = 3 / 4  # of the time left, for its training
 _TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # and for a convolution that is tried, and for the one that stays
@@ -79,7 +80,7 @@ class Unbounded(Search):
                 rival = self._restored_for()
                 found.append(self._coded_well(rival) if self._cost(rival) < _SIGHT * least else rival)
         best = min(found, key=self._cost)
-        if best.subbands is not None and best.rate < _LOW_RATE and not self.clock.is_over():
+        if best.rate < _LOW_RATE and self._may_stride(best) and not self.clock.is_over():
             found += self._in_patches([best])
         if linear is not None and self._cost(linear) < 2 * self._cost(best) and not self.clock.is_over():
             found.append(self._autoencoder("vanilla"))
@@ -106,6 +107,22 @@ class Unbounded(Search):
     def _pictures(self) -> list[Array]:
         """Blocks that a strided autoencoder learns from: more than the samples, for it has much to learn."""
         return sampling.sample(self.source, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
+
+    def _may_stride(self, best: Model) -> bool:
+        """True if a strided autoencoder may do better than ``best``: on planes where subbands are that, and on series
+        whose neighbours resemble each other."""
+        from aecompress.autoencoder.strided import grid_of
+
+        grid = grid_of(self.source.spec.row_shape)
+        if grid is None or grid.axes == 2:
+            return best.subbands is not None
+        along = -2 if grid.colours else -1
+        if self.ordered is not None and not self.ordered[max(along, -len(self.ordered))]:
+            return False
+        known = [np.where(specials.ordinary(block, self.fills), block, np.nan) for block in self.samples]
+        steps, values = (np.concatenate(parts) for parts in ([np.diff(b, axis=along).ravel() for b in known], known))
+        steps, values = steps[np.isfinite(steps)], values[np.isfinite(values)]
+        return bool(len(steps) and np.square(steps).sum() < _RESEMBLANCE * np.square(values - values.mean()).sum())
 
     def _in_patches(self, rivals: Sequence[Model]) -> list[Model]:
         """A strided autoencoder that reaches the goal; nothing where there is none, or too little to learn from.
