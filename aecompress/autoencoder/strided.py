@@ -1,4 +1,4 @@
-"""``strided``: a convolutional autoencoder of pictures, its analysis, and its fit by rate and distortion.
+"""``strided``: a convolutional autoencoder of pictures and series, its analysis, and its fit by rate and distortion.
 
 torch is loaded when it is trained, not before.
 """
@@ -75,7 +75,7 @@ class StridedAutoencoder:
 
     Attributes:
         centre, scale: values enter as (value - centre) / scale; the scale is a power of two.
-        encoder, decoder: paths that take nine cells each, and give one; their outputs add up.
+        encoder, decoder: paths that take a cell and those around it, and give one; their outputs add up.
         spread: float64 [K], root mean square of each latent, in steps.
     """
 
@@ -168,7 +168,8 @@ def fit_strided(
     device: Device = "auto",
     progress: Progress,
 ) -> StridedAutoencoder | None:
-    """Fit ``strided`` to blocks of one row shape; None if they are no pictures, or hold too little to learn from.
+    """Fit ``strided`` to blocks of one row shape; None if they are neither pictures nor series, or hold
+    too little to learn from.
 
     Args:
         blocks: floats [rows, ...]; NaN where there is no value, which is taken for the mean of the others.

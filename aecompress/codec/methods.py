@@ -274,7 +274,7 @@ def decode_autoencoder(model: Model, streams: Streams, shape: tuple[int, ...]) -
 
 
 def strided_latents(model: Model, values: Array) -> tuple[Array, Array]:
-    """(latents int64 [N, h, w, K] of a block, keep bool); special values count as the middle of the others.
+    """(latents int64 [N, ..., K] of a block, keep bool); special values count as the middle of the others.
 
     A thrifty encoder asks twice what they cost: what the first latents miss, the second make good.
     """
@@ -290,7 +290,7 @@ def strided_latents(model: Model, values: Array) -> tuple[Array, Array]:
 
 
 def _rounded(model: Model, levels: Array) -> Array:
-    """Latents int64 [N, h, w, K] of those in steps: the nearest, or what thrift makes of them."""
+    """Latents int64 [N, ..., K] of those in steps: the nearest, or what thrift makes of them."""
     q = np.clip(np.rint(levels), -MOST_LATENT, MOST_LATENT).astype(np.int64)
     if not model.thrift or model.patches is None or model.prices is None:
         return q

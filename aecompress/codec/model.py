@@ -105,8 +105,8 @@ class Model:
         pace: step of its latents, in those it was trained with.
         thrift: squared error, in cells or in steps of latents, that a bit is worth to the encoder; 0 rounds to the
             nearest.
-        prices: what tells a thrifty encoder what lattice integers cost, where ``context`` has a network and no tables;
-            never in an archive.
+        prices: what tells a thrifty encoder what integers cost, where ``context`` has a network and no tables or codes
+            latents of ``strided``; never in an archive.
         about: what it was fitted on, for people.
         known_as: the identity a stored model came with: another machine's zstd might not write the same bytes again.
     """

@@ -33,6 +33,9 @@ _ROUGHLY = 0.9
 # passes over the source to check a step by: of these few, and of more only while the error is too great
 _FEW_CHECKS, _CHECKS = 3, 16
 
+# what a step is multiplied by where errors seem not to depend on it
+_STEADY = 0.8
+
 # secants of a step, how near they come to the goal, and the power of the step that bytes fall with
 _SECANTS, _CLOSE_ENOUGH, _SIZE_POWER = 6, 0.01, -0.6
 
@@ -284,7 +287,7 @@ def _correction(tried: Sequence[tuple[float, float]], allowed: float, *, late: b
         slope = (found - tried[-2][1]) / (square - tried[-2][0])
         fixed = min(max(found - slope * square, 0.0), 0.999 * found)
     wanted = (0.999 * allowed) ** 2 - fixed
-    factor = math.sqrt(wanted / (found - fixed)) if wanted > 0 else 0.5
+    factor = math.sqrt(wanted / (found - fixed)) if wanted > 0 else _STEADY
     if found > allowed**2 and late:  # errors that jump about: make sure
         factor = min(factor, 0.95)
     return min(max(factor, 0.5), 2.0)

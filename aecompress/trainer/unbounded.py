@@ -144,29 +144,41 @@ class Unbounded(Search):
         return [] if patches is None else self._stepped(patches)
 
     def _stepped(self, patches: StridedAutoencoder) -> list[Model]:
-        """The strided autoencoder in the widest step that reaches the goal, thrifty, and a coder of its latents.
+        """The strided autoencoder in the widest step that reaches the goal, and a coder of its latents.
 
-        What latents cost is told by a rough coder of those without thrift, in the step which they need.
+        It is thrifty where that costs less; what latents cost is told by a rough coder of those without thrift.
         """
         plain = self._paced(replace(self._blank(), kind="strided", patches=patches))
-        prices = self._with_latent_coder(plain, self._trial(), rough=True).context
-        near = self._paced(replace(plain, thrift=_THRIFT_OF_CELLS, prices=prices))
+        thrifty = self._paced(replace(plain, thrift=_THRIFT_OF_CELLS, prices=plain.context))
+        near = min((plain, thrifty), key=self._cost)
         step = self._checked(near.pace or 1.0, partial(_at_pace, near))
         if step is None:
             return []
-        return [self._coded_well(self._with_latent_coder(_at_pace(near, step), self._pictures))]
+        best = self._sharpened(self._with_latent_coder(_at_pace(near, step), self._pictures))
+        return [best if self._goal.bytes is None else self._resized_to_goal(best)]
+
+    def _resized_to_goal(self, model: Model) -> Model:
+        """The strided model in the finest step in which its coder, as it is, takes no more bytes than the goal."""
+        at, size = partial(_at_pace, model), partial(self._bytes, trial=self._pictures)
+        step = quality.latent_step(self._goal, at, size, self._pictures, self.source, model.pace or 1.0, self.progress)
+        return model if step is None else at(step)
 
     def _paced(self, model: Model) -> Model:
-        """The strided model in the widest step that reaches the goal on part of the samples."""
-        goal, trial, step = self._goal, self._trial(), model.pace or 1.0
-        return quality.approached(
-            goal,
+        """The strided model in the widest step that reaches the goal on the samples, with a rough coder."""
+        trial, step = self._trial(), model.pace or 1.0
+
+        def rough(model: Model) -> Model:
+            return self._with_latent_coder(model, trial, rough=True)
+
+        found = quality.approached(
+            self._goal,
             step,
             _at_pace(model, step),
             partial(_at_pace, model),
-            partial(_error, goal, trial),
-            lambda rival: self._bytes(self._with_latent_coder(rival, trial, rough=True), trial),
+            partial(_error, self._goal, self.samples),
+            lambda rival: self._bytes(rough(rival), trial),
         )
+        return rough(found)
 
     def _with_latent_coder(self, model: Model, blocks: Sequence[Array], *, rough: bool = False) -> Model:
         """The strided model with a context coder fitted to the latents of these blocks."""
