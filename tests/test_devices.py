@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from functorch.compile import make_boxed_func
+from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.backends.debugging import aot_eager
 
 import aecompress
-from aecompress import Recipe, Target
-from aecompress.autoencoder import fit_dense, fit_textbook
+from aecompress import Recipe, Target, devices
+from aecompress.autoencoder import fit_dense, fit_textbook, strided, training
 from aecompress.autoencoder.conv import Lesson, fit_conv
 from aecompress.autoencoder.learners.criteria import criterion, sigmoid_error
 from aecompress.autoencoder.learners.denoising import Denoising, corruption
@@ -20,6 +25,7 @@ from aecompress.autoencoder.learners.sparse import Sparse
 from aecompress.autoencoder.learners.textbook import Textbook
 from aecompress.autoencoder.learners.vae import Variational
 from aecompress.autoencoder.learners.vanilla import Vanilla
+from aecompress.autoencoder.strided import fit_strided
 from aecompress.cli import cli
 from aecompress.config import silent
 from aecompress.context import fit as contexts
@@ -158,11 +164,97 @@ def test_learners_leave_nothing_on_the_cpu(kind, loss, weights):
     assert lost.device.type == "meta"
 
 
-def dense(kind, device):
-    told = {"seconds": 60.0, "seed": 0, "progress": silent, "device": device, "recipe": Recipe(epochs=40)}
+def dense(kind, device, checkpoint=None):
+    told = {"seconds": 600.0, "seed": 0, "progress": silent, "device": device, "recipe": Recipe(epochs=40)}
+    told["checkpoint"] = checkpoint
     if kind == "textbook":
         return fit_textbook(lambda: iter([curved()]), 24, 4, **told)
     return fit_dense(lambda: iter([curved()]), 24, 4, kind=kind, distortion_step=0.05, **told)
+
+
+@pytest.fixture
+def compiling(monkeypatch):
+    """Compile on the CPU as on CUDA, by the backend given; the list tells of each graph."""
+
+    def by(backend):
+        graphs = []
+
+        def counted(graph, inputs):
+            graphs.append(graph)
+            return backend(graph, inputs)
+
+        torch.compiler.reset()
+        monkeypatch.setattr(devices, "_COMPILED", ("cpu",))
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counted))
+        return graphs
+
+    return by
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "sparse", "denoising", "vae", "textbook"])
+def test_what_is_compiled_learns_what_is_not(compiling, kind):
+    expected = dense(kind, "cpu")
+    graphs = compiling(aot_eager)
+    found = dense(kind, "cpu")
+    assert graphs
+    assert found.kind == kind
+    np.testing.assert_allclose(found.course[:, 1:], expected.course[:, 1:], rtol=1e-3)
+
+
+def test_what_is_compiled_learns_pictures(compiling):
+    blocks = [np.random.default_rng(0).normal(size=(20, 64, 64)).cumsum(1).cumsum(2)]
+    told = {"seed": 0, "device": "cpu", "progress": silent}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strided, "_STEPS", 20)
+        expected = fit_strided(blocks, 1.0, seconds=1e6, **told)
+        graphs = compiling(aot_eager)
+        found = fit_strided(blocks, 1.0, seconds=1e6, **told)
+    assert graphs
+    np.testing.assert_allclose(found.analysis(blocks[0]), expected.analysis(blocks[0]), rtol=1e-3, atol=1e-3)
+
+
+def test_a_compiled_training_goes_on_after_an_interruption(compiling):
+    class Kept:
+        state = None
+
+        def load(self):
+            return self.state
+
+        def save(self, state):
+            self.state = copy.deepcopy(state)
+            if not state.facts["over"]:
+                raise KeyboardInterrupt
+
+    graphs = compiling(aot_eager)
+    whole, kept = dense("vanilla", "cpu"), Kept()
+    assert graphs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_SAVE_SECONDS", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            dense("vanilla", "cpu", kept)
+    assert not any("_orig_mod" in name for name in kept.state.tensors)
+    found = dense("vanilla", "cpu", kept)
+    np.testing.assert_allclose(found.course[:, 1:], whole.course[:, 1:], rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["forward", "backward"])
+def test_what_cannot_be_compiled_runs_as_it_is(compiling, caplog, side):
+    def broken(*_):
+        raise RuntimeError("no compiler")
+
+    ways = {"fw_compiler": lambda graph, *_: make_boxed_func(graph.forward), "bw_compiler": broken}
+    graphs = compiling(broken if side == "forward" else aot_autograd(**ways))
+    found = dense("vanilla", "cpu")
+    assert graphs
+    assert caplog.text.count("torch cannot compile for cpu, so learning takes longer: ") == 1
+    assert "no compiler" in caplog.text
+    assert found.course[:, 2].min() < found.course[0, 2]
+
+
+def test_short_trainings_are_not_compiled(compiling):
+    graphs = compiling(aot_eager)
+    fit_dense(lambda: iter([curved()]), 24, 4, distortion_step=0.05, seconds=1.0, seed=0, device="cpu", progress=silent)
+    assert graphs == []
 
 
 @pytest.mark.gpu
