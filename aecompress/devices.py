@@ -1,4 +1,4 @@
-"""Devices that networks are trained on: their names, which of them there are, and what each needs.
+"""Devices that networks run on: their names, which of them there are, and what each needs.
 
 torch is loaded when a network is trained or an accelerator is asked for, not before.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from aecompress.errors import InputError
 
@@ -55,6 +58,13 @@ def move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def upload(array: npt.NDArray[Any], device: str) -> torch.Tensor:
+    """The array as a tensor on the device of this torch name."""
+    import torch
+
+    return move(torch.from_numpy(np.ascontiguousarray(array)), torch.device(device))
 
 
 def descent(lowered: Losses, device: torch.device, seconds: float) -> Losses:

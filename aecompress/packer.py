@@ -104,7 +104,8 @@ def pack(
         effort: how long to look for a smaller archive: ``fast``, ``balanced`` or ``best``; see ``fit``.
         axes: the role of each axis, where they shall not be measured; see ``fit``. Nothing where a model is given.
         seed: of everything random.
-        device: that networks are trained on; see ``fit``. Blocks are coded on the CPU.
+        device: that networks are trained on; see ``fit``. Blocks are coded on the CPU, but ``cuda``, named so, computes
+            the autoencoder in it.
         workers: blocks coded at once.
         progress: called as progress(phase, share done, facts).
 
@@ -164,6 +165,7 @@ def pack(
         _log.info("model %s after %.1f s: %.3g bits a value", fitted.kind, fit_took, fitted.rate)
         if keep_latents:
             writer.keep_columns(_with_latents(opened, fitted))
+        fitted = replace(fitted, device="cuda") if device == "cuda" else fitted
         totals = _write_blocks(writer, opened, fitted, workers, keep_latents, progress)
         found = facts(fitted, totals, key)
         manifest = writer.commit(opened.spec, opened.origin, goal, block_rows(opened.spec), found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch._dynamo.backends.debugging import aot_eager
 
 import aecompress
 from aecompress import Recipe, Target, devices
-from aecompress.autoencoder import fit_dense, fit_textbook, strided, training
+from aecompress.autoencoder import fit_dense, fit_textbook, integer, strided, training
 from aecompress.autoencoder.conv import Lesson, fit_conv
 from aecompress.autoencoder.learners.criteria import criterion, sigmoid_error
 from aecompress.autoencoder.learners.denoising import Denoising, corruption
@@ -25,14 +26,18 @@ from aecompress.autoencoder.learners.sparse import Sparse
 from aecompress.autoencoder.learners.textbook import Textbook
 from aecompress.autoencoder.learners.vae import Variational
 from aecompress.autoencoder.learners.vanilla import Vanilla
+from aecompress.autoencoder.network import run
+from aecompress.autoencoder.pca import fit_pca
 from aecompress.autoencoder.strided import fit_strided
 from aecompress.cli import cli
 from aecompress.config import silent
 from aecompress.context import fit as contexts
 from aecompress.context.sample import Sample
 from aecompress.devices import check_device, find_device, seeded
-from aecompress.errors import InputError
+from aecompress.errors import InputError, VerificationError
+from aecompress.metrics import distortion
 from aecompress.normalize import Normalizer, measure
+from aecompress.trainer import bounded
 
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -299,3 +304,64 @@ def test_without_accelerators_auto_learns_what_the_cpu_learns(machine):
     assert found.keys() == expected.keys()
     for name in found.keys() - {"course"}:  # which tells the time
         np.testing.assert_array_equal(found[name], expected[name])
+
+
+# --- coding -------------------------------------------------------------------------------------------------------
+
+# the CPU by a name that takes the way of accelerators
+BY_TORCH = "cpu:0"
+
+
+@pytest.mark.parametrize("kind", ["pca", "vanilla", "sparse", "denoising", "vae", "textbook"])
+def test_torch_computes_the_paths_that_numpy_does(kind):
+    rows = curved()
+    encoder = fit_pca(lambda: iter([rows]), 24, 4, seed=0, progress=silent) if kind == "pca" else dense(kind, "cpu")
+    latents = encoder.analysis(rows)
+    np.testing.assert_allclose(encoder.analysis(rows, BY_TORCH), latents, rtol=1e-4, atol=1e-4)
+    here, there = (run(encoder.decoder, latents, device) for device in ("cpu", BY_TORCH))
+    assert here.dtype == there.dtype
+    np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("target", "method"), [(Target("latent-dim", 4), "autoencoder"), (Target("max-error", 0.02), "joint")]
+)
+def test_what_a_device_coded_the_cpu_decodes(monkeypatch, target, method):
+    monkeypatch.setattr(bounded, "_GAIN", np.inf)  # keep the autoencoder
+    rows = curved(4000).astype(np.float32)
+    model = replace(aecompress.fit(rows, target, kind="pca", effort="fast", device="cpu"), context=None)
+    coded = replace(model, device=BY_TORCH).code(rows)
+    decoded = aecompress.Model.from_bytes(model.to_bytes()).decompress(coded.payload)
+    assert coded.method == method
+    assert coded.distortion == distortion(rows, decoded)
+    assert len(coded.payload) == pytest.approx(len(model.compress(rows)), rel=1e-3)
+    if target.bounded:
+        assert np.abs(decoded - rows).max() <= target.value
+
+
+def test_a_device_that_miscalculates_is_found_out(monkeypatch):
+    rows = curved().astype(np.float32)
+    model = aecompress.fit(rows, Target("latent-dim", 4), kind="pca", effort="fast", device="cpu")
+    monkeypatch.setattr(integer, "upload", lambda array, **_: torch.from_numpy(array + 1))
+    with pytest.raises(VerificationError, match="did not decode to what was encoded"):
+        replace(model, device=BY_TORCH).code(rows)
+
+
+@pytest.mark.parametrize(("name", "uploads"), [("cuda", {"cuda"}), ("auto", set()), ("cpu", set())])
+def test_cuda_codes_if_it_is_named(machine, monkeypatch, tmp_path, name, uploads):
+    machine("cuda")
+    seen = []
+    monkeypatch.setattr(devices, "move", lambda tensor, place: seen.append(place.type) or tensor)
+    rows = curved().astype(np.float32)
+    aecompress.pack(rows, tmp_path / "a", model="pca", target=Target("latent-dim", 4), effort="fast", device=name)
+    assert set(seen) == uploads
+
+
+@pytest.mark.gpu
+@on_cuda
+def test_what_cuda_coded_the_cpu_verifies(tmp_path):
+    rows = curved(4000).astype(np.float32)
+    target = Target("latent-dim", 4)
+    report = aecompress.pack(rows, tmp_path / "a", model="pca", target=target, effort="fast", device="cuda")
+    assert report.methods == {"autoencoder": 1}
+    assert aecompress.verify(tmp_path / "a", against=rows)["rows"] == 4000
