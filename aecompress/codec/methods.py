@@ -263,7 +263,7 @@ def encode_autoencoder(model: Model, values: Array) -> tuple[Streams, Array]:
     """(streams, decoded values): latents alone, special values aside."""
     keep = specials.ordinary(values, model.fills)
     latents = model.quantize_latents(values, keep)
-    decoded = model.synthesise(latents, values.shape)
+    decoded = model.synthesise(latents, values.shape, model.device)
     decoded = np.where(keep, decoded, values)
     return {"latents": encode_latents(model.prior, latents), **specials.encode(values, keep)}, decoded
 
@@ -316,7 +316,8 @@ def encode_joint(model: Model, work: Work) -> Streams:
     if model.joint is None:
         raise CorruptError("The model has no joint coder.")
     latents = model.quantize_latents(work.values, work.keep)
-    correction = model.joint.encode(work.q, work.keep, model.reference(latents, work.values.shape))
+    reference = model.reference(latents, work.values.shape, model.device)
+    correction = model.joint.encode(work.q, work.keep, reference)
     return {**work.streams, "latents": encode_latents(model.prior, latents), "correction": correction}
 
 
