@@ -33,6 +33,7 @@ _THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _HOPE_OF_CONV = 3.0  # plain cells of more than so many times the bytes of the pca are no start for a convolution
 _BEYOND_CONV = 1.5  # and of so many times those of subbands
 _SIGHT = 1.3  # a context coder of more than so many times the bytes of the pca needs no network
+_NEARLY = 1.1  # a pca that takes less than so many times the bytes of the best is compared with it on all samples
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
 _LOW_RATE = 1.5  # bits a value up to which a strided autoencoder may do better than subbands
 _LEARNED = 0.9  # error that it learns for where the goal is a size, relative to its rivals'
@@ -85,7 +86,10 @@ class Unbounded(Search):
         self.tried = {_name(model): round(self._size(model)) for model in found}
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
-        return min(found, key=self._cost)
+        best = min(found, key=self._cost)
+        if linear is None or self._cost(linear) > _NEARLY * self._cost(best):
+            return best
+        return min((linear, best), key=partial(self._cost, trial=self.samples))
 
     def _fewest(self) -> Model:
         """Plain cells or subbands: what costs less."""
@@ -157,12 +161,12 @@ class Unbounded(Search):
         with it."""
         return model if self._goal.rmse is None else self._sharpened(model)
 
-    def _cost(self, model: Model) -> float:
+    def _cost(self, model: Model, trial: Sequence[Array] | None = None) -> float:
         """What is still free at the goal: the bytes where an error is asked for, the error where a size is.
 
         Subbands adapt as they go on, so they are judged by whole samples.
         """
-        trial = self._trial() if model.subbands is None else self.samples
+        trial = trial or (self._trial() if model.subbands is None else self.samples)
         if self._goal.bytes is None:
             return self._bytes(model, trial)
         return sum((model.error(block) for block in trial), Distortion()).rmse
