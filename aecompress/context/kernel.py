@@ -224,18 +224,20 @@ def regressors(
     Errors are those of ``plan``.
     """
     error = np.zeros(q.size, np.uint32)
+    channels = near.size[4]
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
             for y in range(near.size[2]):
                 line = near.places[1][y]
+                above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
                 for x in range(near.size[3]):
-                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
+                    row = above + near.rows[3][x]
                     column = near.places[2][x]
-                    for c in range(near.size[4]):
-                        at = (row * near.size[4] + c) * near.width
-                        known = near.offsets[at] != 0
-                        if not coded[i]:
+                    for c in range(channels):
+                        at = (row * channels + c) * near.width
+                        known = near.offsets[np.uint64(at)] != 0
+                        if not coded[np.uint64(i)]:
                             q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             i += 1
                             continue
@@ -243,18 +245,18 @@ def regressors(
                         if known:
                             nearest = nearest_of(i, near.offsets, at, near.width)
                             look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
-                            root = plan.classes.roots[near.sets[row] * near.size[4] + c]
+                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
                             leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
                             total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         error[i] = _error_of(q[i], p)
-                        if take[i] and near.offsets[at] != 0:
+                        if take[i] and known:
                             first = q[i + near.offsets[at]]
                             steps[n, 0] = first - plan.means[c]
                             for k in range(1, near.width):
                                 steps[n, k] = q[i + near.offsets[at + k]] - first
                             target[n] = q[i] - plan.means[c]
-                            group[n] = near.sets[row] * near.size[4] + c
+                            group[n] = near.sets[np.uint64(row)] * channels + c
                             for f in range(len(LOOKS)):
                                 looks[n, f] = look[f]
                             n += 1
@@ -275,18 +277,20 @@ def errors(
 ) -> Scalar:
     """Collect what the activity is fitted to: neighbours' errors and differences, and the error itself."""
     error = np.zeros(q.size, np.uint32)
+    channels = near.size[4]
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
             for y in range(near.size[2]):
                 line = near.places[1][y]
+                above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
                 for x in range(near.size[3]):
-                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
+                    row = above + near.rows[3][x]
                     column = near.places[2][x]
-                    for c in range(near.size[4]):
-                        at = (row * near.size[4] + c) * near.width
-                        known = near.offsets[at] != 0
-                        if not coded[i]:
+                    for c in range(channels):
+                        at = (row * channels + c) * near.width
+                        known = near.offsets[np.uint64(at)] != 0
+                        if not coded[np.uint64(i)]:
                             q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             i += 1
                             continue
@@ -294,14 +298,14 @@ def errors(
                         if known:
                             nearest = nearest_of(i, near.offsets, at, near.width)
                             look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
-                            root = plan.classes.roots[near.sets[row] * near.size[4] + c]
+                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
                             leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
                             total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         error[i] = _error_of(q[i], p)
                         if take[i]:
                             parts[n] = 0
-                            if near.offsets[at] != 0:
+                            if known:
                                 for k in range(near.width):
                                     neighbour = i + near.offsets[at + k]
                                     parts[n, k] = error[neighbour]
@@ -344,19 +348,21 @@ def residuals(
     price, by float64 ``prices`` [tables, tokens].
     """
     error, level = np.zeros(q.size, np.uint32), np.zeros(q.size, np.uint8)
+    channels = near.size[4]
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
             plane = near.places[0][b]
             for y in range(near.size[2]):
                 line = near.places[1][y]
+                above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
                 for x in range(near.size[3]):
-                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
+                    row = above + near.rows[3][x]
                     column = near.places[2][x]
-                    for c in range(near.size[4]):
-                        at = (row * near.size[4] + c) * near.width
-                        known = near.offsets[at] != 0
-                        if not coded[i]:
+                    for c in range(channels):
+                        at = (row * channels + c) * near.width
+                        known = near.offsets[np.uint64(at)] != 0
+                        if not coded[np.uint64(i)]:
                             q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             i += 1
                             continue
@@ -364,7 +370,7 @@ def residuals(
                         if known:
                             nearest = nearest_of(i, near.offsets, at, near.width)
                             look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
-                            root = plan.classes.roots[near.sets[row] * near.size[4] + c]
+                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
                             leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
                             total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
                         p = clamp(total, plan.means[c], plan.low, plan.high)
@@ -411,19 +417,21 @@ def restore(
     escape = np.int64(cumulative.shape[1] - 2)
     state = first_state(words, 0)
     word, bit = np.int64(2), np.int64(0)
+    channels = near.size[4]
     i = np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
             plane = near.places[0][b]
             for y in range(near.size[2]):
                 line = near.places[1][y]
+                above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
                 for x in range(near.size[3]):
-                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
+                    row = above + near.rows[3][x]
                     column = near.places[2][x]
-                    for c in range(near.size[4]):
-                        at = (row * near.size[4] + c) * near.width
-                        known = near.offsets[at] != 0
-                        if not coded[i]:
+                    for c in range(channels):
+                        at = (row * channels + c) * near.width
+                        known = near.offsets[np.uint64(at)] != 0
+                        if not coded[np.uint64(i)]:
                             q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             i += 1
                             continue
@@ -431,7 +439,7 @@ def restore(
                         if known:
                             nearest = nearest_of(i, near.offsets, at, near.width)
                             look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
-                            root = plan.classes.roots[near.sets[row] * near.size[4] + c]
+                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
                             leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
                             total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
                         p = clamp(total, plan.means[c], plan.low, plan.high)

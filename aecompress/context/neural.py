@@ -113,7 +113,8 @@ def walk(
     mixture = np.zeros(mix.ENTRIES, np.int64)
     units = np.int64(one_layer.size)
     near_inputs = 2 * near.width
-    filters = near.size[4] if near.size[4] <= MOST_CHANNELS else np.int64(1)
+    channels = near.size[4]
+    filters = channels if channels <= MOST_CHANNELS else np.int64(1)
     slow_weights = np.zeros(filters * near_inputs)
     fast_weights = np.zeros(filters * near_inputs)
     slow, fast, power = np.int64(0), np.int64(0), np.int64(0)
@@ -127,13 +128,14 @@ def walk(
         for b in range(near.size[1]):
             for y in range(near.size[2]):
                 line = near.places[1][y]
+                above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
                 for v in range(near.size[3]):
-                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][v]
+                    row = above + near.rows[3][v]
                     column = near.places[2][v]
-                    for c in range(near.size[4]):
-                        at = (row * near.size[4] + c) * near.width
-                        known = near.offsets[at] != 0
-                        if not coded[i]:
+                    for c in range(channels):
+                        at = (row * channels + c) * near.width
+                        known = near.offsets[np.uint64(at)] != 0
+                        if not coded[np.uint64(i)]:
                             q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             i += 1
                             continue
@@ -141,7 +143,7 @@ def walk(
                         if known:
                             nearest = nearest_of(i, near.offsets, at, near.width)
                             look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
-                            root = plan.classes.roots[near.sets[row] * near.size[4] + c]
+                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
                             leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
                             total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
                             activity += error_sizes(error, i, near.offsets, at, near.width, plan.of_error, c)
@@ -170,7 +172,7 @@ def walk(
                         x[k + 3] = _place((near.places[0][b] - np.int64(32)) << np.int64(1))
                         x[k + 4] = _place((line - np.int64(32)) << np.int64(1))
                         x[k + 5] = _place((column - np.int64(32)) << np.int64(1))
-                        x[k + 6] = _place(np.int64(c * 255 // near.size[4] - 127))
+                        x[k + 6] = _place(np.int64(c * 255 // channels - 127))
                         x[k + 7], x[k + 8] = _place(lms.rounded(slow)), _place(lms.rounded(fast))
                         if mode == LEARN:
                             if take[i]:
