@@ -174,6 +174,10 @@ class ContextModel:
 
     def to_bytes(self) -> bytes:
         """Everything a decoder needs, compressed."""
+        return self._bytes
+
+    @cached_property
+    def _bytes(self) -> bytes:
         p, a, t = self.predictor, self.activity, self.tree
         grain = int(np.gcd.reduce(p.weights[..., :-1], axis=None)) or 1
         head = [p.layout.depth, int(p.layout.channels), p.low, p.high, grain]
