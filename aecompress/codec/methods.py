@@ -89,7 +89,7 @@ def prepare(model: Model, values: Array) -> Work | None:
     keep = np.ones(values.shape, bool)
     if not isinstance(lattice, BitLattice):
         keep = specials.ordinary(values, model.fills) & specials.within(values, decoded, bound)
-        if isinstance(lattice, FloatLattice):
+        if isinstance(lattice, FloatLattice) and model.thrift:
             q = _thrifty(model, values, q, keep)
             decoded = lattice.dequantize(q)
         decoded = np.where(keep, decoded, values)
@@ -104,7 +104,7 @@ def prepare(model: Model, values: Array) -> Work | None:
 def _thrifty(model: Model, values: Array, q: Array, keep: Array) -> Array:
     """Lattice integers that trade error for bits as the model wants; only where there is no bound to keep."""
     coder, step = model.prices or model.context, model.cells.step
-    if not model.thrift or coder is None or step is None or np.abs(q).max(initial=0) >= _MOST_RESTORED:
+    if coder is None or step is None or np.abs(q).max(initial=0) >= _MOST_RESTORED:
         return q
     wanted = np.where(keep, values, 0).astype(np.float64) / step
     return coder.thrifty(wanted, q, keep, model.thrift)
@@ -114,9 +114,8 @@ def _lattice(model: Model, streams: Streams, shape: tuple[int, ...]) -> Lattice:
     return model.cells.lattice(model.spec.native, shape, cells.decode_steps(streams, shape[0]))
 
 
-def _finish(lattice: Lattice, q: Array, streams: Streams, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+def _finish(lattice: Lattice, q: Array, streams: Streams, keep: Array, apart: Array) -> Array:
     """Lattice integers to values, special values put back."""
-    keep, apart = specials.decode(streams, shape, dtype)
     if isinstance(lattice, FixedLattice):
         decoded = _restore(lattice, np.where(keep, q, 0), streams)
     else:
@@ -151,18 +150,18 @@ def encode_context(model: Model, work: Work) -> Streams:
 
 
 def decode_context(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
-    q, _ = _decode_lattice(model, streams, shape)
-    return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
+    keep, apart = specials.decode(streams, shape, model.spec.native)
+    q = _decode_lattice(model, streams, keep)
+    return _finish(_lattice(model, streams, shape), q, streams, keep, apart)
 
 
-def _decode_lattice(model: Model, streams: Streams, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """(lattice integers int64, keep bool) of a block that the context model coded."""
+def _decode_lattice(model: Model, streams: Streams, keep: Array) -> Array:
+    """Lattice integers int64 of a block that the context model coded."""
     if model.context is None:
         raise CorruptError("A block needs a context coder that the model does not have; the archive is damaged.")
-    keep, _ = specials.decode(streams, shape, model.spec.native)
     q = model.context.decode(streams["correction"], keep)
     low = integers.decode(streams["wide"], most=q.size) if "wide" in streams else None
-    return join_wide(q, low), keep
+    return join_wide(q, low)
 
 
 def restored(model: Model, work: Work) -> Array | None:
@@ -186,9 +185,10 @@ def outcome(model: Model, work: Work) -> Array:
 def decode_conv(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     if model.conv is None:
         raise CorruptError("A block needs a convolution that the model does not have; the archive is damaged.")
-    q, keep = _decode_lattice(model, streams, shape)
+    keep, apart = specials.decode(streams, shape, model.spec.native)
+    q = _decode_lattice(model, streams, keep)
     estimate = model.conv.estimate(np.where(keep, q, 0), keep)
-    return _finish(_parted(model), estimate, streams, shape, model.spec.native)
+    return _finish(_parted(model), estimate, streams, keep, apart)
 
 
 def _parted(model: Model) -> FloatLattice:
@@ -205,8 +205,9 @@ def encode_plain(work: Work, least: float) -> Streams | None:
 
 
 def decode_plain(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
+    keep, apart = specials.decode(streams, shape, model.spec.native)
     q = integers.decode(streams["correction"], most=int(np.prod(shape))).reshape(shape)
-    return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
+    return _finish(_lattice(model, streams, shape), q, streams, keep, apart)
 
 
 def encode_exact(values: Array, least: float) -> Streams | None:
@@ -333,9 +334,9 @@ def decode_joint(model: Model, streams: Streams, shape: tuple[int, ...]) -> Arra
     if model.joint is None:
         raise CorruptError("A block needs a joint coder that the model does not have; the archive is damaged.")
     latents = decode_latents(model.prior, streams["latents"], shape[0])
-    keep, _ = specials.decode(streams, shape, model.spec.native)
+    keep, apart = specials.decode(streams, shape, model.spec.native)
     q = model.joint.decode(streams["correction"], keep, model.reference(latents, shape))
-    return _finish(_lattice(model, streams, shape), q, streams, shape, model.spec.native)
+    return _finish(_lattice(model, streams, shape), q, streams, keep, apart)
 
 
 def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
@@ -390,19 +391,19 @@ def _transformed(model: Model, work: Work) -> _Transformed | None:
 def decode_subbands(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     if model.subbands is None:
         raise CorruptError("A block needs subbands that the model does not have; the archive is damaged.")
-    keep, _ = specials.decode(streams, shape, model.spec.native)
+    keep, apart = specials.decode(streams, shape, model.spec.native)
     lattice = model.cells.finer(model.spec.native, shape, cells.decode_steps(streams, shape[0]), CELL)
-    return _finish(lattice, model.subbands.decode(streams["coefficients"], keep), streams, shape, model.spec.native)
+    return _finish(lattice, model.subbands.decode(streams["coefficients"], keep), streams, keep, apart)
 
 
 def decode_wavelet(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     if model.wavelet is None or model.coefficients is None or model.rest is None or model.cells.axis is not None:
         raise CorruptError("A block needs a wavelet that the model does not have; the archive is damaged.")
-    keep, _ = specials.decode(streams, shape, model.spec.native)
+    keep, apart = specials.decode(streams, shape, model.spec.native)
     estimate = model.wavelet.inverse(model.coefficients.decode(streams["coefficients"], np.ones(shape, bool)))
     correction = model.rest.decode(streams["correction"], keep)
     lattice = model.cells.finer(model.spec.native, shape, None, wavelet.CELL)
-    return _finish(lattice, estimate + correction * wavelet.CELL, streams, shape, model.spec.native)
+    return _finish(lattice, estimate + correction * wavelet.CELL, streams, keep, apart)
 
 
 DECODERS: dict[str, Callable[[Model, Streams, tuple[int, ...]], Array]] = {
