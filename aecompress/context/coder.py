@@ -395,6 +395,8 @@ def _tree(arrays: list[Array], features: int) -> Tree:
     _require(_within(feature, -1, features - 1) and _within(threshold, -(2**15) + 1, 2**15 - 1))
     # children come after their parent, so every walk ends
     _require(bool((child[~leaf] > np.flatnonzero(~leaf)).all()) and _within(child[~leaf], 0, n - 2))
+    # and have no other, so parts of the forest are few
+    _require(bool((np.diff(np.sort(child[~leaf])) >= 2).all()))
     _require(_within(child[leaf], 0, int(leaf.sum()) - 1))
     return Tree(feature.astype(np.int16), threshold.astype(np.int16), child.astype(np.int16))
 
