@@ -91,7 +91,7 @@ def prepare(model: Model, values: Array) -> Work | None:
     keep = np.ones(values.shape, bool)
     if not isinstance(lattice, BitLattice):
         keep = specials.ordinary(values, model.fills) & specials.within(values, decoded, bound)
-        if isinstance(lattice, FloatLattice):
+        if isinstance(lattice, FloatLattice) and model.thrift:
             q = _thrifty(model, values, q, keep)
             decoded = lattice.dequantize(q)
         decoded = np.where(keep, decoded, values)
@@ -106,7 +106,7 @@ def prepare(model: Model, values: Array) -> Work | None:
 def _thrifty(model: Model, values: Array, q: Array, keep: Array) -> Array:
     """Lattice integers that trade error for bits as the model wants; only where there is no bound to keep."""
     coder, step = model.prices or model.context, model.cells.step
-    if not model.thrift or coder is None or step is None or np.abs(q).max(initial=0) >= _MOST_RESTORED:
+    if coder is None or step is None or np.abs(q).max(initial=0) >= _MOST_RESTORED:
         return q
     wanted = np.where(keep, values, 0).astype(np.float64) / step
     return coder.thrifty(wanted, q, keep, model.thrift)
