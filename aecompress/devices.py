@@ -1,18 +1,27 @@
-"""Devices that networks are trained on: their names, which of them there are, and what each needs.
+"""Devices that networks run on: their names, which of them there are, and what each needs.
 
 torch is loaded when a network is trained or an accelerator is asked for, not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from aecompress.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+
+    #: Tensors to losses.
+    Losses = Callable[..., tuple[torch.Tensor, ...]]
+
+_log = logging.getLogger(__name__)
 
 #: ``auto`` is CUDA where there is an accelerator of that kind, else MPS, else the CPU.
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -21,6 +30,9 @@ DEVICES: tuple[str, ...] = get_args(Device)
 
 #: In the order that ``auto`` prefers them in.
 _ACCELERATORS = ("cuda", "mps")
+
+#: What learning is compiled for, if it is to take so many seconds: compiling may take ten or more of them.
+_COMPILED, _WORTH_COMPILING = ("cuda",), 60.0
 
 
 def check_device(name: str) -> None:
@@ -46,6 +58,42 @@ def move(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def upload(array: npt.NDArray[Any], device: str) -> torch.Tensor:
+    """The array as a tensor on the device of this torch name."""
+    import torch
+
+    return move(torch.from_numpy(np.ascontiguousarray(array)), torch.device(device))
+
+
+def descent(lowered: Losses, device: torch.device, seconds: float) -> Losses:
+    """``lowered`` and then the gradients of the first of its results, all of which come back without.
+
+    On CUDA torch compiles it, unless too few ``seconds`` are meant for learning. Where it cannot be compiled, which is
+    logged, it runs as elsewhere.
+    """
+    import torch
+
+    compiled = torch.compile(lowered) if device.type in _COMPILED and seconds >= _WORTH_COMPILING else None
+
+    def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        nonlocal compiled
+        if compiled is not None:
+            try:
+                return _descend(compiled(*inputs))
+            except Exception as err:  # of torch, Triton or a compiler; if it was not theirs, it comes again below
+                reason = " ".join(str(err).splitlines()[:2])
+                _log.warning("torch cannot compile for %s, so learning takes longer: %s", device.type, reason)
+                compiled = None
+        return _descend(lowered(*inputs))
+
+    return run
+
+
+def _descend(results: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    results[0].backward()  # type: ignore[no-untyped-call]
+    return tuple(result.detach() for result in results)
 
 
 @contextmanager

@@ -152,9 +152,10 @@ def _nearest(known: Array, values: Array) -> Array:
 
 
 def beyond(values: Array, least: Array) -> Array:
-    """How far values lie above others that are not greater: float64 of floats, uint64 of integers."""
+    """How far values lie above others that are not greater: float64 of floats, NaN of NaN, uint64 of integers."""
     if values.dtype.kind == "f":
-        return values.astype(np.float64) - least.astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):  # signalling NaN, and differences of the greatest
+            return values.astype(np.float64) - least.astype(np.float64)
     return (values - least).view(f"u{values.dtype.itemsize}").astype(np.uint64)  # wraps to what is right, unsigned
 
 

@@ -12,15 +12,17 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from aecompress import ranks
 from aecompress.codec.model import Model
 from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, Target, silent
 from aecompress.devices import Device, check_device
@@ -85,6 +87,8 @@ def pack(
 ) -> Report:
     """Pack a source into an archive.
 
+    Ranks (``ranks.together``) fit together; the first packs, while the others wait and get its report.
+
     Args:
         source: a path, ``-`` for standard input, an array, an iterable of batches, an arrow table, or a Source.
         archive: the folder to write, or its URL in a store; then it grows on this machine and is sent when complete.
@@ -100,7 +104,8 @@ def pack(
         effort: how long to look for a smaller archive: ``fast``, ``balanced`` or ``best``; see ``fit``.
         axes: the role of each axis, where they shall not be measured; see ``fit``. Nothing where a model is given.
         seed: of everything random.
-        device: that networks are trained on; see ``fit``. Blocks are coded on the CPU.
+        device: that networks are trained on; see ``fit``. Blocks are coded on the CPU, but ``cuda``, named so, computes
+            the autoencoder in it.
         workers: blocks coded at once.
         progress: called as progress(phase, share done, facts).
 
@@ -124,9 +129,26 @@ def pack(
     check_device(device)
     recipe = _checked(recipe or Recipe(), axes, given, model)
     named = _name(recipe, axes, model) if given is None else given.identity.hex()
+    if given is None:
+        learn = partial(
+            fit,
+            target=goal,
+            kind=str(model),
+            recipe=recipe,
+            seconds=fit_seconds,
+            effort=effort,
+            axes=axes,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+    else:
+        learn = partial(adapt, given, target=goal, effort=effort, device=device, progress=progress)
+    if not ranks.is_first():
+        return _beside_first(partial(learn, opened))
     key = _key(opened, goal, named, effort, seed, keep_latents)
     if resume and not force and _is_done(where, key):
-        return _report_again(where, default, started)
+        return ranks.told(_report_again(where, default, started))
     _log.info("packing %s, %s, at %s", opened.name, opened.spec.describe(), goal.describe())
     writer = ShardWriter.create(where, key=key, force=force, resume=resume)
     try:
@@ -138,20 +160,28 @@ def pack(
             opened = spool(opened, writer.scratch())
             key = _key(opened, goal, named, effort, seed, keep_latents)
         fitting = time.monotonic()
-        fitted = _model(
-            writer, opened, goal, given, model, recipe, fit_seconds, effort, axes, seed, device, keep_latents, progress
-        )
+        fitted = _model(writer, opened, partial(learn, opened), keep_latents)
         fit_took = time.monotonic() - fitting
         _log.info("model %s after %.1f s: %.3g bits a value", fitted.kind, fit_took, fitted.rate)
         if keep_latents:
             writer.keep_columns(_with_latents(opened, fitted))
+        fitted = replace(fitted, device="cuda") if device == "cuda" else fitted
         totals = _write_blocks(writer, opened, fitted, workers, keep_latents, progress)
         found = facts(fitted, totals, key)
         manifest = writer.commit(opened.spec, opened.origin, goal, block_rows(opened.spec), found)
     finally:
         writer.abort()
     took = time.monotonic() - started
-    return summary(where, manifest, fitted, totals, default, took, fit_took)
+    return ranks.told(summary(where, manifest, fitted, totals, default, took, fit_took))
+
+
+def _beside_first(learn: Callable[[], Model]) -> Report:
+    """What the other ranks do: fit when the first does, and wait for its report."""
+    report: Report | None = ranks.told(None)
+    while report is None:
+        learn()
+        report = ranks.told(None)
+    return report
 
 
 def _given(model: str | Path | Model) -> Model | None:
@@ -241,39 +271,12 @@ def _report_again(archive: Location, default: bool, started: float) -> Report:
     return summary(archive, reader.manifest, model, totals, default, time.monotonic() - started, 0.0)
 
 
-def _model(
-    writer: ShardWriter,
-    source: Source,
-    target: Target,
-    given: Model | None,
-    kind: str | Path | Model,
-    recipe: Recipe,
-    seconds: float,
-    effort: Effort,
-    axes: Sequence[Role] | None,
-    seed: int,
-    device: Device,
-    keep_latents: bool,
-    progress: Progress,
-) -> Model:
-    """The model to code with: staged by an earlier run, given, or fitted now; staged before the first block."""
+def _model(writer: ShardWriter, source: Source, learn: Callable[[], Model], keep_latents: bool) -> Model:
+    """The model to code with: staged by an earlier run, or learned now; staged before the first block."""
     if writer.model is not None:
         return Model.from_bytes(writer.fitted or writer.model)
-    if given is not None:
-        fitted = adapt(given, source, target, effort=effort, device=device, progress=progress)
-    else:
-        fitted = fit(
-            source,
-            target,
-            kind=str(kind),
-            recipe=recipe,
-            seconds=seconds,
-            effort=effort,
-            axes=axes,
-            seed=seed,
-            device=device,
-            progress=progress,
-        )
+    ranks.told(None)  # the others are to learn it too
+    fitted = learn()
     if keep_latents:
         _with_latents(source, fitted)  # before anything is staged that a resume would find
     writer.save_model(fitted.to_bytes(), fitted.to_bytes(encoder=True))

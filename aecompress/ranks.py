@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from aecompress.devices import find_device
-from aecompress.errors import InputError
+from aecompress.errors import AecompressError, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,16 @@ T = TypeVar("T")
 #: What torchrun sets, and no other launcher.
 _LAUNCHED = "TORCHELASTIC_RUN_ID"
 
+#: How long ranks wait for one another: the first may pack for days. Where one fails, torchrun ends the others.
+_PATIENCE = timedelta(days=30)
+
 #: Number of this rank, and how many there are.
 _RANK: ContextVar[tuple[int, int]] = ContextVar("rank", default=(0, 1))
+
+
+def started() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ["WORLD_SIZE"]) if _LAUNCHED in os.environ else 1
 
 
 @contextmanager
@@ -36,7 +45,7 @@ def together(device: str) -> Iterator[None]:
 
     Raises InputError if there are fewer devices than processes.
     """
-    many = int(os.environ["WORLD_SIZE"]) if _LAUNCHED in os.environ else 1
+    many = started()
     if many == 1:
         yield
         return
@@ -49,7 +58,7 @@ def together(device: str) -> Iterator[None]:
         raise InputError("There are fewer devices than processes: start one for each CUDA device, or use --device cpu.")
     if kind == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo", timeout=_PATIENCE)
     token = _RANK.set((distributed.get_rank(), many))
     try:
         yield
@@ -83,6 +92,23 @@ def agreed(value: float) -> float:
     told = torch.tensor(value, dtype=torch.float64)
     distributed.broadcast(told, 0)
     return told.item()
+
+
+def told(word: T) -> T:
+    """What the first rank says, whenever it does; of the others nothing is heard.
+
+    Raises AecompressError if it ends without a word.
+    """
+    if count() == 1:
+        return word
+    from torch import distributed
+
+    said = [word]
+    try:
+        distributed.broadcast_object_list(said, 0)
+    except RuntimeError as err:
+        raise AecompressError("The first process ended before its time: what it says tells why.") from err
+    return said[0]
 
 
 def own(items: Iterable[T]) -> Iterator[T]:

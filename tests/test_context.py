@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aecompress.context import fit as fitting
-from aecompress.context.coder import ContextModel
+from aecompress.context.coder import ContextModel, _tree
 from aecompress.context.stencil import MOST_CHANNELS, layouts
 from aecompress.entropy import record
 from aecompress.errors import CorruptError
@@ -179,7 +179,7 @@ def isolated(code: str) -> None:
         from contextlib import suppress
         import numpy as np
         from aecompress.context import fit as fitting
-        from aecompress.context.coder import ContextModel
+        from aecompress.context.coder import ContextModel, _tree
         from aecompress.entropy import record
         from aecompress.errors import CorruptError
         faulthandler.enable()
@@ -255,6 +255,15 @@ def test_an_array_of_no_axes_is_refused(index: int) -> None:
     parts = record.unpack(fit(q, np.ones(q.shape, bool)).to_bytes())
     with pytest.raises(CorruptError):
         ContextModel.from_bytes(record.pack([*parts[:index], 3, *parts[index + 1 :]]))
+
+
+def test_a_node_of_two_parents_is_refused() -> None:
+    """Each would lead to copies of what is below it: a small file could ask for much memory."""
+    feature, threshold = np.array([0, 0, 0, -1, -1, -1, -1]), np.zeros(7, int)
+    _tree([feature, threshold, np.array([1, 3, 5, 0, 1, 2, 3])], 1)
+    for shared in ([1, 3, 3, 0, 1, 2, 3], [1, 3, 4, 0, 1, 2, 3]):
+        with pytest.raises(CorruptError):
+            _tree([feature, threshold, np.array(shared)], 1)
 
 
 def test_a_child_beyond_the_tree_is_refused() -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from functorch.compile import make_boxed_func
+from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.backends.debugging import aot_eager
 
 import aecompress
-from aecompress import Recipe, Target
-from aecompress.autoencoder import fit_dense, fit_textbook
+from aecompress import Recipe, Target, devices
+from aecompress.autoencoder import fit_dense, fit_textbook, integer, strided, training
 from aecompress.autoencoder.conv import Lesson, fit_conv
 from aecompress.autoencoder.learners.criteria import criterion, sigmoid_error
 from aecompress.autoencoder.learners.denoising import Denoising, corruption
@@ -20,13 +26,18 @@ from aecompress.autoencoder.learners.sparse import Sparse
 from aecompress.autoencoder.learners.textbook import Textbook
 from aecompress.autoencoder.learners.vae import Variational
 from aecompress.autoencoder.learners.vanilla import Vanilla
+from aecompress.autoencoder.network import run
+from aecompress.autoencoder.pca import fit_pca
+from aecompress.autoencoder.strided import fit_strided
 from aecompress.cli import cli
 from aecompress.config import silent
 from aecompress.context import fit as contexts
 from aecompress.context.sample import Sample
 from aecompress.devices import check_device, find_device, seeded
-from aecompress.errors import InputError
+from aecompress.errors import InputError, VerificationError
+from aecompress.metrics import distortion
 from aecompress.normalize import Normalizer, measure
+from aecompress.trainer import bounded
 
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
@@ -158,11 +169,97 @@ def test_learners_leave_nothing_on_the_cpu(kind, loss, weights):
     assert lost.device.type == "meta"
 
 
-def dense(kind, device):
-    told = {"seconds": 60.0, "seed": 0, "progress": silent, "device": device, "recipe": Recipe(epochs=40)}
+def dense(kind, device, checkpoint=None):
+    told = {"seconds": 600.0, "seed": 0, "progress": silent, "device": device, "recipe": Recipe(epochs=40)}
+    told["checkpoint"] = checkpoint
     if kind == "textbook":
         return fit_textbook(lambda: iter([curved()]), 24, 4, **told)
     return fit_dense(lambda: iter([curved()]), 24, 4, kind=kind, distortion_step=0.05, **told)
+
+
+@pytest.fixture
+def compiling(monkeypatch):
+    """Compile on the CPU as on CUDA, by the backend given; the list tells of each graph."""
+
+    def by(backend):
+        graphs = []
+
+        def counted(graph, inputs):
+            graphs.append(graph)
+            return backend(graph, inputs)
+
+        torch.compiler.reset()
+        monkeypatch.setattr(devices, "_COMPILED", ("cpu",))
+        monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counted))
+        return graphs
+
+    return by
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "sparse", "denoising", "vae", "textbook"])
+def test_what_is_compiled_learns_what_is_not(compiling, kind):
+    expected = dense(kind, "cpu")
+    graphs = compiling(aot_eager)
+    found = dense(kind, "cpu")
+    assert graphs
+    assert found.kind == kind
+    np.testing.assert_allclose(found.course[:, 1:], expected.course[:, 1:], rtol=1e-3)
+
+
+def test_what_is_compiled_learns_pictures(compiling):
+    blocks = [np.random.default_rng(0).normal(size=(20, 64, 64)).cumsum(1).cumsum(2)]
+    told = {"seed": 0, "device": "cpu", "progress": silent}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strided, "_STEPS", 20)
+        expected = fit_strided(blocks, 1.0, seconds=1e6, **told)
+        graphs = compiling(aot_eager)
+        found = fit_strided(blocks, 1.0, seconds=1e6, **told)
+    assert graphs
+    np.testing.assert_allclose(found.analysis(blocks[0]), expected.analysis(blocks[0]), rtol=1e-3, atol=1e-3)
+
+
+def test_a_compiled_training_goes_on_after_an_interruption(compiling):
+    class Kept:
+        state = None
+
+        def load(self):
+            return self.state
+
+        def save(self, state):
+            self.state = copy.deepcopy(state)
+            if not state.facts["over"]:
+                raise KeyboardInterrupt
+
+    graphs = compiling(aot_eager)
+    whole, kept = dense("vanilla", "cpu"), Kept()
+    assert graphs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_SAVE_SECONDS", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            dense("vanilla", "cpu", kept)
+    assert not any("_orig_mod" in name for name in kept.state.tensors)
+    found = dense("vanilla", "cpu", kept)
+    np.testing.assert_allclose(found.course[:, 1:], whole.course[:, 1:], rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["forward", "backward"])
+def test_what_cannot_be_compiled_runs_as_it_is(compiling, caplog, side):
+    def broken(*_):
+        raise RuntimeError("no compiler")
+
+    ways = {"fw_compiler": lambda graph, *_: make_boxed_func(graph.forward), "bw_compiler": broken}
+    graphs = compiling(broken if side == "forward" else aot_autograd(**ways))
+    found = dense("vanilla", "cpu")
+    assert graphs
+    assert caplog.text.count("torch cannot compile for cpu, so learning takes longer: ") == 1
+    assert "no compiler" in caplog.text
+    assert found.course[:, 2].min() < found.course[0, 2]
+
+
+def test_short_trainings_are_not_compiled(compiling):
+    graphs = compiling(aot_eager)
+    fit_dense(lambda: iter([curved()]), 24, 4, distortion_step=0.05, seconds=1.0, seed=0, device="cpu", progress=silent)
+    assert graphs == []
 
 
 @pytest.mark.gpu
@@ -207,3 +304,64 @@ def test_without_accelerators_auto_learns_what_the_cpu_learns(machine):
     assert found.keys() == expected.keys()
     for name in found.keys() - {"course"}:  # which tells the time
         np.testing.assert_array_equal(found[name], expected[name])
+
+
+# --- coding -------------------------------------------------------------------------------------------------------
+
+# the CPU by a name that takes the way of accelerators
+BY_TORCH = "cpu:0"
+
+
+@pytest.mark.parametrize("kind", ["pca", "vanilla", "sparse", "denoising", "vae", "textbook"])
+def test_torch_computes_the_paths_that_numpy_does(kind):
+    rows = curved()
+    encoder = fit_pca(lambda: iter([rows]), 24, 4, seed=0, progress=silent) if kind == "pca" else dense(kind, "cpu")
+    latents = encoder.analysis(rows)
+    np.testing.assert_allclose(encoder.analysis(rows, BY_TORCH), latents, rtol=1e-4, atol=1e-4)
+    here, there = (run(encoder.decoder, latents, device) for device in ("cpu", BY_TORCH))
+    assert here.dtype == there.dtype
+    np.testing.assert_allclose(there, here, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("target", "method"), [(Target("latent-dim", 4), "autoencoder"), (Target("max-error", 0.02), "joint")]
+)
+def test_what_a_device_coded_the_cpu_decodes(monkeypatch, target, method):
+    monkeypatch.setattr(bounded, "_GAIN", np.inf)  # keep the autoencoder
+    rows = curved(4000).astype(np.float32)
+    model = replace(aecompress.fit(rows, target, kind="pca", effort="fast", device="cpu"), context=None)
+    coded = replace(model, device=BY_TORCH).code(rows)
+    decoded = aecompress.Model.from_bytes(model.to_bytes()).decompress(coded.payload)
+    assert coded.method == method
+    assert coded.distortion == distortion(rows, decoded)
+    assert len(coded.payload) == pytest.approx(len(model.compress(rows)), rel=1e-3)
+    if target.bounded:
+        assert np.abs(decoded - rows).max() <= target.value
+
+
+def test_a_device_that_miscalculates_is_found_out(monkeypatch):
+    rows = curved().astype(np.float32)
+    model = aecompress.fit(rows, Target("latent-dim", 4), kind="pca", effort="fast", device="cpu")
+    monkeypatch.setattr(integer, "upload", lambda array, **_: torch.from_numpy(array + 1))
+    with pytest.raises(VerificationError, match="did not decode to what was encoded"):
+        replace(model, device=BY_TORCH).code(rows)
+
+
+@pytest.mark.parametrize(("name", "uploads"), [("cuda", {"cuda"}), ("auto", set()), ("cpu", set())])
+def test_cuda_codes_if_it_is_named(machine, monkeypatch, tmp_path, name, uploads):
+    machine("cuda")
+    seen = []
+    monkeypatch.setattr(devices, "move", lambda tensor, place: seen.append(place.type) or tensor)
+    rows = curved().astype(np.float32)
+    aecompress.pack(rows, tmp_path / "a", model="pca", target=Target("latent-dim", 4), effort="fast", device=name)
+    assert set(seen) == uploads
+
+
+@pytest.mark.gpu
+@on_cuda
+def test_what_cuda_coded_the_cpu_verifies(tmp_path):
+    rows = curved(4000).astype(np.float32)
+    target = Target("latent-dim", 4)
+    report = aecompress.pack(rows, tmp_path / "a", model="pca", target=target, effort="fast", device="cuda")
+    assert report.methods == {"autoencoder": 1}
+    assert aecompress.verify(tmp_path / "a", against=rows)["rows"] == 4000

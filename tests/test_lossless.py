@@ -187,6 +187,15 @@ def test_dense_integers_are_not_known() -> None:
     assert aecompress.fit(values, Target("lossless"), kind="none", effort="fast").cells.kind == "whole"
 
 
+@pytest.mark.parametrize(("dtype", "ends"), [("f8", [-np.pi * 1e300, np.e, np.pi * 1e300]), ("u8", [0, 2**64 - 1])])
+def test_known_values_may_be_as_far_apart_as_their_dtype_allows(dtype: str, ends: list[float]) -> None:
+    values = np.random.default_rng(8).choice(np.array(ends, dtype), (300, 2))
+    model = aecompress.fit(values, LOSSLESS, kind="none", effort="fast")
+    assert model.cells.kind == "known"
+    stored = Model.from_bytes(model.to_bytes())
+    assert same(stored.decompress(model.compress(values)), values)
+
+
 @pytest.mark.parametrize("parts", [([0, 2], [1, 2]), ([3], [1, 2]), ([2], [5, 0]), ([], [])])
 def test_impossible_known_values_are_refused(parts: tuple[list[int], list[int]]) -> None:
     packed = np.frombuffer(record.pack([np.array(part, np.int64) for part in parts]), np.uint8)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 import aecompress
 from aecompress import ranks
-from aecompress.errors import InputError
+from aecompress.cli import cli
+from aecompress.errors import AecompressError, InputError
 from aecompress.ranks import together
+from aecompress.sources import open_source, spool
 
 LEARN = """
 import sys, torch
@@ -43,10 +47,25 @@ with ranks.together("cpu"):
     torch.save([part.detach() for part in learner.parameters()], f"{sys.argv[1]}/{ranks.count()}{ranks.is_first()}")
 """
 
+PACK = """
+import json, sys
+import numpy as np
+import aecompress
+from aecompress import ranks
+
+rows = np.random.default_rng(0).normal(size=(300, 8)).cumsum(0)
+with ranks.together("cpu"):
+    reports = [aecompress.pack(rows, sys.argv[1] + "/a", model="none", effort="fast", resume=True) for _ in range(2)]
+    with open(f"{sys.argv[1]}/{ranks.is_first()}", "w") as file:
+        json.dump([report.to_json() for report in reports], file)
+"""
+
 
 def run(*command, launched=True):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if launched else []
-    return subprocess.run([sys.executable, *launcher, *map(str, command)], capture_output=True, text=True, check=True)
+    found = subprocess.run([sys.executable, *launcher, *map(str, command)], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    return found
 
 
 def test_two_ranks_learn_what_one_learns_from_minibatches_of_twice_the_size(tmp_path):
@@ -70,9 +89,64 @@ def test_one_rank_writes_the_model_of_all(tmp_path):
     assert aecompress.load_model(tmp_path / "model").encoder.latent_dim == 4
 
 
+def test_one_rank_packs_by_the_model_of_all(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = np.tanh(rng.normal(size=(400, 3)) @ rng.normal(size=(3, 24))).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    (tmp_path / "settings.toml").write_text("epochs = 40\n")
+    options = ["--model", "sparse", "--model-config", tmp_path / "settings.toml", "--latent-dim", 4]
+    options += ["--fit-seconds", 600, "--device", "cpu", "--json"]
+    found = run("-m", "aecompress", "-v", "pack", tmp_path / "rows.npy", "-o", tmp_path / "a", *options)
+    report = json.loads(found.stdout)
+    assert (report["model"], report["rows"]) == ("sparse", 400)
+    assert found.stderr.count("packing ") == 1
+    assert aecompress.verify(tmp_path / "a", against=tmp_path / "rows.npy")["rows"] == 400
+
+
+def test_every_rank_has_the_report_of_a_pack(tmp_path):
+    script = tmp_path / "pack.py"
+    script.write_text(PACK)
+    run(script, tmp_path)
+    first, second = (json.loads((tmp_path / name).read_text()) for name in ("True", "False"))
+    assert first == second
+    assert first[0]["packed_bytes"] == first[1]["packed_bytes"]
+
+
+def test_verbs_that_ranks_cannot_share_are_refused(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    found = CliRunner().invoke(cli, ["denoise", "rows.npy", "-o", "clean.npy"])
+    assert found.exit_code == 2
+    assert "torchrun is for fit and pack: fit a model with it, and start denoise without." in found.output
+
+
+@pytest.fixture
+def second_of_two():
+    token = ranks._RANK.set((1, 2))
+    yield
+    ranks._RANK.reset(token)
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_ranks_share_no_stream(tmp_path):
+    with pytest.raises(InputError, match="save it to a file first"):
+        spool(open_source(iter([np.zeros((2, 3))])), tmp_path)
+
+
+@pytest.mark.usefixtures("second_of_two")
+def test_a_rank_that_hears_no_more_of_the_first_says_so(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("Connection reset by peer")
+
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broken)
+    with pytest.raises(AecompressError, match="first process ended before its time"):
+        ranks.told(None)
+
+
 def test_alone_there_is_one_rank_that_has_all():
     with together("cpu"):
-        assert (ranks.count(), ranks.is_first(), ranks.agreed(2.5), list(ranks.own("abc"))) == (1, True, 2.5, [*"abc"])
+        assert (ranks.count(), ranks.is_first(), list(ranks.own("abc"))) == (1, True, [*"abc"])
+        assert (ranks.agreed(2.5), ranks.told("word")) == (2.5, "word")
 
 
 @pytest.mark.parametrize("kind", ["cuda", "mps"])

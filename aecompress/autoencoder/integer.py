@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from aecompress.devices import upload
 from aecompress.errors import ModelError
 from aecompress.spec import Array
 
@@ -180,9 +181,7 @@ class IntegerNetwork:
             return _as_integers(self._run(inputs, np, lambda array: array))
         import torch
 
-        def move(array: Array) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
+        move = partial(upload, device=device)
         return _as_integers(self._run(move(inputs), torch, move).cpu().numpy())
 
     def _run(self, inputs: Any, library: Any, move: Any) -> Any:

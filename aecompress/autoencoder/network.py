@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from aecompress.autoencoder.freezing import FloatLayer, freeze
 from aecompress.autoencoder.integer import IntegerNetwork
+from aecompress.devices import upload
 from aecompress.errors import InputError, ModelError
 from aecompress.normalize import Float64s, Normalizer
 from aecompress.spec import Array
@@ -86,11 +87,11 @@ class Autoencoder:
         flat = values.reshape(len(values), -1)
         return np.where(keep.reshape(flat.shape), flat, self.normalizer.centre)
 
-    def analysis(self, rows: Array) -> Float64s:
-        """Latents float64 [n, K] of finite rows float64 [n, D]."""
+    def analysis(self, rows: Array, device: str = "cpu") -> Float64s:
+        """Latents float64 [n, K] of finite rows float64 [n, D], computed on the device of this torch name."""
         with np.errstate(over="ignore"):
             normalised = np.clip(self.normalizer.forward(rows), -_FAR, _FAR)
-        latents: Float64s = run(self.encoder, normalised).astype(np.float64) * self.normalizer.typical_scale
+        latents: Float64s = run(self.encoder, normalised, device).astype(np.float64) * self.normalizer.typical_scale
         return _greatest(latents, self.active) if self.active else latents
 
     def synthesis(self, latents: Array) -> Float64s:
@@ -183,13 +184,31 @@ def paths_of(side: str, settings: Mapping[str, Any], tensors: Mapping[str, Array
     )
 
 
-def run(paths: tuple[Path, ...], inputs: Array) -> npt.NDArray[Any]:
-    """Sum of the paths' outputs [n, out] for inputs [n, in], in the weights' precision."""
+def run(paths: tuple[Path, ...], inputs: Array, device: str = "cpu") -> npt.NDArray[Any]:
+    """Sum of the paths' outputs [n, out] for inputs [n, in], in the weights' precision, on a device of torch."""
+    if device != "cpu":
+        return _run_on(device, paths, inputs)
     total: npt.NDArray[Any] = sum(_chain(path, inputs)[-1] for path in paths)  # type: ignore[assignment]
     return total
 
 
-def descent(paths: tuple[Path, ...], inputs: Array, wanted: Array) -> npt.NDArray[Any]:
+def _run_on(device: str, paths: tuple[Path, ...], inputs: Array) -> npt.NDArray[Any]:
+    import torch
+
+    activations: dict[str, Callable[[torch.Tensor], torch.Tensor]]
+    activations = {"linear": torch.positive, "relu": torch.relu, "sigmoid": torch.sigmoid}
+    start = upload(inputs.astype(paths[0][0].weight.dtype, copy=False), device)
+    total = torch.zeros((), device=start.device)
+    for path in paths:
+        x = start
+        for layer in path:
+            x = activations[layer.activation](x @ upload(layer.weight, device).T + upload(layer.bias, device))
+        total = total + x
+    found: npt.NDArray[Any] = total.cpu().numpy()
+    return found
+
+
+def slopes(paths: tuple[Path, ...], inputs: Array, wanted: Array) -> npt.NDArray[Any]:
     """Half the negative gradient [n, in] of the squared error of ``run(paths, inputs)`` to ``wanted`` [n, out].
 
     Layers are linear or ReLU.

@@ -15,15 +15,17 @@ import numpy as np
 
 from aecompress import ranks
 from aecompress.autoencoder.freezing import freeze
-from aecompress.autoencoder.network import Path, activations_of, descent, paths_of, run, tensors_of, with_powers
+from aecompress.autoencoder.network import Path, activations_of, paths_of, run, slopes, tensors_of, with_powers
 from aecompress.autoencoder.progress import Progress, Throttle
 from aecompress.autoencoder.striding import MOST_COLOURS, Grid, Strided, around, gathered
-from aecompress.devices import Device, find_device, move, seeded
+from aecompress.devices import Device, descent, find_device, move, seeded
 from aecompress.errors import ModelError
 from aecompress.normalize import Float64s
 from aecompress.spec import Array
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from aecompress.autoencoder.learners.strider import Strider
 
 #: Side of a cell by the axes of the grid, most latents of it, units of each hidden layer.
@@ -116,7 +118,7 @@ class StridedAutoencoder:
         """Half the negative gradient [N, ..., K] of the squared error of the synthesis to ``cells`` [N, ..., P]."""
         wanted, found, at = cells.reshape(-1, self.grid.patch), [], 0
         for inputs in around(latents):
-            found.append(descent(self.decoder, inputs, wanted[at : at + len(inputs)]))
+            found.append(slopes(self.decoder, inputs, wanted[at : at + len(inputs)]))
             at += len(inputs)
         return gathered(np.concatenate(found), latents.shape)
 
@@ -257,7 +259,12 @@ def _train(learner: Strider, crops: Iterator[Array], wanted: float, seconds: flo
     """Lower bits + price x error, with the price that leads the error to ``wanted``."""
     import torch
 
+    def lowered(x: Tensor, price: Tensor) -> tuple[Tensor, Tensor]:
+        bits, error = learner(x)
+        return bits / x.numel() + price * error, error
+
     place = next(learner.parameters()).device
+    losses = descent(lowered, place, seconds)
     optimiser = torch.optim.Adam(learner.parameters(), _RATE)
     started = ranks.now()
     price, usual = _PRICE, 0.0
@@ -269,15 +276,13 @@ def _train(learner: Strider, crops: Iterator[Array], wanted: float, seconds: flo
         for group in optimiser.param_groups:
             group["lr"] = _RATE * min(1.0, (step + 1) / _WARM_UP) * max(slow, 0.02)
         x = move(torch.from_numpy(np.ascontiguousarray(next(crops))), place)
-        bits, error = learner(x)
-        loss = bits / x.numel() + price * error
         optimiser.zero_grad()
-        loss.backward()
+        loss, error = losses(x, move(torch.tensor(price), place))
         torch.nn.utils.clip_grad_norm_(learner.parameters(), _CLIP)
         optimiser.step()
-        seen = float(error.detach())
+        seen = float(error)
         usual = _MEMORY * usual + (1 - _MEMORY) * seen if step else seen
         if step > _WARM_UP and done < _SETTLED:
             price *= math.exp(_PACE * min(max(math.log(max(usual, 1e-12) / wanted), -1.0), 1.0))
-        report("strided", done, loss=round(float(loss.detach()), 4), price=round(price, 3), error=round(usual, 4))
+        report("strided", done, loss=round(float(loss), 4), price=round(price, 3), error=round(usual, 4))
     ranks.agree(learner)

@@ -19,7 +19,7 @@ from aecompress.autoencoder.checkpoint import Checkpoint, State
 from aecompress.autoencoder.learners.base import Learner
 from aecompress.autoencoder.network import Batches
 from aecompress.autoencoder.progress import Throttle
-from aecompress.devices import generators, move, set_generators
+from aecompress.devices import descent, generators, move, set_generators
 from aecompress.normalize import Float64s, Normalizer
 from aecompress.recipe import Recipe
 from aecompress.spec import Array
@@ -219,6 +219,7 @@ class _Training:
         self._learner, self._rate, self._report, self._checkpoint = learner, recipe.learning_rate, report, checkpoint
         self._device = device
         learner.to(device)
+        self._loss = descent(lambda rows: (learner.loss(rows),), device, seconds)
         self._optimiser = torch.optim.Adam(learner.parameters(), lr=recipe.learning_rate)
         self._judge = _Judge(learner, move(lessons.held_out, device))
         self._pace, self._over, self.steps = 1.0, False, 0
@@ -250,7 +251,7 @@ class _Training:
             self._report("training", done, loss=judge.relative)
             warmth = min(1.0, done / _WARM_UP) * math.cos(math.pi / 2 * done)
             minibatch = move(minibatch, self._device)
-            judge.hear(_step(self._learner, self._optimiser, minibatch, self._rate * self._pace * warmth))
+            judge.hear(self._step(minibatch, self._rate * self._pace * warmth))
             self.steps += 1
         self._learner.load_state_dict(judge.state)
         if not self._over:
@@ -260,6 +261,17 @@ class _Training:
         self._learner.cpu()
         self._report("training", 1.0, loss=judge.relative)
         return Course(judge.best < judge.first, np.array(judge.points))
+
+    def _step(self, minibatch: Tensor, rate: float) -> Tensor:
+        """One step; the loss before it, which a device may still be computing."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._optimiser.zero_grad()
+        (loss,) = self._loss(minibatch)
+        ranks.average_gradients(self._learner)
+        nn.utils.clip_grad_norm_(self._learner.parameters(), _CLIP)
+        self._optimiser.step()
+        return loss
 
     def _save(self) -> None:
         if self._checkpoint is None:
@@ -300,19 +312,6 @@ class _Training:
         """Adam's state, by parameter and name."""
         found: dict[int, dict[str, Tensor]] = self._optimiser.state_dict()["state"]
         return found
-
-
-def _step(learner: Learner, optimiser: torch.optim.Optimizer, minibatch: Tensor, rate: float) -> Tensor:
-    """One step; the loss before it, which a device may still be computing."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    optimiser.zero_grad()
-    loss = learner.loss(minibatch)
-    loss.backward()  # type: ignore[no-untyped-call]
-    ranks.average_gradients(learner)
-    nn.utils.clip_grad_norm_(learner.parameters(), _CLIP)
-    optimiser.step()
-    return loss.detach()
 
 
 class _Judge:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from aecompress import ranks
 from aecompress.cli.anomalies import anomalies
 from aecompress.cli.colorize import colorize
 from aecompress.cli.compare import compare
@@ -33,6 +34,9 @@ from aecompress.spec import VERSION
 __all__ = ["cli"]
 
 _log = logging.getLogger(__name__)
+
+#: Verbs whose fit several processes share.
+_SPREAD = ("fit", "pack")
 
 
 class _Verbs(click.Group):
@@ -60,6 +64,10 @@ def cli(ctx: click.Context, verbose: int, quiet: bool) -> None:
     """
     if verbose and quiet:
         raise click.UsageError("--verbose and --quiet exclude each other.")
+    if ranks.started() > 1 and ctx.invoked_subcommand not in _SPREAD:
+        raise click.UsageError(
+            f"torchrun is for {' and '.join(_SPREAD)}: fit a model with it, and start {ctx.invoked_subcommand} without."
+        )
     log_to_stderr(verbose, quiet)
     path, ctx.default_map = load_defaults(cli)
     if path is not None:

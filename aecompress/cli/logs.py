@@ -1,4 +1,4 @@
-"""What the library logs, on standard error, above the progress bar where there is one.
+"""What the library logs, on standard error, above the progress bar where there is one; the first rank speaks for all.
 
 -q         errors alone, and no progress
 (none)     warnings
@@ -11,11 +11,15 @@ from __future__ import annotations
 import logging
 import sys
 
+from aecompress.ranks import is_first
+
 _LOGGER = logging.getLogger("aecompress")
 
 
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
+        if not is_first():
+            return
         line = self.format(record)
         if "tqdm" in sys.modules:
             from tqdm import tqdm

@@ -22,6 +22,7 @@ from aecompress.cli.progress import ProgressBar
 from aecompress.config import MODEL_KINDS, Effort, Role, Target
 from aecompress.devices import Device
 from aecompress.locations import locate
+from aecompress.ranks import is_first, together
 from aecompress.recipe import Recipe
 from aecompress.shards.manifest import staging_folder
 from aecompress.sources import open_source
@@ -49,7 +50,9 @@ if TYPE_CHECKING:
 @click.option("--keep-latents", is_flag=True, help="Keep the latents of each row in rows/, for search and features.")
 @click.option("--resume", is_flag=True, help="Go on with a pack that was interrupted.")
 @json_option
+@click.pass_context
 def pack(
+    ctx: click.Context,
     source: str,
     format: str | None,
     archive: str,
@@ -73,6 +76,7 @@ def pack(
     several arrays, a folder or tar of pictures, or - for npy on standard input. Name at most one target; without one
     it is --rel-error 0.001 for floats and --lossless for integers.
     """
+    ctx.with_resource(together(device))
     try:
         with ProgressBar() as progress:
             report = aecompress.pack(
@@ -95,6 +99,8 @@ def pack(
     except Stopped as err:
         err.add_note(_what_next(archive))
         raise
+    if not is_first():
+        return
     if as_json:
         output.print_json(report.to_json())
     else:

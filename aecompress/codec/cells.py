@@ -157,12 +157,12 @@ def _unpacked(data: Array) -> tuple[Array, Array]:
     counts, steps = record.unpack(data.tobytes())
     if counts.ndim != 1 or steps.ndim != 1 or not len(counts) or counts.min() < 1 or counts.sum() != len(steps):
         raise CorruptError("The model's known values do not fit their number; the file is damaged.")
-    first = np.cumsum(counts) - counts
-    inner = np.ones(len(steps), bool)
-    inner[first] = False
-    if bool((steps[inner] < 1).any()):
+    known = np.cumsum(steps)  # wraps around, as the steps did
+    rising = known[1:] > known[:-1]
+    rising[np.cumsum(counts)[:-1] - 1] = True
+    if not rising.all():
         raise CorruptError("The model's known values are out of order; the file is damaged.")
-    return np.cumsum(steps), counts
+    return known, counts
 
 
 def resolve(rows: Array, share: float, fills: Array) -> tuple[Array, Array]:

@@ -91,7 +91,7 @@ def prepare(model: Model, values: Array) -> Work | None:
     keep = np.ones(values.shape, bool)
     if not isinstance(lattice, BitLattice):
         keep = specials.ordinary(values, model.fills) & specials.within(values, decoded, bound)
-        if isinstance(lattice, FloatLattice):
+        if isinstance(lattice, FloatLattice) and model.thrift:
             q = _thrifty(model, values, q, keep)
             decoded = lattice.dequantize(q)
         decoded = np.where(keep, decoded, values)
@@ -106,7 +106,7 @@ def prepare(model: Model, values: Array) -> Work | None:
 def _thrifty(model: Model, values: Array, q: Array, keep: Array) -> Array:
     """Lattice integers that trade error for bits as the model wants; only where there is no bound to keep."""
     coder, step = model.prices or model.context, model.cells.step
-    if not model.thrift or coder is None or step is None or np.abs(q).max(initial=0) >= _MOST_RESTORED:
+    if coder is None or step is None or np.abs(q).max(initial=0) >= _MOST_RESTORED:
         return q
     wanted = np.where(keep, values, 0).astype(np.float64) / step
     return coder.thrifty(wanted, q, keep, model.thrift)
@@ -263,7 +263,7 @@ def encode_autoencoder(model: Model, values: Array) -> tuple[Streams, Array]:
     """(streams, decoded values): latents alone, special values aside."""
     keep = specials.ordinary(values, model.fills)
     latents = model.quantize_latents(values, keep)
-    decoded = model.synthesise(latents, values.shape)
+    decoded = model.synthesise(latents, values.shape, model.device)
     decoded = np.where(keep, decoded, values)
     return {"latents": encode_latents(model.prior, latents), **specials.encode(values, keep)}, decoded
 
@@ -332,7 +332,8 @@ def encode_joint(model: Model, work: Work) -> Streams:
     if model.joint is None:
         raise CorruptError("The model has no joint coder.")
     latents = model.quantize_latents(work.values, work.keep)
-    correction = model.joint.encode(work.q, work.keep, model.reference(latents, work.values.shape))
+    reference = model.reference(latents, work.values.shape, model.device)
+    correction = model.joint.encode(work.q, work.keep, reference)
     return {**work.streams, "latents": encode_latents(model.prior, latents), "correction": correction}
 
 

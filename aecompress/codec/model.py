@@ -108,6 +108,8 @@ class Model:
         prices: what tells a thrifty encoder what integers cost, where ``context`` has a network and no tables or codes
             latents of ``strided``; never in an archive.
         about: what it was fitted on, for people.
+        device: what computes the autoencoder while blocks are coded, a name of torch; they are checked, and decoded, by
+            the CPU. Never in a file.
         known_as: the identity a stored model came with: another machine's zstd might not write the same bytes again.
     """
 
@@ -137,6 +139,7 @@ class Model:
     thrift: float = 0.0
     prices: ContextModel | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
     known_as: bytes | None = None
 
     # --- one block ----------------------------------------------------------------------------------------------
@@ -293,7 +296,7 @@ class Model:
         """int32 [n, K] latents of a block; special values count as the mean of their feature."""
         if self.encoder is None or self.steps is None:
             raise ModelError("This model can only decode; use the model file that `aecompress fit` wrote.")
-        return self.round_latents(self.encoder.analysis(self.encoder.rows(values, keep)) / self.steps)
+        return self.round_latents(self.encoder.analysis(self.encoder.rows(values, keep), self.device) / self.steps)
 
     def round_latents(self, levels: Array) -> Array:
         """int32 [n, K] of latents in steps, float64 [n, K]: the nearest, or what thrift makes of it."""
@@ -328,22 +331,22 @@ class Model:
             raise InputError(f"A quality of {latents} was asked for; each row has {most} latents: name 1 to {most}.")
         return replace(self.decoder(), network=self.network.truncated(latents), known_as=self.identity)
 
-    def synthesise(self, latents: Array, shape: tuple[int, ...]) -> Array:
+    def synthesise(self, latents: Array, shape: tuple[int, ...], device: str = "cpu") -> Array:
         """Values of latents int32 [n, K], in the user's dtype; a truncated model takes its first ones."""
         if self.network is None:
             raise CorruptError("A block holds latents, but the model has no network for them; the archive is damaged.")
-        z = self.network.synthesis(latents[:, : self.network.latent_dim])
+        z = self.network.synthesis(latents[:, : self.network.latent_dim], device)
         return self.network.values(z, self.spec.native).reshape(shape)
 
     def sample(self, rows: int, rng: np.random.Generator) -> Array:
         """Rows [rows, *row_shape] of latents drawn from the prior."""
         return self.synthesise(draw_latents(self.prior, rows, rng), (rows, *self.spec.row_shape))
 
-    def reference(self, latents: Array, shape: tuple[int, ...]) -> Array:
+    def reference(self, latents: Array, shape: tuple[int, ...], device: str = "cpu") -> Array:
         """The synthesis in lattice units, int64, integers only."""
         if self.network is None or self.lens is None:
             raise CorruptError("A block holds latents, but the model has no network for them; the archive is damaged.")
-        z = self.network.synthesis(latents) >> self.lens.drop
+        z = self.network.synthesis(latents, device) >> self.lens.drop
         half = (1 << self.lens.shift) >> 1
         return ((z * self.lens.scale + half) >> self.lens.shift).reshape(shape)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from aecompress.context import kernel, mixture, neural
+from aecompress.context.forest import plant
 from aecompress.context.network import Network
 from aecompress.context.stencil import MOST_CHANNELS, MOST_STEPS, Layout, Step, geometry
 from aecompress.context.tree import Tree
@@ -107,13 +108,13 @@ class ContextModel:
         """The int64 block of a stream; values that were not coded come back as some value near them."""
         self._check(coded, reference)
         words, raw = rans.split(data)
-        near, plan = stencil(self.predictor, coded.shape), self.plan()
+        near = stencil(self.predictor, coded.shape)
         q = _buffer(np.zeros(coded.shape, np.int64), reference)
         flags = np.ascontiguousarray(coded).reshape(-1)
         if self.network is not None:
-            _walk(neural.DECODE, q, flags, near, self.plan(), self.network, words=words, raw=raw)
+            _walk(neural.DECODE, q, flags, near, self.plan, self.network, words=words, raw=raw)
             return q[: coded.size].reshape(coded.shape)
-        kernel.restore(q, flags, near, plan, words, raw, self.tables.lookup, self.tables.cumulative)
+        kernel.restore(q, flags, near, self.plan, words, raw, self.tables.lookup, self.tables.cumulative)
         return q[: coded.size].reshape(coded.shape)
 
     def _spans(
@@ -125,7 +126,7 @@ class ContextModel:
         flags = np.ascontiguousarray(coded).reshape(-1)
         near = stencil(self.predictor, coded.shape)
         buffer = _buffer(q, reference)
-        n = _walk(neural.ENCODE, buffer, flags, near, self.plan(), network, (starts, spans, rest, widths))
+        n = _walk(neural.ENCODE, buffer, flags, near, self.plan, network, (starts, spans, rest, widths))
         return starts[:n], spans[:n], rest[:n], widths[:n]
 
     def residuals(self, q: Array, coded: Array, reference: Array | None = None) -> tuple[Array, Array]:
@@ -160,7 +161,7 @@ class ContextModel:
         near = stencil(self.predictor, q.shape)
         wanted = np.ascontiguousarray(values, np.float64).reshape(-1)
         prices = price * self.tables.prices
-        kernel.residuals(chosen, flags, near, self.plan(), folded, tables, none, wanted, weights, prices)
+        kernel.residuals(chosen, flags, near, self.plan, folded, tables, none, wanted, weights, prices)
         return np.where(coded, chosen.reshape(q.shape), q)
 
     def _check(self, coded: Array, reference: Array | None) -> None:
@@ -170,11 +171,17 @@ class ContextModel:
         fits = looks == (reference is not None) or (len(steps) == 1 and not looks)
         _fit(fits and (reference is None or reference.shape == coded.shape))
 
+    @cached_property
     def plan(self) -> kernel.Plan:
+        """The learned numbers as the compiled loops want them."""
         return plan(self.predictor, self.activity, self.tree)
 
     def to_bytes(self) -> bytes:
         """Everything a decoder needs, compressed."""
+        return self._bytes
+
+    @cached_property
+    def _bytes(self) -> bytes:
         p, a, t = self.predictor, self.activity, self.tree
         grain = int(np.gcd.reduce(p.weights[..., :-1], axis=None)) or 1
         head = [p.layout.depth, int(p.layout.channels), p.low, p.high, grain]
@@ -265,26 +272,32 @@ def plan(predictor: Predictor, activity: Activity, tree: Tree) -> kernel.Plan:
     span = max(predictor.high - predictor.low, 1)
     return kernel.Plan(
         predictor.means,
-        3 * predictor.roots.astype(np.int64).reshape(-1),
-        predictor.classes.nodes(),
-        predictor.weights.astype(np.int64).reshape(-1),
+        plant(predictor.classes, predictor.roots.reshape(-1), len(kernel.LOOKS)),
+        _weights(predictor.weights.astype(np.int64)),
         np.int64(predictor.low),
         np.int64(predictor.high),
-        np.concatenate([_terms(*weights) for weights in zip(activity.of_error, activity.of_step, strict=True)]),
+        activity.of_error.astype(np.int64).reshape(-1),
+        np.concatenate([_terms(weights) for weights in activity.of_step]),
         activity.bias.astype(np.int64),
         np.int64(max(span.bit_length() - 8, 0)),
-        tree.nodes(),
+        plant(tree, np.zeros(1, np.int64), len(kernel.FEATURES)),
     )
 
 
-def _terms(of_error: Array, of_step: Array) -> Array:
-    """One channel's activity as two lists of (neighbour, weight) without the zeros, each ended by -1."""
-    out = np.full(4 * len(of_error) + 2, -1, np.int64)
-    at = 0
-    for weights in (of_error, of_step):
-        found = np.flatnonzero(weights)
-        out[at : at + 2 * len(found)] = np.stack([found, weights[found]], 1).reshape(-1)
-        at += 2 * len(found) + 1
+def _weights(weights: Array) -> Array:
+    """Weights of the base and of others' differences from it as weights of the neighbours, one row after the other.
+
+    int64 wraps around, so both sums are the same to the bit.
+    """
+    base = weights[:, :1] - weights[:, 1:-1].sum(1, keepdims=True)
+    return np.concatenate([base, weights[:, 1:], weights[:, :1]], 1).reshape(-1)
+
+
+def _terms(of_step: Array) -> Array:
+    """One channel's weights as a list of (neighbour, weight) without the zeros, ended by -1."""
+    out = np.full(2 * len(of_step) + 1, -1, np.int64)
+    found = np.flatnonzero(of_step)
+    out[: 2 * len(found)] = np.stack([found, of_step[found]], 1).reshape(-1)
     return out
 
 
@@ -387,6 +400,8 @@ def _tree(arrays: list[Array], features: int) -> Tree:
     _require(_within(feature, -1, features - 1) and _within(threshold, -(2**15) + 1, 2**15 - 1))
     # children come after their parent, so every walk ends
     _require(bool((child[~leaf] > np.flatnonzero(~leaf)).all()) and _within(child[~leaf], 0, n - 2))
+    # and have no other, so parts of the forest are few
+    _require(bool((np.diff(np.sort(child[~leaf])) >= 2).all()))
     _require(_within(child[leaf], 0, int(leaf.sum()) - 1))
     return Tree(feature.astype(np.int16), threshold.astype(np.int16), child.astype(np.int16))
 

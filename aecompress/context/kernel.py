@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
+from aecompress.context.forest import Forest, leaf_of
 from aecompress.entropy.bits import get_bits, word_at
 from aecompress.entropy.rans import advance, first_state, symbol_at, symbol_of
 from aecompress.entropy.tokens import (
@@ -56,6 +57,9 @@ _WORD = np.uint64(32)
 _ESCAPE_BITS = np.int64(8)
 _MIDDLE = np.int64(256)
 
+# slopes and errors where there is no neighbour
+_NOTHING = (np.int64(0),) * 7
+
 
 class Stencil(NamedTuple):
     """Where the neighbours of each position lie; see ``stencil.Geometry``."""
@@ -75,15 +79,15 @@ class Plan(NamedTuple):
     """
 
     means: Array  # [C]
-    roots: Array  # [8 * C]: node of ``classes`` for each weight set and channel
-    classes: Array  # [nodes * 3]: as ``nodes``; a leaf holds a row of weights
-    weights: Array  # [rows * (K + 1)]
+    classes: Forest  # a root for each of 8 weight sets and channel; a leaf holds a row of weights
+    weights: Array  # [rows * (K + 2)]: of the neighbours themselves, the constant, what takes off the mean
     low: Scalar
     high: Scalar
-    terms: Array  # [C * (4 K + 2)]: (neighbour, weight) of errors, -1, the same of differences, -1
+    of_error: Array  # [C * K]
+    of_step: Array  # [C * (2 K + 1)]: (neighbour, weight) of differences, -1
     bias: Array  # [C]
     shift: Scalar
-    nodes: Array  # [nodes * 3]: feature or -1, threshold, child or table
+    contexts: Forest  # one root; a leaf holds a table
 
 
 @numba.njit(forceinline=True)
@@ -97,59 +101,11 @@ def level_of(value: Scalar) -> Scalar:
     return octave * np.int64(4) + np.int64((v >> np.uint64(octave)) & np.uint64(3))
 
 
-# These are called for every value: they take few arrays, since each one passed costs a count of references.
-
-
-@numba.njit(forceinline=True)
-def weigh(
-    q: Array,
-    i: Scalar,
-    offsets: Array,
-    at: Scalar,
-    weights: Array,
-    of: Scalar,
-    width: Scalar,
-    mean: Scalar,
-) -> Scalar:
-    """Weighted sum of the neighbours' differences and the constant, in 1/2^WEIGHT, above ``mean``."""
-    first = q[np.uint64(i + offsets[at])]
-    total = (first - mean) * weights[of] + weights[of + width]
-    for k in range(1, width):
-        step = q[np.uint64(i + offsets[np.uint64(at + k)])] - first
-        total += step * weights[np.uint64(of + k)]
-    return total
-
-
 @numba.njit(forceinline=True)
 def clamp(total: Scalar, mean: Scalar, low: Scalar, high: Scalar) -> Scalar:
-    """Prediction in 1/2^FRACTION from a sum of ``weigh``, within the range of the set."""
+    """Prediction in 1/2^FRACTION from a weighted sum above ``mean``, within the range of the set."""
     p = (mean << FRACTION) + ((total + np.int64(1 << (WEIGHT - FRACTION - 1))) >> (WEIGHT - FRACTION))
     return min(max(p, low << FRACTION), high << FRACTION)
-
-
-@numba.njit(forceinline=True)
-def activity_of(
-    q: Array,
-    error: Array,
-    i: Scalar,
-    offsets: Array,
-    at: Scalar,
-    terms: Array,
-    term: Scalar,
-) -> Scalar:
-    """Weighted sizes of the neighbours' errors and differences, from the channel's list at ``term``."""
-    total = np.int64(0)
-    first = q[np.uint64(i + offsets[at])]
-    while terms[term] >= 0:
-        neighbour = np.uint64(i + offsets[np.uint64(at + terms[term])])
-        total += abs(np.int64(error[neighbour])) * terms[term + np.uint64(1)]
-        term += np.uint64(2)
-    term += np.uint64(1)
-    while terms[term] >= 0:
-        neighbour = np.uint64(i + offsets[np.uint64(at + terms[term])])
-        total += abs(q[neighbour] - first) * terms[term + np.uint64(1)]
-        term += np.uint64(2)
-    return total
 
 
 @numba.njit(forceinline=True)
@@ -159,14 +115,96 @@ def slope(difference: Scalar) -> Scalar:
     return _MIDDLE + ((level_of(abs(difference) << 2) ^ down) - down)
 
 
+# These are called for every value: they take arrays, and few, since each tuple passed costs counts of references.
+
+
 @numba.njit(forceinline=True)
-def leaf_of(nodes: Array, node: Scalar, values: Array) -> Scalar:
-    """Walk a tree from ``node`` with one value's features; returns what the leaf holds."""
-    node = np.uint64(node)
-    while nodes[node] >= 0:
-        right = values[np.uint64(nodes[node])] > nodes[node + np.uint64(1)]
-        node = np.uint64(nodes[node + np.uint64(2)]) + np.uint64(3) * np.uint64(right)
-    return np.int64(nodes[node + np.uint64(2)])
+def nearest_of(i: Scalar, offsets: Array, at: Scalar, width: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+    """Where the four nearest neighbours of value ``i`` lie, its offsets being those from ``at`` on."""
+    last = width - np.int64(1)
+    return (
+        np.uint64(i + offsets[np.uint64(at)]),
+        np.uint64(i + offsets[np.uint64(at + min(np.int64(1), last))]),
+        np.uint64(i + offsets[np.uint64(at + min(np.int64(2), last))]),
+        np.uint64(i + offsets[np.uint64(at + min(np.int64(3), last))]),
+    )
+
+
+@numba.njit(forceinline=True)
+def look_at(
+    q: Array, error: Array, nearest: tuple[Scalar, ...], low: Scalar, shift: Scalar
+) -> tuple[Scalar, Scalar, Scalar, Scalar, Scalar]:
+    """The first five of LOOKS."""
+    one, two, three, four = nearest
+    size = abs(np.int64(error[one])) + abs(np.int64(error[two])) + abs(np.int64(error[three]))
+    size += abs(np.int64(error[four]))
+    first, second = q[one], q[two]
+    return (
+        slope(first - second),
+        slope(first - q[three]),
+        slope(second - q[four]),
+        level_of(size),
+        min(max((first - low) >> shift, np.int64(0)), np.int64(255)),
+    )
+
+
+@numba.njit(forceinline=True)
+def weigh(
+    q: Array, i: Scalar, offsets: Array, at: Scalar, width: Scalar, weights: Array, leaf: Scalar, mean: Scalar
+) -> Scalar:
+    """Weighted sum of the neighbours and the constant, in 1/2^WEIGHT, above ``mean``."""
+    of = leaf * (width + 2)
+    total = weights[np.uint64(of + width)] - mean * weights[np.uint64(of + width + 1)]
+    for k in range(width):
+        total += q[np.uint64(i + offsets[np.uint64(at + k)])] * weights[np.uint64(of + k)]
+    return total
+
+
+@numba.njit(forceinline=True)
+def error_sizes(
+    error: Array, i: Scalar, offsets: Array, at: Scalar, width: Scalar, of_error: Array, c: Scalar
+) -> Scalar:
+    """Weighted sizes of the neighbours' errors."""
+    total = np.int64(0)
+    for k in range(width):
+        neighbour = np.uint64(i + offsets[np.uint64(at + k)])
+        total += abs(np.int64(error[neighbour])) * of_error[np.uint64(c * width + k)]
+    return total
+
+
+@numba.njit(forceinline=True)
+def step_sizes(q: Array, i: Scalar, offsets: Array, at: Scalar, width: Scalar, of_step: Array, c: Scalar) -> Scalar:
+    """Weighted sizes of the neighbours' differences from the first, from the channel's list."""
+    total = np.int64(0)
+    first = q[np.uint64(i + offsets[np.uint64(at)])]
+    term = np.uint64(c * (2 * width + 1))
+    while of_step[term] >= 0:
+        neighbour = np.uint64(i + offsets[np.uint64(at + of_step[term])])
+        total += abs(q[neighbour] - first) * of_step[term + np.uint64(1)]
+        term += np.uint64(2)
+    return total
+
+
+@numba.njit(forceinline=True)
+def _describe(
+    look: tuple[Scalar, ...], level: Array, nearest: tuple[Scalar, ...], sign: Scalar
+) -> tuple[Scalar, Scalar, Scalar, Scalar, Scalar, Scalar, Scalar]:
+    """Slopes and errors of FEATURES."""
+    one, two, three, four = nearest
+    return (
+        _MIDDLE + (look[0] - _MIDDLE) * sign,
+        _MIDDLE + (look[1] - _MIDDLE) * sign,
+        _MIDDLE + (look[2] - _MIDDLE) * sign,
+        np.int64(level[one]),
+        np.int64(level[two]),
+        np.int64(level[three]),
+        np.int64(level[four]),
+    )
+
+
+@numba.njit(forceinline=True)
+def _error_of(q: Scalar, p: Scalar) -> Scalar:
+    return min(abs((q << FRACTION) - p), _ERROR_LIMIT)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -185,65 +223,40 @@ def regressors(
 
     Errors are those of ``plan``.
     """
-    error = np.zeros(q.size, np.int32)
-    look = np.zeros(len(LOOKS), np.int64)
-    second = min(np.int64(1), near.width - 1)
-    third = min(np.int64(2), near.width - 1)
-    fourth = min(np.int64(3), near.width - 1)
+    error = np.zeros(q.size, np.uint32)
+    channels = near.size[4]
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
             for y in range(near.size[2]):
-                look[5] = near.places[1][y]
+                line = near.places[1][y]
+                above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
                 for x in range(near.size[3]):
-                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
-                    look[6] = near.places[2][x]
-                    for c in range(near.size[4]):
-                        at = (row * near.size[4] + c) * near.width
-                        total = np.int64(0)
-                        if near.offsets[at] != 0:
-                            one = np.uint64(i + near.offsets[at])
-                            two = np.uint64(i + near.offsets[at + second])
-                            three = np.uint64(i + near.offsets[at + third])
-                            four = np.uint64(i + near.offsets[at + fourth])
-                            look[0] = slope(q[one] - q[two])
-                            look[1] = slope(q[one] - q[three])
-                            look[2] = slope(q[two] - q[four])
-                            look[3] = level_of(
-                                np.int64(error[one])
-                                + np.int64(error[two])
-                                + np.int64(error[three])
-                                + np.int64(error[four])
-                            )
-                            look[4] = min(
-                                max((q[one] - plan.low) >> plan.shift, np.int64(0)),
-                                np.int64(255),
-                            )
-                            root = plan.roots[near.sets[row] * near.size[4] + c]
-                            of = leaf_of(plan.classes, root, look) * (near.width + 1)
-                            total = weigh(
-                                q,
-                                i,
-                                near.offsets,
-                                at,
-                                plan.weights,
-                                of,
-                                near.width,
-                                plan.means[c],
-                            )
-                        p = clamp(total, plan.means[c], plan.low, plan.high)
-                        if not coded[i]:
-                            q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
+                    row = above + near.rows[3][x]
+                    column = near.places[2][x]
+                    for c in range(channels):
+                        at = (row * channels + c) * near.width
+                        known = near.offsets[np.uint64(at)] != 0
+                        if not coded[np.uint64(i)]:
+                            q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             i += 1
                             continue
-                        error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
-                        if take[i] and near.offsets[at] != 0:
+                        total = np.int64(0)
+                        if known:
+                            nearest = nearest_of(i, near.offsets, at, near.width)
+                            look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
+                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
+                            leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
+                            total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+                        p = clamp(total, plan.means[c], plan.low, plan.high)
+                        error[i] = _error_of(q[i], p)
+                        if take[i] and known:
                             first = q[i + near.offsets[at]]
                             steps[n, 0] = first - plan.means[c]
                             for k in range(1, near.width):
                                 steps[n, k] = q[i + near.offsets[at + k]] - first
                             target[n] = q[i] - plan.means[c]
-                            group[n] = near.sets[row] * near.size[4] + c
+                            group[n] = near.sets[np.uint64(row)] * channels + c
                             for f in range(len(LOOKS)):
                                 looks[n, f] = look[f]
                             n += 1
@@ -263,61 +276,36 @@ def errors(
     channel: Array,
 ) -> Scalar:
     """Collect what the activity is fitted to: neighbours' errors and differences, and the error itself."""
-    error = np.zeros(q.size, np.int32)
-    look = np.zeros(len(LOOKS), np.int64)
-    second = min(np.int64(1), near.width - 1)
-    third = min(np.int64(2), near.width - 1)
-    fourth = min(np.int64(3), near.width - 1)
+    error = np.zeros(q.size, np.uint32)
+    channels = near.size[4]
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
             for y in range(near.size[2]):
-                look[5] = near.places[1][y]
+                line = near.places[1][y]
+                above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
                 for x in range(near.size[3]):
-                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
-                    look[6] = near.places[2][x]
-                    for c in range(near.size[4]):
-                        at = (row * near.size[4] + c) * near.width
-                        total = np.int64(0)
-                        if near.offsets[at] != 0:
-                            one = np.uint64(i + near.offsets[at])
-                            two = np.uint64(i + near.offsets[at + second])
-                            three = np.uint64(i + near.offsets[at + third])
-                            four = np.uint64(i + near.offsets[at + fourth])
-                            look[0] = slope(q[one] - q[two])
-                            look[1] = slope(q[one] - q[three])
-                            look[2] = slope(q[two] - q[four])
-                            look[3] = level_of(
-                                np.int64(error[one])
-                                + np.int64(error[two])
-                                + np.int64(error[three])
-                                + np.int64(error[four])
-                            )
-                            look[4] = min(
-                                max((q[one] - plan.low) >> plan.shift, np.int64(0)),
-                                np.int64(255),
-                            )
-                            root = plan.roots[near.sets[row] * near.size[4] + c]
-                            of = leaf_of(plan.classes, root, look) * (near.width + 1)
-                            total = weigh(
-                                q,
-                                i,
-                                near.offsets,
-                                at,
-                                plan.weights,
-                                of,
-                                near.width,
-                                plan.means[c],
-                            )
-                        p = clamp(total, plan.means[c], plan.low, plan.high)
-                        if not coded[i]:
-                            q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
+                    row = above + near.rows[3][x]
+                    column = near.places[2][x]
+                    for c in range(channels):
+                        at = (row * channels + c) * near.width
+                        known = near.offsets[np.uint64(at)] != 0
+                        if not coded[np.uint64(i)]:
+                            q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             i += 1
                             continue
-                        error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
+                        total = np.int64(0)
+                        if known:
+                            nearest = nearest_of(i, near.offsets, at, near.width)
+                            look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
+                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
+                            leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
+                            total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+                        p = clamp(total, plan.means[c], plan.low, plan.high)
+                        error[i] = _error_of(q[i], p)
                         if take[i]:
                             parts[n] = 0
-                            if near.offsets[at] != 0:
+                            if known:
                                 for k in range(near.width):
                                     neighbour = i + near.offsets[at + k]
                                     parts[n, k] = error[neighbour]
@@ -359,95 +347,59 @@ def residuals(
     """Encoder's pass over a block: for each coded value its zigzagged residual, its table and (if ``described`` has
     room) its features. Returns how many were coded.
 
-    A value that is not coded is replaced by its first neighbour: a prediction from predictions would run away. With
-    ``wanted`` (float64 [n], values in cells) each integer is first replaced by the one of least squared error, times
-    ``weights`` (float64, of the entries of the last axis, or one for all), and price, by float64 ``prices`` [tables,
-    tokens].
+    With ``wanted`` (float64 [n], values in cells) each integer is first replaced by the one of least squared error,
+    times ``weights`` (float64, of the entries of the last axis, or one for all), and price, by float64 ``prices``
+    [tables, tokens].
     """
-    error = np.zeros(q.size, np.int32)
-    out = np.zeros(len(FEATURES), np.int64)
-    look = np.zeros(len(LOOKS), np.int64)
-    second = min(np.int64(1), near.width - 1)
-    third = min(np.int64(2), near.width - 1)
-    fourth = min(np.int64(3), near.width - 1)
+    error, level = np.zeros(q.size, np.uint32), np.zeros(q.size, np.uint8)
+    channels = near.size[4]
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
-            out[11] = near.places[0][b]
+            plane = near.places[0][b]
             for y in range(near.size[2]):
-                look[5] = out[12] = near.places[1][y]
+                line = near.places[1][y]
+                above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
                 for x in range(near.size[3]):
-                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
-                    look[6] = out[13] = near.places[2][x]
-                    for c in range(near.size[4]):
-                        at = (row * near.size[4] + c) * near.width
-                        total = np.int64(0)
-                        if near.offsets[at] != 0:
-                            one = np.uint64(i + near.offsets[at])
-                            two = np.uint64(i + near.offsets[at + second])
-                            three = np.uint64(i + near.offsets[at + third])
-                            four = np.uint64(i + near.offsets[at + fourth])
-                            look[0] = slope(q[one] - q[two])
-                            look[1] = slope(q[one] - q[three])
-                            look[2] = slope(q[two] - q[four])
-                            look[3] = level_of(
-                                np.int64(error[one])
-                                + np.int64(error[two])
-                                + np.int64(error[three])
-                                + np.int64(error[four])
-                            )
-                            look[4] = min(
-                                max((q[one] - plan.low) >> plan.shift, np.int64(0)),
-                                np.int64(255),
-                            )
-                            root = plan.roots[near.sets[row] * near.size[4] + c]
-                            of = leaf_of(plan.classes, root, look) * (near.width + 1)
-                            total = weigh(
-                                q,
-                                i,
-                                near.offsets,
-                                at,
-                                plan.weights,
-                                of,
-                                near.width,
-                                plan.means[c],
-                            )
-                        p = clamp(total, plan.means[c], plan.low, plan.high)
-                        whole = (p + _HALF) >> FRACTION
-                        if not coded[i]:
-                            q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
+                    row = above + near.rows[3][x]
+                    column = near.places[2][x]
+                    for c in range(channels):
+                        at = (row * channels + c) * near.width
+                        known = near.offsets[np.uint64(at)] != 0
+                        if not coded[np.uint64(i)]:
+                            q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             i += 1
                             continue
+                        total = np.int64(0)
+                        if known:
+                            nearest = nearest_of(i, near.offsets, at, near.width)
+                            look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
+                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
+                            leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
+                            total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+                        p = clamp(total, plan.means[c], plan.low, plan.high)
+                        whole = (p + _HALF) >> FRACTION
                         phase = p - (whole << FRACTION)
                         sign = (phase >> np.int64(63)) | np.int64(1)
                         activity = plan.bias[c]
-                        if near.offsets[at] == 0:
-                            for f in range(4, 11):
-                                out[f] = 0
-                        else:
-                            term = np.uint64(c * (4 * near.width + 2))
-                            activity += activity_of(q, error, i, near.offsets, at, plan.terms, term)
-                            for f in range(3):
-                                out[4 + f] = _MIDDLE + (look[f] - _MIDDLE) * sign
-                            out[7] = level_of(np.int64(error[one]))
-                            out[8] = level_of(np.int64(error[two]))
-                            out[9] = level_of(np.int64(error[three]))
-                            out[10] = level_of(np.int64(error[four]))
-                        out[0] = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
-                        out[1] = phase * sign
-                        out[2] = c
-                        out[3] = min(
-                            max((whole - plan.low) >> plan.shift, np.int64(0)),
-                            np.int64(255),
-                        )
+                        around = _NOTHING
+                        if known:
+                            activity += error_sizes(error, i, near.offsets, at, near.width, plan.of_error, c)
+                            activity += step_sizes(q, i, near.offsets, at, near.width, plan.of_step, c)
+                            around = _describe(look, level, nearest, sign)
+                        place = min(max((whole - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
+                        calm = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
+                        features = (calm, phase * sign, np.int64(c), place, *around, plane, line, column)
+                        table = leaf_of(plan.contexts.masks, plan.contexts.exits, plan.contexts.roots[0], features)
                         if described.shape[0]:
                             for f in range(len(FEATURES)):
-                                described[n, f] = out[f]
-                        tables[n] = leaf_of(plan.nodes, 0, out)
+                                described[n, f] = features[f]
                         if wanted.size:
-                            q[i] = _cheapest(wanted[i], weights[i % weights.size], q[i], whole, sign, prices, tables[n])
+                            q[i] = _cheapest(wanted[i], weights[i % weights.size], q[i], whole, sign, prices, table)
+                        tables[n] = table
                         folded[n] = zigzag((q[i] - whole) * sign)
-                        error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
+                        error[i] = _error_of(q[i], p)
+                        level[i] = level_of(error[i])
                         n += 1
                         i += 1
     return n
@@ -465,86 +417,49 @@ def restore(
     cumulative: Array,
 ) -> None:
     """Decoder's pass: the mirror of ``residuals`` with the entropy decoder in its loop; fills ``q``."""
-    error = np.zeros(q.size, np.int32)
-    out = np.zeros(len(FEATURES), np.int64)
-    look = np.zeros(len(LOOKS), np.int64)
-    second = min(np.int64(1), near.width - 1)
-    third = min(np.int64(2), near.width - 1)
-    fourth = min(np.int64(3), near.width - 1)
+    error, level = np.zeros(q.size, np.uint32), np.zeros(q.size, np.uint8)
     escape = np.int64(cumulative.shape[1] - 2)
     state = first_state(words, 0)
     word, bit = np.int64(2), np.int64(0)
+    channels = near.size[4]
     i = np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
-            out[11] = near.places[0][b]
+            plane = near.places[0][b]
             for y in range(near.size[2]):
-                look[5] = out[12] = near.places[1][y]
+                line = near.places[1][y]
+                above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
                 for x in range(near.size[3]):
-                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][x]
-                    look[6] = out[13] = near.places[2][x]
-                    for c in range(near.size[4]):
-                        at = (row * near.size[4] + c) * near.width
-                        total = np.int64(0)
-                        if near.offsets[at] != 0:
-                            one = np.uint64(i + near.offsets[at])
-                            two = np.uint64(i + near.offsets[at + second])
-                            three = np.uint64(i + near.offsets[at + third])
-                            four = np.uint64(i + near.offsets[at + fourth])
-                            look[0] = slope(q[one] - q[two])
-                            look[1] = slope(q[one] - q[three])
-                            look[2] = slope(q[two] - q[four])
-                            look[3] = level_of(
-                                np.int64(error[one])
-                                + np.int64(error[two])
-                                + np.int64(error[three])
-                                + np.int64(error[four])
-                            )
-                            look[4] = min(
-                                max((q[one] - plan.low) >> plan.shift, np.int64(0)),
-                                np.int64(255),
-                            )
-                            root = plan.roots[near.sets[row] * near.size[4] + c]
-                            of = leaf_of(plan.classes, root, look) * (near.width + 1)
-                            total = weigh(
-                                q,
-                                i,
-                                near.offsets,
-                                at,
-                                plan.weights,
-                                of,
-                                near.width,
-                                plan.means[c],
-                            )
-                        p = clamp(total, plan.means[c], plan.low, plan.high)
-                        whole = (p + _HALF) >> FRACTION
-                        if not coded[i]:
-                            q[i] = q[one] if near.offsets[at] != 0 else plan.means[c]
+                    row = above + near.rows[3][x]
+                    column = near.places[2][x]
+                    for c in range(channels):
+                        at = (row * channels + c) * near.width
+                        known = near.offsets[np.uint64(at)] != 0
+                        if not coded[np.uint64(i)]:
+                            q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             i += 1
                             continue
+                        total = np.int64(0)
+                        if known:
+                            nearest = nearest_of(i, near.offsets, at, near.width)
+                            look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
+                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
+                            leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
+                            total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+                        p = clamp(total, plan.means[c], plan.low, plan.high)
+                        whole = (p + _HALF) >> FRACTION
                         phase = p - (whole << FRACTION)
                         sign = (phase >> np.int64(63)) | np.int64(1)
                         activity = plan.bias[c]
-                        if near.offsets[at] == 0:
-                            for f in range(4, 11):
-                                out[f] = 0
-                        else:
-                            term = np.uint64(c * (4 * near.width + 2))
-                            activity += activity_of(q, error, i, near.offsets, at, plan.terms, term)
-                            for f in range(3):
-                                out[4 + f] = _MIDDLE + (look[f] - _MIDDLE) * sign
-                            out[7] = level_of(np.int64(error[one]))
-                            out[8] = level_of(np.int64(error[two]))
-                            out[9] = level_of(np.int64(error[three]))
-                            out[10] = level_of(np.int64(error[four]))
-                        out[0] = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
-                        out[1] = phase * sign
-                        out[2] = c
-                        out[3] = min(
-                            max((whole - plan.low) >> plan.shift, np.int64(0)),
-                            np.int64(255),
-                        )
-                        table = leaf_of(plan.nodes, 0, out)
+                        around = _NOTHING
+                        if known:
+                            activity += error_sizes(error, i, near.offsets, at, near.width, plan.of_error, c)
+                            activity += step_sizes(q, i, near.offsets, at, near.width, plan.of_step, c)
+                            around = _describe(look, level, nearest, sign)
+                        place = min(max((whole - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
+                        calm = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
+                        features = (calm, phase * sign, np.int64(c), place, *around, plane, line, column)
+                        table = leaf_of(plan.contexts.masks, plan.contexts.exits, plan.contexts.roots[0], features)
                         token = symbol_at(state, lookup, cumulative, table)
                         state = advance(state, cumulative, table, token)
                         if state < _LOW:
@@ -559,7 +474,8 @@ def restore(
                             u += get_bits(raw, bit, width)
                             bit += width
                         q[i] = whole + unzigzag(u) * sign
-                        error[i] = min(abs((q[i] << FRACTION) - p), _ERROR_LIMIT)
+                        error[i] = _error_of(q[i], p)
+                        level[i] = level_of(error[i])
                         i += 1
 
 

@@ -15,17 +15,18 @@ import numpy as np
 from aecompress.context import lms
 from aecompress.context import mixture as mix
 from aecompress.context.dense import dense
+from aecompress.context.forest import leaf_of
 from aecompress.context.kernel import (
     ACTIVITY,
     FRACTION,
-    LOOKS,
     Plan,
     Stencil,
-    activity_of,
     clamp,
-    leaf_of,
+    error_sizes,
     level_of,
-    slope,
+    look_at,
+    nearest_of,
+    step_sizes,
     weigh,
 )
 from aecompress.context.network import LANES, MOST_CHANNELS, MOST_INPUT, MOST_UNIT, WEIGHT_BITS, Layers
@@ -103,7 +104,6 @@ def walk(
         words, raw: DECODE reads these uint32 streams.
     """
     error = np.zeros(q.size, np.int32)
-    look = np.zeros(len(LOOKS), np.int64)
     x = np.zeros(layers.first.size // layers.second_bias.size, np.int16)
     seen = np.zeros(2 * near.width, np.int64)  # what is about: a copy, so that scaling it takes vectors
     sums = np.zeros(layers.second_bias.size, np.int32)
@@ -113,14 +113,12 @@ def walk(
     mixture = np.zeros(mix.ENTRIES, np.int64)
     units = np.int64(one_layer.size)
     near_inputs = 2 * near.width
-    filters = near.size[4] if near.size[4] <= MOST_CHANNELS else np.int64(1)
+    channels = near.size[4]
+    filters = channels if channels <= MOST_CHANNELS else np.int64(1)
     slow_weights = np.zeros(filters * near_inputs)
     fast_weights = np.zeros(filters * near_inputs)
     slow, fast, power = np.int64(0), np.int64(0), np.int64(0)
     apart = np.int64(layers.first_bias.size > units)
-    second = min(np.int64(1), near.width - 1)
-    third = min(np.int64(2), near.width - 1)
-    fourth = min(np.int64(3), near.width - 1)
     state = np.uint64(0)
     if mode == DECODE:
         state = word_at(words, 0) | (word_at(words, 1) << _WORD)
@@ -129,41 +127,28 @@ def walk(
     for a in range(near.size[0]):
         for b in range(near.size[1]):
             for y in range(near.size[2]):
-                look[5] = near.places[1][y]
+                line = near.places[1][y]
+                above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
                 for v in range(near.size[3]):
-                    row = near.rows[0][a] + near.rows[1][b] + near.rows[2][y] + near.rows[3][v]
-                    look[6] = near.places[2][v]
-                    for c in range(near.size[4]):
-                        at = (row * near.size[4] + c) * near.width
-                        total = np.int64(0)
-                        known = near.offsets[at] != 0
-                        if known:
-                            one = np.uint64(i + near.offsets[at])
-                            two = np.uint64(i + near.offsets[at + second])
-                            three = np.uint64(i + near.offsets[at + third])
-                            four = np.uint64(i + near.offsets[at + fourth])
-                            look[0] = slope(q[one] - q[two])
-                            look[1] = slope(q[one] - q[three])
-                            look[2] = slope(q[two] - q[four])
-                            look[3] = level_of(
-                                abs(np.int64(error[one]))
-                                + abs(np.int64(error[two]))
-                                + abs(np.int64(error[three]))
-                                + abs(np.int64(error[four]))
-                            )
-                            look[4] = min(max((q[one] - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
-                            root = plan.roots[near.sets[row] * near.size[4] + c]
-                            of = leaf_of(plan.classes, root, look) * (near.width + 1)
-                            total = weigh(q, i, near.offsets, at, plan.weights, of, near.width, plan.means[c])
-                        p = clamp(total, plan.means[c], plan.low, plan.high)
-                        if not coded[i]:
-                            q[i] = q[one] if known else plan.means[c]
+                    row = above + near.rows[3][v]
+                    column = near.places[2][v]
+                    for c in range(channels):
+                        at = (row * channels + c) * near.width
+                        known = near.offsets[np.uint64(at)] != 0
+                        if not coded[np.uint64(i)]:
+                            q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             i += 1
                             continue
-                        activity = plan.bias[c]
+                        total, activity = np.int64(0), plan.bias[c]
                         if known:
-                            term = np.uint64(c * (4 * near.width + 2))
-                            activity += activity_of(q, error, i, near.offsets, at, plan.terms, term)
+                            nearest = nearest_of(i, near.offsets, at, near.width)
+                            look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
+                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
+                            leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
+                            total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+                            activity += error_sizes(error, i, near.offsets, at, near.width, plan.of_error, c)
+                            activity += step_sizes(q, i, near.offsets, at, near.width, plan.of_step, c)
+                        p = clamp(total, plan.means[c], plan.low, plan.high)
                         level = min(level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0))), _MOST_LEVEL)
                         unit, shift = mix.UNITS[level, 0], mix.UNITS[level, 1]
                         mine = (c if filters > 1 else np.int64(0)) * near_inputs
@@ -185,9 +170,9 @@ def walk(
                         x[k + 1] = _place(((whole - plan.low) >> plan.shift) - np.int64(128))
                         x[k + 2] = _place((p - (whole << FRACTION)) << np.int64(3))
                         x[k + 3] = _place((near.places[0][b] - np.int64(32)) << np.int64(1))
-                        x[k + 4] = _place((look[5] - np.int64(32)) << np.int64(1))
-                        x[k + 5] = _place((look[6] - np.int64(32)) << np.int64(1))
-                        x[k + 6] = _place(np.int64(c * 255 // near.size[4] - 127))
+                        x[k + 4] = _place((line - np.int64(32)) << np.int64(1))
+                        x[k + 5] = _place((column - np.int64(32)) << np.int64(1))
+                        x[k + 6] = _place(np.int64(c * 255 // channels - 127))
                         x[k + 7], x[k + 8] = _place(lms.rounded(slow)), _place(lms.rounded(fast))
                         if mode == LEARN:
                             if take[i]:

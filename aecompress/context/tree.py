@@ -39,11 +39,6 @@ class Tree:
     threshold: Array
     child: Array
 
-    def nodes(self) -> Array:
-        """int32 [nodes * 3] for the compiled walk: feature, threshold and the place of the child, or the table."""
-        child = np.where(self.feature >= 0, 3 * self.child.astype(np.int32), self.child)
-        return np.stack([self.feature, self.threshold, child], 1).astype(np.int32).reshape(-1)
-
     @property
     def tables(self) -> int:
         return int((self.feature < 0).sum())

@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+import numba
 import numpy as np
 import zstandard
 
 from aecompress.entropy.integers import inflate, possible
+from aecompress.entropy.tokens import unzigzag
 from aecompress.errors import CorruptError
 from aecompress.spec import MAX_AXES, Array
 
@@ -36,18 +38,22 @@ def unpack(data: bytes) -> list[Array]:
         if not 0 <= size <= MOST_BYTES:
             raise CorruptError("A record of the model has an impossible size; the file is damaged.")
         return list(_arrays(_read(inflate(data, size)), size))
-    except (zstandard.ZstdError, StopIteration, RuntimeError) as err:
+    except zstandard.ZstdError as err:
         raise CorruptError("A record of the model does not decode; the file is damaged.") from err
 
 
-def _arrays(numbers: Iterator[int], size: int) -> Iterator[Array]:
+def _arrays(numbers: Array, size: int) -> Iterator[Array]:
     """The arrays of ``numbers``, which took ``size`` bytes: each at least one."""
-    for ndim in numbers:
-        shape = [next(numbers) for _ in range(min(ndim, MAX_AXES))]
-        if len(shape) != ndim or not possible(shape, size):
+    at = 0
+    while at < len(numbers):
+        axes = int(numbers[at])
+        shape = numbers[at + 1 : at + 1 + axes].tolist() if 0 <= axes <= MAX_AXES else []
+        if len(shape) != axes or not possible(shape, size):
             raise CorruptError("A record of the model has an impossible shape; the file is damaged.")
-        count = math.prod(shape)
-        yield np.fromiter((next(numbers) for _ in range(count)), np.int64, count).reshape(shape)
+        start, at = at + 1 + axes, at + 1 + axes + math.prod(shape)
+        if at > len(numbers):
+            raise CorruptError("A record of the model is cut short; the file is damaged.")
+        yield numbers[start:at].reshape(shape)
 
 
 def _write(out: bytearray, numbers: Iterable[int]) -> None:
@@ -59,15 +65,25 @@ def _write(out: bytearray, numbers: Iterable[int]) -> None:
         out.append(u)
 
 
-def _read(data: bytes) -> Iterator[int]:
-    u, shift = 0, 0
-    for byte in data:
-        u |= (byte & 127) << shift
-        shift += 7
+def _read(data: bytes) -> Array:
+    """The int64 numbers that end in ``data``."""
+    coded = np.frombuffer(data, np.uint8)
+    numbers = np.empty(np.count_nonzero(coded < 128), np.int64)
+    if not _fill(numbers, coded):
+        raise CorruptError("A record of the model holds a number of more than 64 bits; the file is damaged.")
+    return numbers
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill(numbers: Array, coded: Array) -> bool:
+    """False if a number has more than 64 bits."""
+    u, shift, n = np.uint64(0), np.uint64(0), 0
+    for byte in coded:
+        if shift > 63 or (shift == 63 and byte > 1):
+            return False
+        u |= np.uint64(byte & 127) << shift
+        shift += np.uint64(7)
         if byte < 128:
-            if u >= 1 << 64:
-                raise CorruptError("A record of the model holds a number of more than 64 bits; the file is damaged.")
-            yield (u >> 1) ^ -(u & 1)
-            u, shift = 0, 0
-        elif shift > 63:
-            raise CorruptError("A record of the model holds a number of more than 64 bits; the file is damaged.")
+            numbers[n] = unzigzag(u)
+            u, shift, n = np.uint64(0), np.uint64(0), n + 1
+    return True

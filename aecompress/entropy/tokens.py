@@ -48,6 +48,22 @@ def _leading_zeros(_context: Any, _number: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
+@intrinsic
+def _trailing_zeros(_context: Any, _number: Any) -> Any:
+    """The processor's own count of trailing zeros of a uint64: 64 for 0."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), generate
+
+
+@numba.njit(forceinline=True)
+def trailing_zeros(u: Scalar) -> Scalar:
+    """Number of zero bits below the lowest one of a uint64: 64 for 0."""
+    return np.int64(_trailing_zeros(np.uint64(u)))
+
+
 @numba.njit(forceinline=True)
 def bit_length(u: Scalar) -> Scalar:
     """Number of bits of a uint64: 0 for 0, 64 for 2^63 and more."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from aecompress import ranks
 from aecompress.errors import DestinationError, InputError
 from aecompress.locations import StorePath
 from aecompress.sources.base import Columns, SlicedSource, Source, chunk_rows
@@ -28,9 +29,11 @@ def spool(source: Source, folder: Path) -> Source:
     it.
 
     Raises:
-        InputError: the source cannot be read to its end.
+        InputError: the source cannot be read to its end, or there are several ranks to read it.
         DestinationError: a file cannot be written.
     """
+    if ranks.count() > 1:
+        raise InputError(f"{source.name} is a stream, which processes cannot share: save it to a file first.")
     path = _create(folder)
     beside = path.with_suffix(".arrows")
     try:

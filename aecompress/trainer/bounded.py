@@ -27,6 +27,8 @@ _HOPE = {"fast": 1.15, "balanced": 1.3, "best": 1.3}
 # subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
 # much again
 _SURE = {"fast": 0.8, "balanced": 0.6, "best": 0.6}
+# and they must take less than this share of its bytes when both are ready, for they take four times as long as trees
+_PATIENCE = {"fast": 0.85, "balanced": 1.0, "best": 1.0}
 _GAIN = 0.99  # an autoencoder, or other cells, must bring the bytes of a bounded set below this share
 
 
@@ -113,7 +115,7 @@ class Bounded(Search):
         if self.clock.is_over():
             return rival if least < self._bytes(rough, self.samples) else rough
         full = self._sharpened(self._with_context(model, self.lessons, layout_of(rough)))
-        return rival if least < self._bytes(full, self.samples) else full
+        return rival if least < _PATIENCE[self.effort] * self._bytes(full, self.samples) else full
 
     def _coarse(self, kind: str, step: float) -> Autoencoder:
         """An autoencoder whose error is a few cells: finer latents would cost more than the correction they save."""
@@ -137,7 +139,7 @@ class Bounded(Search):
         if any(split_wide(work.q)[1] is not None for _, work in self._works(model, self.lessons)):
             return model
         parts = self._joint_parts(model, self._works(model, self.lessons))
-        return replace(model, joint=context.fit(parts, self.values, self.layout))
+        return replace(model, joint=context.fit(parts, self.values, self.layout, leaves=self.leaves))
 
 
 def _serves(known: Cells, cells: Cells) -> bool:

@@ -152,6 +152,11 @@ class Search(ABC):
             model = replace(model, **changed)
         return model
 
+    @property
+    def leaves(self) -> int:
+        """Most leaves of context trees."""
+        return context.FAST_TABLES if self.effort == "fast" else context.MOST_TABLES
+
     def _lessons(self, model: Model) -> dict[str, list[Sample]]:
         """What each context coder of a model that has no network yet is asked to code of the samples."""
         found: dict[str, list[Sample]] = {}
@@ -251,7 +256,7 @@ class Search(ABC):
         for _, work in self._works(model, samples):
             parts.append(Sample(split_wide(work.q)[0], work.keep))
             apart += sum(len(data) for data in work.streams.values())
-        coder = context.fit(parts, self.values, layout or self.layout, with_classes=not rough)
+        coder = context.fit(parts, self.values, layout or self.layout, with_classes=not rough, leaves=self.leaves)
         seen = sum(part.q.size for part in parts)
         rate = (context.bits(coder, parts) + 8 * apart) / seen if seen else 0.0
         return replace(model, context=coder, rate=rate)

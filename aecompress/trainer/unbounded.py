@@ -34,6 +34,7 @@ _THRIFT_OF_CELLS = 0.02  # the same of the latents of cells, in steps of the one
 _HOPE_OF_CONV = 3.0  # plain cells of more than so many times the bytes of the pca are no start for a convolution
 _BEYOND_CONV = 1.5  # and of so many times those of subbands
 _SIGHT = 1.3  # a context coder of more than so many times the bytes of the pca needs no network
+_NEARLY = 1.1  # a pca that takes less than so many times the bytes of the best is compared with it on all samples
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
 _LOW_RATE = 1.5  # bits a value up to which a strided autoencoder may do better than others
 _RESEMBLANCE = 0.25  # square of the steps of a series, relative to its variance, up to which neighbours are alike
@@ -87,7 +88,10 @@ class Unbounded(Search):
         self.tried = {_name(model): round(self._size(model)) for model in found}
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
-        return min(found, key=self._cost)
+        best = min(found, key=self._cost)
+        if linear is None or self._cost(linear) > _NEARLY * self._cost(best):
+            return best
+        return min((linear, best), key=partial(self._cost, trial=self.samples))
 
     def _fewest(self) -> Model:
         """Plain cells or subbands: what costs less."""
@@ -183,7 +187,7 @@ class Unbounded(Search):
     def _with_latent_coder(self, model: Model, blocks: Sequence[Array], *, rough: bool = False) -> Model:
         """The strided model with a context coder fitted to the latents of these blocks."""
         parts = self._grids(model, blocks)
-        coder = context.fit(parts, self._coded_values(model), with_classes=not rough)
+        coder = context.fit(parts, self._coded_values(model), with_classes=not rough, leaves=self.leaves)
         rate = context.bits(coder, parts) / sum(block.size for block in blocks)
         return replace(model, context=coder, rate=rate)
 
@@ -199,12 +203,12 @@ class Unbounded(Search):
         with it."""
         return model if self._goal.rmse is None else self._sharpened(model)
 
-    def _cost(self, model: Model) -> float:
+    def _cost(self, model: Model, trial: Sequence[Array] | None = None) -> float:
         """What is still free at the goal: the bytes where an error is asked for, the error where a size is.
 
         Subbands adapt as they go on, so they are judged by whole samples.
         """
-        trial = self._trial() if model.subbands is None else self.samples
+        trial = trial or (self._trial() if model.subbands is None else self.samples)
         if self._goal.bytes is None:
             return self._bytes(model, trial)
         return sum((model.error(block) for block in trial), Distortion()).rmse
