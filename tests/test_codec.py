@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from safetensors.numpy import save
 
 import aecompress
+from aecompress import tensorfile
 from aecompress.codec import cells
 from aecompress.codec.frame import METHODS, MOST_ROWS, STREAMS, Frame
 from aecompress.codec.model import Model
@@ -418,3 +419,13 @@ def test_tables_are_coded_down_their_columns_where_that_is_smaller() -> None:
     coded = model.code(rows)
     assert coded.method == "columns"
     assert np.array_equal(model.decompress(coded.payload), rows)
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=4, max_side=4)))
+def test_arrays_of_any_layout_come_back_from_a_file(array: Array) -> None:
+    views = {"whole": array, "turned": array.T, "every other": array[::-2] if array.ndim else array}
+    data = tensorfile.to_bytes(views, {"text": "1"})
+    found = tensorfile.from_bytes(data)
+    assert all(np.array_equal(found[name], views[name], equal_nan=True) for name in views)
+    assert tensorfile.metadata_of(data) == {"text": "1"}

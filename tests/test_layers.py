@@ -20,7 +20,7 @@ LAYERS = (
     {"errors"},
     {"spec", "locations", "devices"},
     {"config", "recipe", "metrics", "ranks", "indexing", "attributes", "pictures", "charts"},
-    {"normalize", "entropy"},
+    {"normalize", "entropy", "tensorfile"},
     {"sources", "sinks", "autoencoder", "subbands", "wavelet", "quantize", "lossless", "context", "shards"},
     {"codec", "figures", "peers", "restoration"},
     {"archive", "trainer"},
@@ -49,7 +49,7 @@ PLACES = {
     "PIL": {"peers", "sources", "sinks"},
     "tifffile": {"sources", "sinks"},
     "faiss": {"peers"},
-    "safetensors": {"codec", "restoration", "trainer"},
+    "safetensors": {"tensorfile"},
     "click": {"cli"},
     "tqdm": {"cli"},
 }

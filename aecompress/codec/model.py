@@ -10,9 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
+from aecompress import tensorfile
 from aecompress.autoencoder.convolution import Convolution
 from aecompress.autoencoder.integer import IntegerNetwork
 from aecompress.autoencoder.striding import Strided
@@ -426,8 +425,7 @@ class Model:
                 tensors |= {f"patches.{name}": array for name, array in self.patches.tensors().items()}
                 meta |= {"patches": self.patches.settings, "pace": self.pace}
         text = json.dumps(meta, sort_keys=True, separators=(",", ":"))
-        whole = {name: np.asarray(array, order="C") for name, array in tensors.items()}  # safetensors takes no views
-        return bytes(save(whole, {"aecompress": text}))
+        return tensorfile.to_bytes(tensors, {"aecompress": text})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Model:
@@ -513,8 +511,7 @@ def _lens(scale: Array, drop: int, shift: int) -> Reference:
 def _read(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     """(metadata, tensors) of a model file."""
     try:
-        size = int.from_bytes(data[:8], "little")
-        known = json.loads(data[8 : 8 + size])["__metadata__"]
+        known = tensorfile.metadata_of(data)
         if _TASK in known:
             task = str(json.loads(known[_TASK])["task"])
             raise ModelError(
@@ -529,8 +526,8 @@ def _read(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
             f"The model is of format version {version}, this release reads up to {VERSION}: upgrade aecompress."
         )
     try:
-        return meta, load(data)
-    except (SafetensorError, ValueError, KeyError) as err:
+        return meta, tensorfile.from_bytes(data)
+    except (ValueError, KeyError) as err:
         raise CorruptError("The model file is damaged: fit the model again.") from err
 
 

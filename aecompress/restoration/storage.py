@@ -9,9 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
-
+from aecompress import tensorfile
 from aecompress.errors import CorruptError, ModelError, VersionError
 from aecompress.spec import Array
 
@@ -24,7 +22,7 @@ VERSION = 1
 def to_bytes(task: str, facts: dict[str, Any], tensors: dict[str, Array]) -> bytes:
     """The file of a model for a task; ``facts`` are plain JSON."""
     text = json.dumps({"task": task, "version": VERSION, **facts}, sort_keys=True, separators=(",", ":"))
-    return bytes(save(tensors, {_KEY: text}))
+    return tensorfile.to_bytes(tensors, {_KEY: text})
 
 
 def read_file(path: str | Path, task: str) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -38,8 +36,7 @@ def read_file(path: str | Path, task: str) -> tuple[dict[str, Any], dict[str, Ar
         raise ModelError(f"The model {path} cannot be read: {err.strerror or err}.") from err
     remedy = f"give a file that `aecompress fit --task {task}` wrote"
     try:
-        size = int.from_bytes(data[:8], "little")
-        facts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][_KEY])
+        facts = json.loads(tensorfile.metadata_of(data)[_KEY])
         found, version = str(facts["task"]), int(facts["version"])
     except (ValueError, KeyError, TypeError, RecursionError) as err:
         raise ModelError(f"{path} holds no model for this; {remedy}.") from err
@@ -48,8 +45,8 @@ def read_file(path: str | Path, task: str) -> tuple[dict[str, Any], dict[str, Ar
     if found != task:
         raise ModelError(f"{path} was fitted to {found}; {remedy}.")
     try:
-        return facts, load(data)
-    except (SafetensorError, ValueError, KeyError) as err:
+        return facts, tensorfile.from_bytes(data)
+    except (ValueError, KeyError) as err:
         raise CorruptError(f"{path} is damaged: fit the model again.") from err
 
 

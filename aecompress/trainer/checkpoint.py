@@ -13,9 +13,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
-
+from aecompress import tensorfile
 from aecompress.autoencoder.checkpoint import State
 from aecompress.errors import DestinationError
 from aecompress.shards.durable import write_durably
@@ -75,7 +73,7 @@ class CheckpointFile:
         text = json.dumps({"fit": self._facts, "training": state.facts}, sort_keys=True)
         meta = {_NAME: text, "sha256": _digest(text, state.tensors)}
         try:
-            write_durably(self._path, save(state.tensors, meta))
+            write_durably(self._path, tensorfile.to_bytes(state.tensors, meta))
         except OSError as err:
             _log.warning("%s cannot be written (%s): the fit goes on without it", self._path, err.strerror or err)
 
@@ -84,14 +82,13 @@ def _read(path: Path) -> tuple[dict[str, Any], State]:
     """(facts of the fit, state) of a file. Raises DestinationError if it does not hold them."""
     data = path.read_bytes()
     try:
-        size = int.from_bytes(data[:8], "little")
-        meta = json.loads(data[8 : 8 + size])["__metadata__"]
-        tensors, text = load(data), meta[_NAME]
+        meta = tensorfile.metadata_of(data)
+        tensors, text = tensorfile.from_bytes(data), meta[_NAME]
         if meta["sha256"] != _digest(text, tensors):
             raise ValueError("the digest differs")
         found = json.loads(text)
         return found["fit"], State(found["training"], tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as err:
+    except (ValueError, KeyError, TypeError, RecursionError) as err:
         raise DestinationError(
             f"{path} is damaged or no checkpoint, so the fit cannot go on from it; {_AGAIN}."
         ) from err
