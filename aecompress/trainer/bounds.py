@@ -170,7 +170,7 @@ def _gaps(known: Array, counts: Array, step: float) -> float:
     """Bits that ranks save beside cells of this width, about: each value has the narrower gap on its two sides."""
     if len(known) < 2:
         return 0.0
-    gaps = np.log2(beyond(known[1:], known[:-1]) / step)
+    gaps = np.log2(beyond(known[1:], known[:-1])) - math.log2(step)
     return float(counts @ np.minimum(np.append(gaps, gaps[-1]), np.append(gaps[0], gaps)))
 
 
