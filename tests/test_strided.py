@@ -21,7 +21,9 @@ from aecompress.autoencoder.striding import Grid, Strided, around, gathered
 from aecompress.codec.model import Model
 from aecompress.config import silent
 from aecompress.errors import InputError, ModelError
+from aecompress.sources import open_source
 from aecompress.spec import Array
+from aecompress.trainer import adapt
 
 
 def scenes(rows: int, height: int = 66, width: int = 90, colours: int = 3, seed: int = 0) -> Array:
@@ -193,6 +195,7 @@ def test_an_archive_meets_the_quality_and_its_model_packs_others(tmp_path: Path)
     kept = Model.from_bytes(model.to_bytes(encoder=True))
     assert kept.identity == model.identity
     assert Model.from_bytes(model.to_bytes()).patches is None
+    assert adapt(kept, open_source(pictures), target).context is kept.context
     report = aecompress.pack(pictures, tmp_path / "a", model=kept, target=target)
     back = aecompress.open(tmp_path / "a")[:]
     assert report.rmse is not None

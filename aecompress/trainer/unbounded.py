@@ -51,7 +51,7 @@ class Unbounded(Search):
         if self.target.kind == "latent-dim":
             return self._with_same_latents(blank, model)
         if model.patches is not None:
-            return (self._stepped(model.patches) or [self._plain])[0]
+            return self._repaced(model) or (self._stepped(model.patches) or [self._plain])[0]
         if model.encoder is None:
             return self._resteered(model) or self._coded_well(self._retuned(model))
         return self._quantized(blank, model.encoder)
@@ -324,6 +324,14 @@ class Unbounded(Search):
         kept = replace(model, target=self.target, fills=self.fills, known_as=None)
         near = [found for found in self._reaching(kept) if alike(model.cells, found.cells, _RESTEERED)]
         return near[0] if near else None
+
+    def _repaced(self, model: Model) -> Model | None:
+        """The same of a given strided model and the step of its latents."""
+        if self._goal.rmse is None or model.context is None:
+            return None
+        kept, pace = replace(model, target=self.target, fills=self.fills, known_as=None), model.pace or 1.0
+        step = self._checked(pace, partial(_at_pace, kept))
+        return None if step is None or abs(math.log(step / pace)) > _RESTEERED else _at_pace(kept, step)
 
     def _retuned(self, model: Model) -> Model:
         """A given model for the goal: its subbands, or its convolution and thrift, stay; cells and context coder are
