@@ -185,6 +185,22 @@ def step_sizes(q: Array, i: Scalar, offsets: Array, at: Scalar, width: Scalar, o
     return total
 
 
+# Numba itself puts this in the place of its calls, before it compiles: the tuples passed cost nothing.
+
+
+@numba.njit(inline="always")
+def foreseen(
+    q: Array, error: Array, i: Scalar, at: Scalar, c: Scalar, row: Scalar, line: Scalar, column: Scalar,
+    near: Stencil, plan: Plan,
+) -> tuple[tuple[Scalar, ...], tuple[Scalar, ...], Scalar]:  # fmt: skip
+    """Of value ``i``, which has neighbours: the nearest, LOOKS, and the weighted sum of all that its class takes."""
+    nearest = nearest_of(i, near.offsets, at, near.width)
+    look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
+    root = plan.classes.roots[near.sets[np.uint64(row)] * near.size[4] + c]
+    leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
+    return nearest, look, weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+
+
 @numba.njit(forceinline=True)
 def _describe(
     look: tuple[Scalar, ...], level: Array, nearest: tuple[Scalar, ...], sign: Scalar
@@ -243,11 +259,7 @@ def regressors(
                             continue
                         total = np.int64(0)
                         if known:
-                            nearest = nearest_of(i, near.offsets, at, near.width)
-                            look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
-                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
-                            leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
-                            total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+                            _, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         error[i] = _error_of(q[i], p)
                         if take[i] and known:
@@ -296,11 +308,7 @@ def errors(
                             continue
                         total = np.int64(0)
                         if known:
-                            nearest = nearest_of(i, near.offsets, at, near.width)
-                            look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
-                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
-                            leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
-                            total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+                            _, _, total = foreseen(q, error, i, at, c, row, line, column, near, plan)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         error[i] = _error_of(q[i], p)
                         if take[i]:
@@ -372,11 +380,7 @@ def residuals(
                             continue
                         total = np.int64(0)
                         if known:
-                            nearest = nearest_of(i, near.offsets, at, near.width)
-                            look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
-                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
-                            leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
-                            total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+                            nearest, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         whole = (p + _HALF) >> FRACTION
                         phase = p - (whole << FRACTION)
@@ -441,11 +445,7 @@ def restore(
                             continue
                         total = np.int64(0)
                         if known:
-                            nearest = nearest_of(i, near.offsets, at, near.width)
-                            look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
-                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
-                            leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
-                            total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+                            nearest, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         whole = (p + _HALF) >> FRACTION
                         phase = p - (whole << FRACTION)

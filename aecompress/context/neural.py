@@ -15,7 +15,6 @@ import numpy as np
 from aecompress.context import lms
 from aecompress.context import mixture as mix
 from aecompress.context.dense import dense
-from aecompress.context.forest import leaf_of
 from aecompress.context.kernel import (
     ACTIVITY,
     FRACTION,
@@ -23,11 +22,9 @@ from aecompress.context.kernel import (
     Stencil,
     clamp,
     error_sizes,
+    foreseen,
     level_of,
-    look_at,
-    nearest_of,
     step_sizes,
-    weigh,
 )
 from aecompress.context.network import LANES, MOST_CHANNELS, MOST_INPUT, MOST_UNIT, WEIGHT_BITS, Layers
 from aecompress.entropy.bits import get_bits, word_at
@@ -141,11 +138,7 @@ def walk(
                             continue
                         total, activity = np.int64(0), plan.bias[c]
                         if known:
-                            nearest = nearest_of(i, near.offsets, at, near.width)
-                            look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
-                            root = plan.classes.roots[near.sets[np.uint64(row)] * channels + c]
-                            leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
-                            total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+                            _, _, total = foreseen(q, error, i, at, c, row, line, column, near, plan)
                             activity += error_sizes(error, i, near.offsets, at, near.width, plan.of_error, c)
                             activity += step_sizes(q, i, near.offsets, at, near.width, plan.of_step, c)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
