@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,8 +70,14 @@ class Work:
     values: Array
     q: Array
     keep: Array
-    streams: Streams
+    steps: Array | None
+    further: Streams
     decoded: Array
+
+    @cached_property
+    def streams(self) -> Streams:
+        """What goes beside the lattice integers; coded when asked for, as a search asks for errors alone mostly."""
+        return {**cells.encode_steps(self.steps), **specials.encode(self.values, self.keep), **self.further}
 
 
 def prepare(model: Model, values: Array) -> Work | None:
@@ -95,12 +102,12 @@ def prepare(model: Model, values: Array) -> Work | None:
             q = _thrifty(model, values, q, keep)
             decoded = lattice.dequantize(q)
         decoded = np.where(keep, decoded, values)
-    streams = {**cells.encode_steps(steps), **specials.encode(values, keep)}
+    further = {}
     if isinstance(lattice, FixedLattice):
-        streams["rest"] = bits.pack(rest[keep], lattice.widths(q[keep]))
+        further["rest"] = bits.pack(rest[keep], lattice.widths(q[keep]))
     if (ulps := np.where(keep, ulps, 0) if len(ulps) else ulps).any():
-        streams["ulps"] = integers.encode(ulps, axes=())
-    return Work(values, q, keep, streams, decoded)
+        further["ulps"] = integers.encode(ulps, axes=())
+    return Work(values, q, keep, steps, further, decoded)
 
 
 def _thrifty(model: Model, values: Array, q: Array, keep: Array) -> Array:

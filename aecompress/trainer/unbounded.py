@@ -112,6 +112,10 @@ class Unbounded(Search):
         """Blocks that a strided autoencoder learns from: more than the samples, for it has much to learn."""
         return sampling.sample(self.source, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
 
+    def _ordinary(self, blocks: Sequence[Array]) -> list[Array]:
+        """The blocks as floats, NaN where a value is special."""
+        return [np.where(specials.ordinary(block, self.fills), block, np.nan) for block in blocks]
+
     def _may_stride(self, best: Model) -> bool:
         """True if a strided autoencoder may do better than ``best``: on planes where subbands are that, and on series
         whose neighbours resemble each other."""
@@ -123,7 +127,7 @@ class Unbounded(Search):
         along = -2 if grid.colours else -1
         if self.ordered is not None and not self.ordered[max(along, -len(self.ordered))]:
             return False
-        known = [np.where(specials.ordinary(block, self.fills), block, np.nan) for block in self.samples]
+        known = self._ordinary(self.samples)
         steps, values = (np.concatenate(parts) for parts in ([np.diff(b, axis=along).ravel() for b in known], known))
         steps, values = steps[np.isfinite(steps)], values[np.isfinite(values)]
         return bool(len(steps) and np.square(steps).sum() < _RESEMBLANCE * np.square(values - values.mean()).sum())
@@ -138,7 +142,7 @@ class Unbounded(Search):
         if grid_of(self.source.spec.row_shape) is None:
             return []
         patches = fit_strided(
-            [np.where(specials.ordinary(block, self.fills), block, np.nan) for block in self._pictures],
+            self._ordinary(self._pictures),
             self._goal.rmse or _LEARNED * min(map(self._cost, (self._roughly, *rivals))),
             seconds=self.clock.share(_PATCHES_SHARE),
             seed=self.seed,
