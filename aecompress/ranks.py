@@ -49,7 +49,9 @@ def together(device: str) -> Iterator[None]:
     if many == 1:
         yield
         return
-    import torch
+    # Before there is a group: its functions keep the one that they find as their default, whose threads would then live
+    # until the interpreter ends, and sometimes abort it.
+    import torch.distributed.nn
     from torch import distributed
 
     kind = find_device(device).type

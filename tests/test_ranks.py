@@ -19,7 +19,7 @@ from aecompress.ranks import together
 from aecompress.sources import open_source, spool
 
 LEARN = """
-import sys, torch
+import sys, torch, weakref
 from aecompress import ranks
 from aecompress.autoencoder.learners.criteria import sigmoid_error
 from aecompress.autoencoder.learners.textbook import Textbook
@@ -37,6 +37,7 @@ class Lessons:
             yield from rows.split(256 // ranks.count())
 
 with ranks.together("cpu"):
+    group = weakref.ref(torch.distributed.group.WORLD) if ranks.count() > 1 else lambda: None
     torch.manual_seed(0 if ranks.is_first() else 1)
     learner = Textbook(12, (8,), 4, sigmoid_error("mse"))
     ranks.agree(learner)
@@ -45,6 +46,7 @@ with ranks.together("cpu"):
                    device=torch.device("cpu"), report=Throttle(silent))
     assert course.improved
     torch.save([part.detach() for part in learner.parameters()], f"{sys.argv[1]}/{ranks.count()}{ranks.is_first()}")
+assert group() is None, "The group's threads outlive it and may abort the interpreter's end."
 """
 
 PACK = """
