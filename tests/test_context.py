@@ -331,6 +331,43 @@ def test_steps_that_reach_too_far_are_refused() -> None:
     """)
 
 
+def noise_below(shape: tuple[int, ...], seed: int) -> Array:
+    return np.random.default_rng(seed).integers(-3, 4, shape)
+
+
+FAR = {
+    "a moment 20 before": noise_below((300, 20), 0).cumsum(0).reshape(-1),
+    "what is usual in a column": 40 * noise_below((1, MOST_CHANNELS + 88), 1)
+    + noise_below((60, MOST_CHANNELS + 88), 2),
+    "four planes before": noise_below((10, 4, 30, 30), 3).cumsum(0).reshape(40, 30, 30),
+}
+
+
+@pytest.mark.parametrize("what", FAR)
+def test_stencils_reach_far_where_that_tells_more(what: str) -> None:
+    sample = fitting.Sample(FAR[what], np.ones(FAR[what].shape, bool))
+    near, far = (fitting.fit([sample], sample.q.size, far=far) for far in (False, True))
+    assert fitting.bits(far, [sample]) < 0.97 * fitting.bits(near, [sample])
+    assert far.predictor.layout.far
+    check(far, sample.q, sample.coded)
+
+
+def test_stencils_stay_near_where_nothing_lies_far() -> None:
+    sample = fitting.Sample(noise_below((20, 12, 12), 4).cumsum(0), np.ones((20, 12, 12), bool))
+    assert not fitting.fit([sample], sample.q.size).predictor.layout.far
+
+
+def test_a_layout_that_only_classes_make_the_best_is_found() -> None:
+    """A third of each plane is as in the plane before, the rest is its own: one set of weights cannot tell."""
+    rng = np.random.default_rng(5)
+    scene, still = rng.integers(-3, 4, (60, 70)).cumsum(1), np.arange(70) < 22
+    own = rng.integers(-5, 6, (20, 60, 70)).cumsum(1).cumsum(2) // 9
+    q = np.where(still, scene + rng.integers(-1, 2, own.shape), own)
+    sample = fitting.Sample(q, np.ones(q.shape, bool))
+    assert [layout.depth for layout in fitting._hopeful([sample], q.size, 1.0)] == [2]
+    assert fitting.fit([sample], q.size, far=False).predictor.layout.depth == 3
+
+
 def test_a_block_of_other_channels_is_refused() -> None:
     isolated("""
         table = rng.integers(-9, 10, (4000, 3)).cumsum(0)

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
-VERSION = 8
+VERSION = 9
+
+#: How far away neighbours could be before version 9.
+_NEAR = 16
 
 #: Metadata of models that are not for packing.
 _TASK = "aecompress-task"
@@ -367,16 +370,18 @@ class Model:
     @property
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
-        if self.strided is not None and self.strided.grid.axes != 2:
+        coders = [coder for coder in (self.context, self.joint) if coder is not None]
+        if any(coder.reach > _NEAR for coder in coders):
             return VERSION
+        if self.strided is not None and self.strided.grid.axes != 2:
+            return 8
         if self.cells.kind == "known" and not self.cells.lossless:
             return 7
         if self.view or self.strided is not None:
             return 6
         if self.cells.kind in ("figures", "known"):
             return 5
-        coders = (self.context, self.joint)
-        if self.subbands is not None or any(coder is not None and coder.network is not None for coder in coders):
+        if self.subbands is not None or any(coder.network is not None for coder in coders):
             return 4
         return 3 if self.conv is not None else 2 if self.cells.point else 1
 

@@ -10,7 +10,7 @@ import numpy as np
 from aecompress.context import kernel, mixture, neural
 from aecompress.context.forest import plant
 from aecompress.context.network import Network
-from aecompress.context.stencil import MOST_CHANNELS, MOST_STEPS, Layout, Step, geometry
+from aecompress.context.stencil import MOST_CHANNELS, MOST_REACH, MOST_STEPS, Layout, Step, geometry
 from aecompress.context.tree import Tree
 from aecompress.entropy import rans, record
 from aecompress.entropy.bits import join_bits
@@ -170,6 +170,11 @@ class ContextModel:
         looks = any(step[5] for step in steps)
         fits = looks == (reference is not None) or (len(steps) == 1 and not looks)
         _fit(fits and (reference is None or reference.shape == coded.shape))
+
+    @property
+    def reach(self) -> int:
+        """How many positions the farthest neighbour is away along an axis."""
+        return max(abs(way) for channel in self.predictor.steps for step in channel for way in step[:4])
 
     @cached_property
     def plan(self) -> kernel.Plan:
@@ -409,7 +414,7 @@ def _tree(arrays: list[Array], features: int) -> Tree:
 def _step(numbers: Array, channel: int, channels: int) -> Step:
     """A causal step that stays within the channels."""
     a, b, y, x, c, reference = (int(n) for n in numbers)
-    _require(max(abs(a), abs(b), abs(y), abs(x)) <= 16 and 0 <= channel + c < channels and reference in (0, 1))
+    _require(max(abs(a), abs(b), abs(y), abs(x)) <= MOST_REACH and 0 <= channel + c < channels and reference in (0, 1))
     _require(reference == 1 or (a, b, y, x, c) < (0, 0, 0, 0, 0))
     return a, b, y, x, c, reference
 

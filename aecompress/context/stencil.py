@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from aecompress.spec import Array
 #: A step from a value to a neighbour: differences along a, b, y, x and c, and 1 if it lies in the reference.
 Step = tuple[int, int, int, int, int, int]
 
-#: Most neighbours of one value.
-MOST_STEPS = 40
+#: Most neighbours of one value, and most positions that one is away along an axis.
+MOST_STEPS, MOST_REACH = 40, 32
 
 #: Most features of an axis for each to have a stencil of its own: of a table's columns, of other arrays' last axis.
 MOST_CHANNELS = 512
@@ -39,10 +39,13 @@ class Layout:
     Attributes:
         depth: how many ordered axes, counted from the last, predictions reach along: 1 to 4.
         channels: True if the last axis holds features instead of ordered positions.
+        far: True if the stencil reaches further along the axis of lines, planes or moments than to the next ones; only
+            without channels and up to a depth of 3. It is of use to a fit; coders have the steps themselves.
     """
 
     depth: int
     channels: bool
+    far: bool = False
 
     def canonical(self, shape: tuple[int, ...]) -> tuple[int, int, int, int, int]:
         """Sizes ``(A, B, H, W, C)`` of a block of this shape ``[rows, ...]``."""
@@ -67,6 +70,11 @@ def layouts(shape: tuple[int, ...]) -> list[Layout]:
     return found
 
 
+def reaches(layout: Layout) -> list[Layout]:
+    """The layout and the one that reaches further, where there is one."""
+    return [layout] if layout.channels or layout.depth > 3 else [layout, replace(layout, far=True)]
+
+
 _LINE = [(0, -x) for x in range(1, 13)]
 _PLANE = [
     (0, -1),
@@ -82,17 +90,26 @@ _PLANE = [
     (0, -3),
     (-1, 3),
 ]
+_FAR_LINE = [(0, -x) for x in range(13, 25)]
+_ABOVE = [(-y, 0) for y in range(3, 19)]
 _AROUND = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]
 
 
-def spatial_steps(depth: int) -> list[Step]:
-    """Causal steps along the last ``depth`` ordered axes, nearest first."""
+def spatial_steps(depth: int, *, far: bool = False) -> list[Step]:
+    """Causal steps along the last ``depth`` ordered axes, nearest first.
+
+    Those that reach far see twice as much of a line; sixteen more lines above, which make out what is usual in a column
+    of a table; of a volume two more planes and more of the second.
+    """
     if depth == 1:
-        return [(0, 0, y, x, 0, 0) for y, x in _LINE]
-    steps: list[Step] = [(0, 0, y, x, 0, 0) for y, x in _PLANE]
+        return [(0, 0, y, x, 0, 0) for y, x in (_LINE + _FAR_LINE if far else _LINE)]
+    steps: list[Step] = [(0, 0, y, x, 0, 0) for y, x in (_PLANE + _ABOVE if far and depth == 2 else _PLANE)]
     if depth >= 3:
         steps += [(0, -1, y, x, 0, 0) for y, x in _AROUND]
         steps.append((0, -2, 0, 0, 0, 0))
+        if far:
+            steps += [(0, -2, y, x, 0, 0) for y, x in _AROUND[1:5]]
+            steps += [(0, -3, 0, 0, 0, 0), (0, -4, 0, 0, 0, 0)]
     if depth >= 4:
         steps += [(-1, 0, y, x, 0, 0) for y, x in _AROUND[:5]]
         steps += [(-1, 1, 0, 0, 0, 0), (-1, -1, 0, 0, 0, 0), (-2, 0, 0, 0, 0, 0)]

@@ -139,7 +139,7 @@ class Bounded(Search):
         if any(split_wide(work.q)[1] is not None for _, work in self._works(model, self.lessons)):
             return model
         parts = self._joint_parts(model, self._works(model, self.lessons))
-        return replace(model, joint=context.fit(parts, self.values, self.layout, leaves=self.leaves))
+        return replace(model, joint=context.fit(parts, self.values, self.layout, far=self.far, leaves=self.leaves))
 
 
 def _serves(known: Cells, cells: Cells) -> bool:

@@ -153,6 +153,11 @@ class Search(ABC):
         return model
 
     @property
+    def far(self) -> bool:
+        """True if stencils may reach far, which takes time to code."""
+        return self.effort != "fast"
+
+    @property
     def leaves(self) -> int:
         """Most leaves of context trees."""
         return context.FAST_TABLES if self.effort == "fast" else context.MOST_TABLES
@@ -256,7 +261,8 @@ class Search(ABC):
         for _, work in self._works(model, samples):
             parts.append(Sample(split_wide(work.q)[0], work.keep))
             apart += sum(len(data) for data in work.streams.values())
-        coder = context.fit(parts, self.values, layout or self.layout, with_classes=not rough, leaves=self.leaves)
+        layout = layout or self.layout
+        coder = context.fit(parts, self.values, layout, with_classes=not rough, far=self.far, leaves=self.leaves)
         seen = sum(part.q.size for part in parts)
         rate = (context.bits(coder, parts) + 8 * apart) / seen if seen else 0.0
         return replace(model, context=coder, rate=rate)

@@ -191,7 +191,7 @@ class Unbounded(Search):
     def _with_latent_coder(self, model: Model, blocks: Sequence[Array], *, rough: bool = False) -> Model:
         """The strided model with a context coder fitted to the latents of these blocks."""
         parts = self._grids(model, blocks)
-        coder = context.fit(parts, self._coded_values(model), with_classes=not rough, leaves=self.leaves)
+        coder = context.fit(parts, self._coded_values(model), with_classes=not rough, far=self.far, leaves=self.leaves)
         rate = context.bits(coder, parts) / sum(block.size for block in blocks)
         return replace(model, context=coder, rate=rate)
 

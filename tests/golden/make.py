@@ -58,6 +58,11 @@ def walk(rows: int, columns: int, seed: int) -> Array:
     return (sequence(rows * columns, seed).reshape(rows, columns) % 7 - 3).cumsum(0).cumsum(1)
 
 
+def echo(count: int, lag: int, seed: int) -> Array:
+    """int64 [count] whose values resemble those ``lag`` before."""
+    return (sequence(count, seed).reshape(-1, lag) % 7 - 3).cumsum(0).reshape(-1)
+
+
 def field(planes: int, height: int, width: int) -> Array:
     """float32 [planes, height, width]: smooth hills."""
     y, x = np.mgrid[0:height, 0:width].astype(np.int64)
@@ -168,6 +173,7 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "network-i2": (walk(60, 40, 21).astype(np.int16), "network", Target("lossless")),
     "network-special": (with_specials(mixture(200, 12, 3, 1)), "network", Target("rel-error", 1e-3)),
     "network-channels": (mixture(150, 24, 3, 22).astype(np.float64), "network", Target("max-error", 0.01)),
+    "far-i2": (echo(4000, 20, 35).astype(np.int16), "none", Target("lossless")),
     "subbands-f4": (field(4, 64, 80), "none", Target("max-error", 40.0)),
     "subbands-special": (with_specials(field(4, 64, 80)), "none", Target("max-error", 40.0)),
     "masked-f4": (clouded(field(4, 64, 80)), "none", Target("max-error", 40.0)),
