@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from aecompress.context import fit as fitting
 from aecompress.context.coder import ContextModel, _tree
-from aecompress.context.stencil import MOST_CHANNELS, layouts
+from aecompress.context.stencil import MOST_CHANNELS, Layout, has_far, layouts
 from aecompress.entropy import record
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
@@ -339,22 +339,31 @@ FAR = {
     "a moment 20 before": noise_below((300, 20), 0).cumsum(0).reshape(-1),
     "what is usual in a column": 40 * noise_below((1, MOST_CHANNELS + 88), 1)
     + noise_below((60, MOST_CHANNELS + 88), 2),
-    "four planes before": noise_below((10, 4, 30, 30), 3).cumsum(0).reshape(40, 30, 30),
+    "three planes before": noise_below((14, 3, 30, 40), 3).cumsum(0).reshape(42, 30, 40),
 }
 
 
 @pytest.mark.parametrize("what", FAR)
 def test_stencils_reach_far_where_that_tells_more(what: str) -> None:
     sample = fitting.Sample(FAR[what], np.ones(FAR[what].shape, bool))
-    near, far = (fitting.fit([sample], sample.q.size, far=far) for far in (False, True))
+    layout = Layout(sample.q.ndim, False)
+    near, far = (fitting.fit([sample], sample.q.size, layout, far=far) for far in (False, True))
     assert fitting.bits(far, [sample]) < 0.97 * fitting.bits(near, [sample])
     assert far.predictor.layout.far
     check(far, sample.q, sample.coded)
 
 
-def test_stencils_stay_near_where_nothing_lies_far() -> None:
-    sample = fitting.Sample(noise_below((20, 12, 12), 4).cumsum(0), np.ones((20, 12, 12), bool))
-    assert not fitting.fit([sample], sample.q.size).predictor.layout.far
+@pytest.mark.parametrize("shape", [(2000, 47), (35, 900), (7, 50, 50), (8, 7, 30, 30)])
+def test_stencils_stay_near_where_there_is_nothing_to_see(shape: tuple[int, ...]) -> None:
+    layout = Layout({47: 1, 900: 2}.get(shape[-1], 3), False)
+    sample = fitting.Sample(noise_below(shape, 4).cumsum(-1), np.ones(shape, bool))
+    assert not has_far(layout, shape)
+    assert fitting.fit([sample], sample.q.size, layout).predictor.layout == Layout(layout.depth, False, False)
+
+
+def test_lines_above_are_left_out_where_they_tell_nothing() -> None:
+    sample = fitting.Sample(noise_below((200, 600), 6).cumsum(0).cumsum(1), np.ones((200, 600), bool))
+    assert fitting.fit([sample], sample.q.size, Layout(2, False)).reach <= 3
 
 
 def test_a_layout_that_only_classes_make_the_best_is_found() -> None:
@@ -364,8 +373,8 @@ def test_a_layout_that_only_classes_make_the_best_is_found() -> None:
     own = rng.integers(-5, 6, (20, 60, 70)).cumsum(1).cumsum(2) // 9
     q = np.where(still, scene + rng.integers(-1, 2, own.shape), own)
     sample = fitting.Sample(q, np.ones(q.shape, bool))
-    assert [layout.depth for layout in fitting._hopeful([sample], q.size, 1.0)] == [2]
-    assert fitting.fit([sample], q.size, far=False).predictor.layout.depth == 3
+    assert fitting.fit([sample], q.size, with_classes=False).predictor.layout.depth == 2
+    assert fitting.fit([sample], q.size).predictor.layout.depth == 3
 
 
 def test_a_block_of_other_channels_is_refused() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -134,6 +134,7 @@ def test_few_different_values_are_known_and_others_come_back(tmp_path: Path) -> 
     ),
     st.sampled_from([0.0, 1.0, 3.0, 40.0]),
 )
+@example(np.array([3, -(2**63) + 100, 0]), 1.0)  # float64 does not tell their distances apart
 def test_the_nearest_known_value_is_within_the_bound(values: Array, bound: float) -> None:
     known, counts = bounds.middles(values, bound)
     assert counts.sum() == values.size

@@ -30,8 +30,8 @@ from aecompress.context.stencil import (
     Layout,
     Step,
     channel_steps,
+    has_far,
     layouts,
-    reaches,
     reference_steps,
     spatial_steps,
 )
@@ -54,11 +54,8 @@ _VECTOR_BITS, _FEWEST_VECTORS = 400_000, 2
 #: Most leaves of the context tree, and as many as have room in one mask of ``forest``.
 MOST_TABLES, FAST_TABLES = 512, 64
 
-#: Layouts that took this many times the bits of the best on a part of the samples are tried on all of them.
-_CLOSE = 1.25
-
-#: A network makes more of distant neighbours than trees do: they may take so much more.
-_WORTH_OF_FAR = 0.99
+#: Layouts that take this many times the bits of the best on a part of the samples are tried on one this much larger.
+_CLOSE, _LONGER = 1.15, 2
 
 _SETS = 8
 _SIZE_ROWS = 100_000  # rows that activity weights are fitted to
@@ -82,40 +79,62 @@ def fit(
 ) -> ContextModel:
     """Fit to ``samples``, blocks of one row shape, that stand for ``total`` values of the whole set.
 
-    Every layout is tried on part of the samples unless one is given, those that come close on all of them, and ``far``
-    whether stencils pay that reach far. Without classes of predictions it takes a third of the time and some percent
-    more bits, for layouts are only tried on a part and near; with FAST_TABLES leaves of the context tree blocks are
-    coded a third faster and take half a percent more.
+    Every layout is tried on part of the samples unless one is given, and ``far`` says whether stencils may reach far
+    where the layout leaves that open. Without classes of predictions it takes a third of the time and some percent more
+    bits; with FAST_TABLES leaves of the context tree blocks are coded a third faster and take half a percent more.
     """
     samples = [s for s in samples if s.coded.any()]
     if not samples:
         return _empty()
-    tried = [layout] if layout else _hopeful(samples, total, _CLOSE if with_classes else 1.0)
-    if far and with_classes:
-        tried = [reading for near in tried for reading in reaches(near)]
-
-    def fitted(layout: Layout) -> ContextModel:
-        return _fit_layout(samples, layout, total, with_classes=with_classes, leaves=leaves)
-
-    def cost(model: ContextModel) -> float:
-        return _cost(model, samples, total) * (_WORTH_OF_FAR if model.predictor.layout.far else 1.0)
-
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        return min(pool.map(fitted, tried), key=cost)
+    if layout is None:
+        layout = _reading(samples, total, thorough=with_classes)
+    if layout.far is None and with_classes:
+        layout = replace(layout, far=far and _sees_far(samples, layout, total))
+    return _fit_layout(samples, layout, total, with_classes=with_classes, leaves=leaves)
 
 
-def _hopeful(samples: Sequence[Sample], total: int, close: float) -> list[Layout]:
-    """The layouts that take at most ``close`` times the fewest bits on part of the samples."""
-    trials = [s.crop(TRIAL_VALUES // len(samples)) for s in samples]
-    trials = [s for s in trials if s.coded.any()] or list(samples)
+def _reading(samples: Sequence[Sample], total: int, *, thorough: bool) -> Layout:
+    """The layout that takes the fewest bits on a part of the samples: a small one without classes of predictions, and
+    for a thorough look a larger one with them for the layouts that come close."""
     tried = layouts(samples[0].q.shape)
+    costs = _costs(_part(samples, TRIAL_VALUES), tried, total, with_classes=False)
+    if thorough:
+        tried = [layout for layout, cost in zip(tried, costs, strict=True) if cost <= _CLOSE * min(costs)]
+        costs = _costs(_part(samples, _LONGER * TRIAL_VALUES), tried, total) if len(tried) > 1 else [0.0]
+    return tried[int(np.argmin(costs))]
+
+
+def _sees_far(samples: Sequence[Sample], layout: Layout, total: int) -> bool:
+    """True if the layout should reach far.
+
+    Along moments and across planes always, since a network makes 1 to 5 % of what lies there even where trees make
+    nothing of it; along lines where a part of the samples takes fewer bits so.
+    """
+    if not has_far(layout, samples[0].q.shape):
+        return False
+    if layout.depth != 2:
+        return True
+    tried = [replace(layout, far=far) for far in (False, True)]
+    near, distant = _costs(_part(samples, _LONGER * TRIAL_VALUES), tried, total)
+    return distant < near
+
+
+def _part(samples: Sequence[Sample], values: int) -> list[Sample]:
+    """Corners of the samples, of about so many values together."""
+    parts = [s.crop(values // len(samples)) for s in samples]
+    return [s for s in parts if s.coded.any()] or list(samples)
+
+
+def _costs(samples: Sequence[Sample], tried: Sequence[Layout], total: int, *, with_classes: bool = True) -> list[float]:
+    """Bits of the whole set, model included, in each layout."""
+    seen = sum(int(s.coded.sum()) for s in samples)
 
     def cost(layout: Layout) -> float:
-        return _cost(_fit_layout(trials, layout, total, with_classes=False), trials, total)
+        model = _fit_layout(samples, layout, total, with_classes=with_classes)
+        return bits(model, samples) * (total / seen) + 8.0 * len(model.to_bytes())
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        costs = list(pool.map(cost, tried))
-    return [layout for layout, found in zip(tried, costs, strict=True) if found <= close * min(costs)]
+        return list(pool.map(cost, tried))
 
 
 def _empty() -> ContextModel:
@@ -124,12 +143,6 @@ def _empty() -> ContextModel:
     predictor = _naive(Layout(1, False), steps, np.zeros(1, np.int64), 0, 0)
     activity = Activity(np.zeros((1, 1), np.uint8), np.zeros((1, 1), np.uint8), np.zeros(1, np.int32))
     return ContextModel(predictor, activity, STUMP, NO_TABLES)
-
-
-def _cost(model: ContextModel, samples: Sequence[Sample], total: int) -> float:
-    """Bits of the whole set, model included."""
-    seen = sum(int(s.coded.sum()) for s in samples)
-    return bits(model, samples) * (total / seen) + 8.0 * len(model.to_bytes())
 
 
 def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
@@ -273,7 +286,9 @@ def _median(samples: Sequence[Sample], channels: int, channel: int) -> int:
 
 def _pool(layout: Layout, channels: int, channel: int) -> list[Step]:
     return (
-        channel_steps(layout.depth, channels, channel) if channels > 1 else spatial_steps(layout.depth, far=layout.far)
+        channel_steps(layout.depth, channels, channel)
+        if channels > 1
+        else spatial_steps(layout.depth, far=bool(layout.far))
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,13 +39,13 @@ class Layout:
     Attributes:
         depth: how many ordered axes, counted from the last, predictions reach along: 1 to 4.
         channels: True if the last axis holds features instead of ordered positions.
-        far: True if the stencil reaches further along the axis of lines, planes or moments than to the next ones; only
-            without channels and up to a depth of 3. It is of use to a fit; coders have the steps themselves.
+        far: True if the stencil reaches further along the axis of lines, planes or moments than to the next ones. It is
+            for a fit: None where that is left to it, and coders have the steps themselves.
     """
 
     depth: int
     channels: bool
-    far: bool = False
+    far: bool | None = None
 
     def canonical(self, shape: tuple[int, ...]) -> tuple[int, int, int, int, int]:
         """Sizes ``(A, B, H, W, C)`` of a block of this shape ``[rows, ...]``."""
@@ -70,9 +70,11 @@ def layouts(shape: tuple[int, ...]) -> list[Layout]:
     return found
 
 
-def reaches(layout: Layout) -> list[Layout]:
-    """The layout and the one that reaches further, where there is one."""
-    return [layout] if layout.channels or layout.depth > 3 else [layout, replace(layout, far=True)]
+def has_far(layout: Layout, shape: tuple[int, ...]) -> bool:
+    """True if there is something to see for a stencil that reaches far."""
+    if layout.channels or layout.depth not in _FARTHEST:
+        return False
+    return layout.canonical(shape)[4 - layout.depth] >= 2 * _FARTHEST[layout.depth]
 
 
 _LINE = [(0, -x) for x in range(1, 13)]
@@ -95,7 +97,11 @@ _ABOVE = [(-y, 0) for y in range(3, 19)]
 _AROUND = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]
 
 
-def spatial_steps(depth: int, *, far: bool = False) -> list[Step]:
+#: How far stencils of a depth reach that reach far.
+_FARTHEST = {1: 24, 2: 18, 3: 4}
+
+
+def spatial_steps(depth: int, *, far: bool) -> list[Step]:
     """Causal steps along the last ``depth`` ordered axes, nearest first.
 
     Those that reach far see twice as much of a line; sixteen more lines above, which make out what is usual in a column
@@ -125,7 +131,7 @@ def reference_steps(depth: int) -> list[Step]:
 def channel_steps(depth: int, channels: int, channel: int) -> list[Step]:
     """Candidate steps for one channel: its own past, the channels before it in the same cell and, where channels are
     few, all channels of the nearest cells."""
-    own = spatial_steps(depth)[:14] if depth > 1 else spatial_steps(1)[:6]
+    own = spatial_steps(depth, far=False)[:14] if depth > 1 else spatial_steps(1, far=False)[:6]
     if depth > 2:
         own.append((0, -1, 0, 0, 0, 0))
     here: list[Step] = [(0, 0, 0, 0, -k, 0) for k in range(1, min(channel, 32) + 1)]

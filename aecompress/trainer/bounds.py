@@ -159,7 +159,8 @@ def middles(values: Array, bound: float) -> tuple[Array, Array]:
     width = 2 * bound * (1 - 2.0**-20) if floats else int(2 * bound)  # narrower by what middles are rounded by
     while edges[-1] < len(known):
         end = apart[edges[-1]].item() + width
-        edges.append(int(np.searchsorted(apart, end, side="right")) if end <= apart[-1] else len(known))
+        within = end <= apart[-1].item()
+        edges.append(int(np.searchsorted(apart, apart.dtype.type(end), side="right")) if within else len(known))
     starts = np.array(edges[:-1])
     first, last = known[starts], known[np.array(edges[1:]) - 1]
     half = beyond(last, first) / 2 if floats else beyond(last, first) // np.uint64(2)
