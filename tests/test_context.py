@@ -361,6 +361,13 @@ def test_stencils_stay_near_where_there_is_nothing_to_see(shape: tuple[int, ...]
     assert fitting.fit([sample], sample.q.size, layout).predictor.layout == Layout(layout.depth, False, False)
 
 
+def test_lines_above_are_found_in_tables_of_long_rows() -> None:
+    usual = 40 * noise_below((1, 12_000), 7)
+    blocks = [usual + noise_below((60, 12_000), seed) for seed in (8, 9, 10)]
+    samples = [fitting.Sample(q, np.ones(q.shape, bool)) for q in blocks]
+    assert fitting.fit(samples, 3 * blocks[0].size, Layout(2, False)).predictor.layout.far
+
+
 def test_lines_above_are_left_out_where_they_tell_nothing() -> None:
     sample = fitting.Sample(noise_below((200, 600), 6).cumsum(0).cumsum(1), np.ones((200, 600), bool))
     assert fitting.fit([sample], sample.q.size, Layout(2, False)).reach <= 3

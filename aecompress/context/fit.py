@@ -86,37 +86,41 @@ def fit(
     samples = [s for s in samples if s.coded.any()]
     if not samples:
         return _empty()
-    if layout is None:
-        layout = _reading(samples, total, thorough=with_classes)
-    if layout.far is None and with_classes:
-        layout = replace(layout, far=far and _sees_far(samples, layout, total))
+    if layout is None or (layout.far is None and with_classes):
+        tried = [layout] if layout else layouts(samples[0].q.shape)
+        layout = _reading(samples, total, tried, far) if with_classes else _roughly(samples, total, tried, 1.0)[0]
     return _fit_layout(samples, layout, total, with_classes=with_classes, leaves=leaves)
 
 
-def _reading(samples: Sequence[Sample], total: int, *, thorough: bool) -> Layout:
-    """The layout that takes the fewest bits on a part of the samples: a small one without classes of predictions, and
-    for a thorough look a larger one with them for the layouts that come close."""
-    tried = layouts(samples[0].q.shape)
-    costs = _costs(_part(samples, TRIAL_VALUES), tried, total, with_classes=False)
-    if thorough:
-        tried = [layout for layout, cost in zip(tried, costs, strict=True) if cost <= _CLOSE * min(costs)]
-        costs = _costs(_part(samples, _LONGER * TRIAL_VALUES), tried, total) if len(tried) > 1 else [0.0]
-    return tried[int(np.argmin(costs))]
+def _reading(samples: Sequence[Sample], total: int, tried: Sequence[Layout], far: bool) -> Layout:
+    """The layout of the fewest bits, far or near, of those that come close without classes of predictions.
 
-
-def _sees_far(samples: Sequence[Sample], layout: Layout, total: int) -> bool:
-    """True if the layout should reach far.
-
-    Along moments and across planes always, since a network makes 1 to 5 % of what lies there even where trees make
-    nothing of it; along lines where a part of the samples takes fewer bits so.
+    They are tried on the largest sample, for parts of many may be too few lines to tell.
     """
-    if not has_far(layout, samples[0].q.shape):
-        return False
-    if layout.depth != 2:
-        return True
-    tried = [replace(layout, far=far) for far in (False, True)]
-    near, distant = _costs(_part(samples, _LONGER * TRIAL_VALUES), tried, total)
-    return distant < near
+    close = _roughly(samples, total, tried, _CLOSE) if len(tried) > 1 else tried
+    shape = samples[0].q.shape
+    rivals = [replace(layout, far=reach) for layout in close for reach in _reaches(layout, shape, far)]
+    if len(rivals) == 1:
+        return rivals[0]
+    largest = max(samples, key=lambda s: int(s.coded.sum()))
+    return rivals[int(np.argmin(_costs(_part([largest], _LONGER * TRIAL_VALUES), rivals, total)))]
+
+
+def _roughly(samples: Sequence[Sample], total: int, tried: Sequence[Layout], close: float) -> list[Layout]:
+    """The layouts that take at most ``close`` times the fewest bits on a part of the samples, without classes."""
+    costs = _costs(_part(samples, TRIAL_VALUES), tried, total, with_classes=False)
+    return [layout for layout, cost in zip(tried, costs, strict=True) if cost <= close * min(costs)]
+
+
+def _reaches(layout: Layout, shape: tuple[int, ...], far: bool) -> list[bool]:
+    """Whether the layout may reach far.
+
+    Along moments and across planes it always does where it can, since a network makes 1 to 5 % of what lies there even
+    where trees make nothing of it; along lines it is tried.
+    """
+    if not far or not has_far(layout, shape):
+        return [False]
+    return [False, True] if layout.depth == 2 else [True]
 
 
 def _part(samples: Sequence[Sample], values: int) -> list[Sample]:
