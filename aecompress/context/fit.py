@@ -289,11 +289,9 @@ def _median(samples: Sequence[Sample], channels: int, channel: int) -> int:
 
 
 def _pool(layout: Layout, channels: int, channel: int) -> list[Step]:
-    return (
-        channel_steps(layout.depth, channels, channel)
-        if channels > 1
-        else spatial_steps(layout.depth, far=bool(layout.far))
-    )
+    if channels > 1:
+        return channel_steps(layout.depth, channels, channel)
+    return spatial_steps(layout.depth, far=bool(layout.far))
 
 
 def _collect(samples: Sequence[Sample], predictor: Predictor) -> tuple[Array, Array, Array, Array]:

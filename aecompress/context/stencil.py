@@ -70,13 +70,6 @@ def layouts(shape: tuple[int, ...]) -> list[Layout]:
     return found
 
 
-def has_far(layout: Layout, shape: tuple[int, ...]) -> bool:
-    """True if there is something to see for a stencil that reaches far."""
-    if layout.channels or layout.depth not in _FARTHEST:
-        return False
-    return layout.canonical(shape)[4 - layout.depth] >= 2 * _FARTHEST[layout.depth]
-
-
 _LINE = [(0, -x) for x in range(1, 13)]
 _PLANE = [
     (0, -1),
@@ -97,10 +90,6 @@ _ABOVE = [(-y, 0) for y in range(3, 19)]
 _AROUND = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]
 
 
-#: How far stencils of a depth reach that reach far.
-_FARTHEST = {1: 24, 2: 18, 3: 4}
-
-
 def spatial_steps(depth: int, *, far: bool) -> list[Step]:
     """Causal steps along the last ``depth`` ordered axes, nearest first.
 
@@ -113,13 +102,21 @@ def spatial_steps(depth: int, *, far: bool) -> list[Step]:
     if depth >= 3:
         steps += [(0, -1, y, x, 0, 0) for y, x in _AROUND]
         steps.append((0, -2, 0, 0, 0, 0))
-        if far:
+        if far and depth == 3:
             steps += [(0, -2, y, x, 0, 0) for y, x in _AROUND[1:5]]
             steps += [(0, -3, 0, 0, 0, 0), (0, -4, 0, 0, 0, 0)]
     if depth >= 4:
         steps += [(-1, 0, y, x, 0, 0) for y, x in _AROUND[:5]]
         steps += [(-1, 1, 0, 0, 0, 0), (-1, -1, 0, 0, 0, 0), (-2, 0, 0, 0, 0, 0)]
     return steps
+
+
+def has_far(layout: Layout, shape: tuple[int, ...]) -> bool:
+    """True if a stencil that reaches far sees other neighbours in blocks of this shape than one that stays near."""
+    axis, steps = 4 - layout.depth, spatial_steps(layout.depth, far=True)
+    if layout.channels or steps == spatial_steps(layout.depth, far=False):
+        return False
+    return layout.canonical(shape)[axis] >= 2 * max(-step[axis] for step in steps)
 
 
 def reference_steps(depth: int) -> list[Step]:

@@ -106,7 +106,7 @@ class Bounded(Search):
         most = _HOPE[self.effort] * share * size
         rival = smooth.fit_subbands(replace(model, cells=even), self.samples, most, self.clock, self.ordered)
         if rival is None:
-            return rough if self.clock.is_over() else self._with_context(model, self.lessons, layout_of(rough))
+            return rough if self.clock.is_over() else self._taught(model, rough)
         least = self._bytes(rival, self.samples)
         _log.info("subbands: the archive takes about %s bytes, by a context coder %s", f"{least:,.0f}", f"{size:,.0f}")
         rival = replace(rival, rate=8 * least / self.values)
@@ -114,8 +114,16 @@ class Bounded(Search):
             return rival
         if self.clock.is_over():
             return rival if least < self._bytes(rough, self.samples) else rough
-        full = self._sharpened(self._with_context(model, self.lessons, layout_of(rough)))
+        full = self._sharpened(self._taught(model, rough))
         return rival if least < _PATIENCE[self.effort] * self._bytes(full, self.samples) else full
+
+    def _taught(self, model: Model, rough: Model) -> Model:
+        """The model with a context coder fitted to all lessons, in the layout of the rough one.
+
+        That may have seen too few lines to tell how far it should reach, so this is asked again.
+        """
+        layout = layout_of(rough)
+        return self._with_context(model, self.lessons, layout and replace(layout, far=None))
 
     def _coarse(self, kind: str, step: float) -> Autoencoder:
         """An autoencoder whose error is a few cells: finer latents would cost more than the correction they save."""

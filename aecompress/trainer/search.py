@@ -316,5 +316,5 @@ def free_cells(step: float) -> Cells:
 
 
 def layout_of(model: Model) -> Layout | None:
-    """The layout of a model's context coder; how far it should reach, larger samples tell better."""
-    return replace(model.context.predictor.layout, far=None) if model.context else None
+    """The layout of a model's context coder."""
+    return model.context.predictor.layout if model.context else None
