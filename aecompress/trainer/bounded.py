@@ -61,7 +61,7 @@ class Bounded(Search):
         rival = self._rival(model, kind)
         if rival is None:
             return model
-        trial = self._trial() if model.subbands is None else self.samples
+        trial = self._affordable(self.samples)  # small parts of long rows are too few lines for the coder
         before, after = self._bytes(model, trial), self._bytes(rival, trial)
         _log.info("with %s the archive takes about %s bytes, without %s", rival.kind, f"{after:,.0f}", f"{before:,.0f}")
         # a candidate like any other: it stays only if it pays
