@@ -71,18 +71,22 @@ class Costs:
         """
         before, before_latents = self._before or _mirrored(values, latents)
         joined = None if latents is None or before_latents is None else np.concatenate([before_latents, latents])
-        found = code_lengths(self._model, np.concatenate([before, values]), joined)
+        found = self._lengths(np.concatenate([before, values]), joined)
         if found is None:
-            return None if latents is None else latent_lengths(self._model, latents)
+            return None
         found = found[len(before) :].reshape(len(values), -1)
         if self._before is None:
             self._forget_dependent(found, values, latents)
         self._before = values[-_BEFORE:], None if latents is None else latents[-_BEFORE:]
         return found
 
+    def _lengths(self, values: Array, latents: Array | None) -> Array | None:
+        found = code_lengths(self._model, values, latents)
+        return latent_lengths(self._model, latents) if found is None and latents is not None else found
+
     def _forget_dependent(self, found: Array, values: Array, latents: Array | None) -> None:
         """NaN for those of the first rows that take other bits where nothing comes before them."""
-        alone = code_lengths(self._model, values[:_BEFORE], None if latents is None else latents[:_BEFORE])
+        alone = self._lengths(values[:_BEFORE], None if latents is None else latents[:_BEFORE])
         if alone is not None:
             differ = (alone.reshape(len(alone), -1) != found[: len(alone)]).any(1)
             found[: len(alone)][differ] = np.nan

@@ -1,14 +1,20 @@
-"""Latents to stream and back: each channel has a frequency table of its own, its prior."""
+"""Latents to stream and back: each channel has a frequency table of its own, its prior, or a context model knows what
+the latents before tell.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from aecompress.context.coder import ContextModel
 from aecompress.entropy import rans
 from aecompress.entropy.tables import Tables
 from aecompress.entropy.tokens import ALPHABET, raw_width, token_floor
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
+
+#: What codes latents.
+Coder = Tables | ContextModel
 
 # of a token: bits that follow, and the least integer
 _PARTS = (raw_width, token_floor)
@@ -45,16 +51,21 @@ def _cost(prices: Array, levels: Array, q: Array) -> Array:
     return cost
 
 
-def encode_latents(prior: Tables | None, latents: Array) -> bytes:
+def encode_latents(coder: Coder | None, latents: Array) -> bytes:
     """Stream of ``latents`` int32 [n, K]."""
-    contexts = _contexts(prior, len(latents))
-    return rans.encode(np.ascontiguousarray(latents, np.int64).reshape(-1), contexts, _known(prior))
+    values = np.ascontiguousarray(latents, np.int64)
+    if isinstance(coder, ContextModel):
+        return coder.encode(values, np.ones(values.shape, bool))
+    return rans.encode(values.reshape(-1), _contexts(coder, len(latents)), _known(coder))
 
 
-def decode_latents(prior: Tables | None, data: bytes, rows: int) -> Array:
-    """int32 [rows, K]: undo ``encode_latents``."""
-    values = rans.decode(data, _contexts(prior, rows), _known(prior))
-    return np.clip(values, -(2**31) + 1, 2**31 - 1).astype(np.int32).reshape(rows, -1)
+def decode_latents(coder: Coder | None, data: bytes, shape: tuple[int, int]) -> Array:
+    """int32 of this shape [n, K]: undo ``encode_latents``."""
+    if isinstance(coder, ContextModel):
+        values = coder.decode(data, np.ones(shape, bool))
+    else:
+        values = rans.decode(data, _contexts(coder, shape[0]), _known(coder))
+    return np.clip(values, -(2**31) + 1, 2**31 - 1).astype(np.int32).reshape(shape)
 
 
 def draw_latents(prior: Tables | None, rows: int, rng: np.random.Generator) -> Array:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aecompress.codec import methods
+from aecompress.context.coder import ContextModel
 from aecompress.entropy import rans
 from aecompress.quantize import split_wide
 from aecompress.spec import Array
@@ -61,9 +62,12 @@ def _gamma(q: Array) -> Array:
 
 
 def latent_lengths(model: Model, latents: Array) -> Array | None:
-    """float32 [n, K], bits of each of latents int32 [n, K]; None if the model has no tables for them."""
-    if model.prior is None:
+    """float32 [n, K], bits of each of latents int32 [n, K]; None if the model has no coder for them."""
+    coder, values = model.latent_coder, np.ascontiguousarray(latents, np.int64)
+    if coder is None:
         return None
-    tokens = rans.tokens(np.ascontiguousarray(latents, np.int64).reshape(-1)).reshape(latents.shape)
-    found: Array = model.prior.prices[np.arange(latents.shape[1]), tokens].astype(np.float32)
+    if isinstance(coder, ContextModel):
+        return coder.lengths(values, np.ones(values.shape, bool))
+    tokens = rans.tokens(values.reshape(-1)).reshape(values.shape)
+    found: Array = coder.prices[np.arange(values.shape[1]), tokens].astype(np.float32)
     return found

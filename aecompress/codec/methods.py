@@ -268,16 +268,23 @@ def _smallest(q: Array, least: float) -> bytes | None:
 
 def encode_autoencoder(model: Model, values: Array) -> tuple[Streams, Array]:
     """(streams, decoded values): latents alone, special values aside."""
-    keep = specials.ordinary(values, model.fills)
-    latents = model.quantize_latents(values, keep)
+    latents, keep = latents_of(model, values)
     decoded = model.synthesise(latents, values.shape, model.device)
     decoded = np.where(keep, decoded, values)
-    return {"latents": encode_latents(model.prior, latents), **specials.encode(values, keep)}, decoded
+    return {"latents": encode_latents(model.latent_coder, latents), **specials.encode(values, keep)}, decoded
 
 
 def decode_autoencoder(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
-    latents = decode_latents(model.prior, streams["latents"], shape[0])
+    latents = decode_latents(model.latent_coder, streams["latents"], (shape[0], model.latents_of_row))
     return _apart(model, streams, shape).put_back(model.synthesise(latents, shape))
+
+
+def latents_of(model: Model, values: Array) -> tuple[Array, Array]:
+    """(latents of a block, of its rows [n, K] or in a grid [N, ..., K]; keep bool)."""
+    if model.strided is not None:
+        return strided_latents(model, values)
+    keep = specials.ordinary(values, model.fills)
+    return model.quantize_latents(values, keep), keep
 
 
 def strided_latents(model: Model, values: Array) -> tuple[Array, Array]:
@@ -347,7 +354,7 @@ def encode_joint(model: Model, work: Work) -> Streams:
 def decode_joint(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     if model.joint is None:
         raise CorruptError("A block needs a joint coder that the model does not have; the archive is damaged.")
-    latents = decode_latents(model.prior, streams["latents"], shape[0])
+    latents = decode_latents(model.prior, streams["latents"], (shape[0], model.latents_of_row))
     apart = _apart(model, streams, shape)
     q = model.joint.decode(streams["correction"], apart.keep, model.reference(latents, shape))
     return _finish(_lattice(model, streams, shape), q, streams, apart)

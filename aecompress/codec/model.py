@@ -18,7 +18,7 @@ from aecompress.autoencoder.striding import Strided
 from aecompress.codec import methods, specials
 from aecompress.codec.cells import Cells
 from aecompress.codec.frame import Frame
-from aecompress.codec.latents import decode_latents, draw_latents, thrifty
+from aecompress.codec.latents import Coder, decode_latents, draw_latents, thrifty
 from aecompress.config import Target
 from aecompress.context.coder import ContextModel
 from aecompress.entropy import integers, record
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
-VERSION = 9
+VERSION = 10
 
 #: How far away neighbours could be before version 9.
 _NEAR = 16
@@ -92,10 +92,11 @@ class Model:
         rate: bits a value that blocks took at the fit; 0 where the simple ways rival the model, so that each block
             tries them.
         simple: share of the raw bytes that the simple ways took at the fit: what the model is up against.
-        context: coder of lattice integers alone, if that is a candidate; of the latents where there is ``strided``.
+        context: coder of lattice integers alone, if that is a candidate; of the latents where they are all there is.
         conv: what tells where in its cell a value was, from its neighbours; where there is no bound.
         network: integer synthesis, if there is an autoencoder.
-        prior: tables of its latents.
+        prior: tables of its latents: what codes them beside ``joint``, and alone where there is no ``context``; what
+            tells a thrifty encoder what they cost, and what rows are drawn from.
         joint: coder of lattice integers beside latents, if that is a candidate.
         lens: how ``joint`` sees the synthesis.
         strided: integer synthesis of a grid of latents; then there is no other candidate.
@@ -110,6 +111,7 @@ class Model:
         prices: what tells a thrifty encoder what integers cost, where ``context`` has a network and no tables or codes
             latents of ``strided``; never in an archive.
         about: what it was fitted on, for people.
+        in_blocks: latents that blocks hold of a row, where the network takes but the first of them; never in a file.
         device: what computes the autoencoder while blocks are coded, a name of torch; they are checked, and decoded, by
             the CPU. Never in a file.
         known_as: the identity a stored model came with: another machine's zstd might not write the same bytes again.
@@ -141,6 +143,7 @@ class Model:
     thrift: float = 0.0
     prices: ContextModel | None = None
     about: dict[str, Any] = field(default_factory=dict)
+    in_blocks: int | None = None
     device: str = "cpu"
     known_as: bytes | None = None
 
@@ -242,13 +245,13 @@ class Model:
         return [pair for pair in rivals if distortion(values, pair[1]).sse <= most]
 
     @property
-    def _latents_alone(self) -> bool:
+    def latents_alone(self) -> bool:
         """True if there is an autoencoder and no bound: the cells then mean nothing."""
-        return self.network is not None and not self.target.bounded
+        return self.strided is not None or (self.network is not None and not self.target.bounded)
 
     def _prepared(self, values: Array) -> methods.Work | None:
         """The block on its lattice; None if it fits none, or if latents alone are to reach the target."""
-        return None if self._latents_alone or self.strided is not None else methods.prepare(self, values)
+        return None if self.latents_alone else methods.prepare(self, values)
 
     def _learned(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
         """The candidates that the model has: (frame, what it decodes to)."""
@@ -264,7 +267,7 @@ class Model:
         if self.strided is not None:
             streams, decoded = methods.encode_strided(self, values)
             found.append((Frame("strided", len(values), streams), decoded))
-        if self._latents_alone:
+        if self.network is not None and self.latents_alone:
             streams, decoded = methods.encode_autoencoder(self, values)
             found.append((Frame("autoencoder", len(values), streams), decoded))
         return found
@@ -319,7 +322,19 @@ class Model:
         frame = Frame.from_bytes(payload, self.identity)
         if "latents" not in frame.streams or frame.method == "strided":
             return None
-        return decode_latents(self.prior, frame.streams["latents"], frame.rows)
+        return decode_latents(self.latent_coder, frame.streams["latents"], (frame.rows, self.latents_of_row))
+
+    @property
+    def latent_coder(self) -> Coder | None:
+        """What codes latents: a context coder that has no lattice integers to code, else their tables."""
+        return self.prior if self.context is None or self.joint is not None else self.context
+
+    @property
+    def latents_of_row(self) -> int:
+        """Latents that blocks hold of a row. Raises CorruptError if there is no autoencoder."""
+        if self.network is None:
+            raise CorruptError("A block holds latents, but the model has no network for them; the archive is damaged.")
+        return self.in_blocks or self.network.latent_dim
 
     def truncated(self, latents: int) -> Model:
         """The decoder of the first ``latents`` latents of blocks coded as ``autoencoder``; the others count as 0.
@@ -328,10 +343,11 @@ class Model:
         """
         if self.network is None or self.target.bounded:
             raise InputError("The model codes no latents alone, so it has one quality only: leave quality out.")
-        most = self.network.latent_dim
+        most = self.latents_of_row
         if not 1 <= latents <= most:
             raise InputError(f"A quality of {latents} was asked for; each row has {most} latents: name 1 to {most}.")
-        return replace(self.decoder(), network=self.network.truncated(latents), known_as=self.identity)
+        network = self.network.truncated(latents)
+        return replace(self.decoder(), network=network, in_blocks=self.latents_of_row, known_as=self.identity)
 
     def synthesise(self, latents: Array, shape: tuple[int, ...], device: str = "cpu") -> Array:
         """Values of latents int32 [n, K], in the user's dtype; a truncated model takes its first ones."""
@@ -361,7 +377,13 @@ class Model:
 
     def decoder(self) -> Model:
         """The same model without its analysis side: what an archive holds."""
-        return replace(self, encoder=None, steps=None, patches=None, pace=None, thrift=0.0, prices=None)
+        bare = replace(self, encoder=None, steps=None, patches=None, pace=None, thrift=0.0, prices=None)
+        return bare if self._keeps_prior else replace(bare, prior=None)
+
+    @property
+    def _keeps_prior(self) -> bool:
+        """True if a decoder needs the tables of latents: to decode them, or to draw from them."""
+        return self.latent_coder is self.prior or self.kind == "vae"
 
     def to_bytes(self, *, encoder: bool = False) -> bytes:
         """A safetensors file; with ``encoder`` the analysis side too, for packing with it later."""
@@ -371,8 +393,10 @@ class Model:
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
         coders = [coder for coder in (self.context, self.joint) if coder is not None]
-        if any(coder.reach > _NEAR for coder in coders):
+        if self.network is not None and self.latent_coder is not self.prior:
             return VERSION
+        if any(coder.reach > _NEAR for coder in coders):
+            return 9
         if self.strided is not None and self.strided.grid.axes != 2:
             return 8
         if self.cells.kind == "known" and not self.cells.lossless:
@@ -408,8 +432,9 @@ class Model:
             tensors |= {f"conv.{name}": _coded(array) for name, array in self.conv.tensors().items()}
         if self.strided is not None:
             tensors |= {f"strided.{name}": _coded(array) for name, array in self.strided.tensors().items()}
-        if self.network is not None and self.prior is not None:
+        if self.network is not None:
             tensors |= {f"network.{name}": _coded(array) for name, array in self.network.tensors().items()}
+        if self.prior is not None and (encoder or self._keeps_prior):
             tensors["prior"] = _bytes(record.pack([self.prior.levels.T]))
         if self.lens is not None:
             tensors["lens"] = _bytes(record.pack([self.lens.scale, self.lens.drop, self.lens.shift]))
@@ -465,13 +490,14 @@ class Model:
         if "strided.grid" in tensors:
             found = {name: _decoded(array) for name, array in _under(tensors, "strided.").items()}
             model = replace(model, strided=Strided.from_tensors(found))
-        if "prior" in tensors:
+        if "network.depths" in tensors:
             found = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
-            network = IntegerNetwork.from_tensors(found)
+            model = replace(model, network=IntegerNetwork.from_tensors(found))
+        if "prior" in tensors:
             (levels,) = record.unpack(tensors["prior"].tobytes())
-            if network.latent_dim != len(levels.T):
+            if model.latents_of_row != len(levels.T):
                 raise ValueError("network and prior have one number of latents")
-            model = replace(model, network=network, prior=Tables.from_levels(levels.T))
+            model = replace(model, prior=Tables.from_levels(levels.T))
         if "subbands" in tensors:
             model = replace(model, subbands=Subbands.checked(*record.unpack(tensors["subbands"].tobytes())))
         if "wavelet" in tensors:

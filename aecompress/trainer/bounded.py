@@ -138,14 +138,14 @@ class Bounded(Search):
         return self._trained(kind, choice)
 
     def _with_joint(self, model: Model, encoder: Autoencoder) -> Model:
-        """The model with the autoencoder's synthesis as a further context of the correction."""
-        step = 4.0 * float(model.cells.step) if model.cells.step is not None else 4.0
+        """The model with the autoencoder's synthesis as a further context of the correction, where it can be one."""
+        plain, step = model, 4.0 * float(model.cells.step) if model.cells.step is not None else 4.0
         model = autoencoders.with_network(model, encoder, step, self.source, self._latents(encoder))
         model = replace(model, lens=autoencoders.lens(model, self.samples))
         if model.lens is None:
-            return model
+            return plain
         if any(split_wide(work.q)[1] is not None for _, work in self._works(model, self.lessons)):
-            return model
+            return plain
         parts = self._joint_parts(model, self._works(model, self.lessons))
         return replace(model, joint=context.fit(parts, self.values, self.layout, far=self.far, leaves=self.leaves))
 

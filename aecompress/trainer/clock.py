@@ -9,13 +9,16 @@ from aecompress.ranks import now
 #: Share of the whole time that a training is never left with less than: who asks for a network gets one.
 _LEAST = 0.1
 
+#: Share of the whole time after which a training would not have enough left to be worth its beginning.
+_LATE = 0.6
+
 
 @dataclass(frozen=True)
 class Clock:
     """Runs from its making.
 
     What a model needs is done however long it takes; what only looks for a smaller archive is left out when time is
-    over. So two fits that end in time are the same.
+    over, and if it has to learn, when it is late. So two fits that are in time are the same.
 
     Attributes:
         seconds: that the fit may take.
@@ -37,6 +40,10 @@ class Clock:
     def is_over(self) -> bool:
         """True if no time is left."""
         return self.spent >= self.seconds
+
+    def is_late(self) -> bool:
+        """True if too little time is left to learn something new."""
+        return self.spent >= _LATE * self.seconds
 
     def share(self, part: float) -> float:
         """Seconds for a training that may take this part of what is left."""

@@ -42,6 +42,7 @@ _SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are 
 _NETWORKS = {"balanced": (64, 6000), "best": (96, 20000)}  # most units of a layer and batches, by effort
 _NETWORK_SHARE = 2 / 3  # of the time left, for a network behind a context coder
 _TRAINING_SHARE = 3 / 4  # and for an autoencoder
+_TRIAL_ROWS = 256  # fewer rows than these, one after the other, do not show what they have to do with each other
 _EARLY = 1 / 3  # share of the time after which there are no more lessons than samples
 
 
@@ -165,8 +166,8 @@ class Search(ABC):
     def _lessons(self, model: Model) -> dict[str, list[Sample]]:
         """What each context coder of a model that has no network yet is asked to code of the samples."""
         found: dict[str, list[Sample]] = {}
-        if model.strided is not None:
-            return {"context": self._grids(model, self.lessons)}
+        if model.latents_alone:
+            return {} if model.context is None else {"context": self._latent_parts(model, self.lessons)}
         if model.context is not None and model.context.network is None:
             works = self._works(model, self.lessons)
             found["context"] = [Sample(split_wide(work.q)[0], work.keep) for _, work in works]
@@ -174,15 +175,17 @@ class Search(ABC):
             found["joint"] = self._joint_parts(model, self._works(model, self.lessons))
         return found
 
-    def _grids(self, model: Model, blocks: Sequence[Array]) -> list[Sample]:
-        """Latents that a strided network codes the blocks in."""
-        found = [methods.strided_latents(model, block)[0] for block in blocks]
-        return [Sample(latents, np.ones(latents.shape, bool)) for latents in found]
+    def _latent_parts(self, model: Model, blocks: Sequence[Array]) -> list[Sample]:
+        """Latents that a model which codes no others has for the blocks."""
+        found = [methods.latents_of(model, block)[0] for block in blocks]
+        return [Sample(latents.astype(np.int64), np.ones(latents.shape, bool)) for latents in found]
 
     def _coded_values(self, model: Model) -> int:
         """Integers that the context coder of a model codes in the whole set."""
-        if model.strided is None:
+        if not model.latents_alone:
             return self.values
+        if model.strided is None:
+            return self.source.spec.shape[0] * model.latents_of_row
         return math.prod(model.strided.grid.cells(self.source.spec.shape)) * model.strided.latents
 
     @cached_property
@@ -277,15 +280,20 @@ class Search(ABC):
         if raw and not model.rate:  # latents alone
             model = replace(model, rate=8 * sum(map(model.estimate, parts)) / sum(part.size for part in parts))
         spent = model.rate / (8 * self.source.spec.native.itemsize)
-        alone = model.context is not None and model.joint is None and model.strided is None
+        alone = model.context is not None and model.joint is None and not model.latents_alone
         if alone and simple < _HOPELESS * spent:
             model = replace(model, context=None)
         return replace(model, simple=simple, rate=model.rate if spent < _RIVAL * simple else 0.0)
 
     def _trial(self) -> list[Array]:
-        """Small parts of the samples, to compare candidates on."""
+        """Small parts of the samples, to compare candidates on: of few samples several, for rows that lie far apart may
+        differ."""
         rows = max(1, context.TRIAL_VALUES // max(self.source.spec.row_size * max(len(self.samples), 1), 1))
-        return [block[:rows] for block in self.samples]
+        apart = min(max(rows // _TRIAL_ROWS, 1), max(sampling.SAMPLE_BLOCKS // max(len(self.samples), 1), 1))
+        starts = np.arange(apart) / apart
+        return [
+            block[at : at + max(rows // apart, 1)] for block in self.samples for at in (starts * len(block)).astype(int)
+        ]
 
     def _affordable(self, blocks: list[Array]) -> list[Array]:
         """The blocks, or small parts of the samples when time is over."""

@@ -25,16 +25,17 @@ if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
     from aecompress.autoencoder.convolution import Convolution
     from aecompress.autoencoder.strided import StridedAutoencoder
+    from aecompress.context.coder import ContextModel
 
 _log = logging.getLogger(__name__)
 
 _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
+_GAIN = 0.99  # context coders must bring the bytes of latents below this share of what their tables take
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _THRIFT_OF_CELLS = 0.02  # the same of the latents of cells, in steps of the one of greatest gain
-_HOPE_OF_CONV = 3.0  # plain cells of more than so many times the bytes of the pca are no start for a convolution
+_HOPE_OF_CELLS = 2.0  # cells of more than so many times the bytes of the pca are no start for a convolution
 _BEYOND_CONV = 1.5  # and of so many times those of subbands
-_SIGHT = 1.3  # a context coder of more than so many times the bytes of the pca needs no network
-_NEARLY = 1.1  # a pca that takes less than so many times the bytes of the best is compared with it on all samples
+_SIGHT = 1.3  # what takes more than so many times the bytes of the best needs no network
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
 _LOW_RATE = 1.5  # bits a value up to which a strided autoencoder may do better than others
 _RESEMBLANCE = 0.25  # square of the steps of a series, relative to its variance, up to which neighbours are alike
@@ -47,14 +48,13 @@ class Unbounded(Search):
     """A search for the model that reaches the target at the least cost."""
 
     def adapted(self, model: Model) -> Model:
-        blank = replace(self._blank(), kind=model.kind, encoder=model.encoder)
         if self.target.kind == "latent-dim":
-            return self._with_same_latents(blank, model)
+            return self._with_same_latents(model)
         if model.patches is not None:
             return self._repaced(model) or (self._stepped(model.patches) or [self._plain])[0]
         if model.encoder is None:
             return self._resteered(model) or self._coded_well(self._retuned(model))
-        return self._quantized(blank, model.encoder)
+        return self._requantized(model, model.encoder)
 
     def _found(self, kind: str) -> Model:
         if self.target.kind == "latent-dim":
@@ -66,32 +66,36 @@ class Unbounded(Search):
         if kind == "strided":
             return (self._in_patches([] if self._goal.bytes is None else self._in_subbands()) or [self._plain])[0]
         if kind != "auto":
-            return self._autoencoder(kind)
-        linear = self._autoencoder("pca") if autoencoders.suits(self.source) else None  # first: it takes no time
-        found = [] if linear is None else [linear]
+            return self._coded_well(self._autoencoder(kind))
+        return self._smallest()
+
+    def _smallest(self) -> Model:
+        """The member of the family that costs least, of those that there is time for."""
+        linear = [self._autoencoder("pca")] if autoencoders.suits(self.source) else []  # first: it takes no time
+        found, ahead = list(linear), False
         if not (found and self.clock.is_over()):
-            bands = self._in_subbands()
-            most = min(
-                [_HOPE_OF_CONV * self._cost(m) for m in found] + [_BEYOND_CONV * self._cost(m) for m in bands],
-                default=math.inf,
-            )
-            found += bands
+            cells, bands = self._cost(self._roughly), self._in_subbands()
+            hope = all(cells <= _HOPE_OF_CELLS * self._cost(m) for m in linear)
+            ahead = any(self._cost(m) < min([cells, *map(self._cost, bands)]) for m in linear)
+            if ahead:
+                linear = [self._coded_well(linear[0])]  # before others take its time
+            found = [*linear, *bands]
             least = min(map(self._cost, found), default=math.inf)
-            if self._cost(self._roughly) <= most:
+            if hope and not (found and self.clock.is_late()) and all(cells <= _BEYOND_CONV * self._cost(m) for m in bands):
                 rival = self._restored_for()
                 found.append(self._coded_well(rival) if self._cost(rival) < _SIGHT * least else rival)
-        best = min(found, key=self._cost)
-        if best.rate < _LOW_RATE and self._may_stride(best) and not self.clock.is_over():
-            found += self._in_patches([best])
-        if linear is not None and self._cost(linear) < 2 * self._cost(best) and not self.clock.is_over():
-            found.append(self._autoencoder("vanilla"))
-        self.tried = {_name(model): round(self._size(model)) for model in found}
+            best = min(found, key=self._cost)
+            if hope and best.rate < _LOW_RATE and self._may_stride(best) and not self.clock.is_late():
+                found += self._in_patches([best])
+            if linear and self._cost(linear[0]) < 2 * self._cost(best) and not self.clock.is_late():
+                found.append(self._coded_well(self._autoencoder("vanilla")))
+        self.tried = {_name(model): round(self._bytes(model, self.samples)) for model in found}
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
         best = min(found, key=self._cost)
-        if linear is None or self._cost(linear) > _NEARLY * self._cost(best):
+        if ahead or not linear or self._cost(linear[0]) > _SIGHT * self._cost(best):
             return best
-        return min((linear, best), key=partial(self._cost, trial=self.samples))
+        return min((self._coded_well(linear[0]), best), key=self._cost)
 
     def _fewest(self) -> Model:
         """Plain cells or subbands: what costs less."""
@@ -158,17 +162,19 @@ class Unbounded(Search):
         """
         plain = self._paced(replace(self._blank(), kind="strided", patches=patches))
         thrifty = self._paced(replace(plain, thrift=_THRIFT_OF_CELLS, prices=plain.context))
-        near = min((plain, thrifty), key=self._cost)
+        near = min((plain, thrifty), key=partial(self._free, blocks=self._trial()))
         step = self._checked(near.pace or 1.0, partial(_at_pace, near))
         if step is None:
             return []
-        best = self._sharpened(self._with_latent_coder(_at_pace(near, step), self._pictures))
-        return [best if self._goal.bytes is None else self._resized_to_goal(best)]
+        return [self._coded_well(self._with_latent_coder(_at_pace(near, step), self._pictures))]
 
     def _resized_to_goal(self, model: Model) -> Model:
-        """The strided model in the finest step in which its coder, as it is, takes no more bytes than the goal."""
-        at, size = partial(_at_pace, model), partial(self._bytes, trial=self._pictures)
-        step = quality.latent_step(self._goal, at, size, self._pictures, self.source, model.pace or 1.0, self.progress)
+        """The model of latents alone in the finest step in which its coder, as it is, takes no more bytes than the
+        goal."""
+        strided = model.strided is not None
+        at, blocks = (partial(_at_pace, model), self._pictures) if strided else (self._in_steps(model), self.samples)
+        size = partial(self._bytes, trial=blocks)
+        step = quality.latent_step(self._goal, at, size, blocks, self.source, _pace(model), self.progress)
         return model if step is None else at(step)
 
     def _paced(self, model: Model) -> Model:
@@ -189,8 +195,8 @@ class Unbounded(Search):
         return rough(found)
 
     def _with_latent_coder(self, model: Model, blocks: Sequence[Array], *, rough: bool = False) -> Model:
-        """The strided model with a context coder fitted to the latents of these blocks."""
-        parts = self._grids(model, blocks)
+        """The model of latents alone with a context coder fitted to those of these blocks."""
+        parts = self._latent_parts(model, blocks)
         coder = context.fit(parts, self._coded_values(model), with_classes=not rough, far=self.far, leaves=self.leaves)
         rate = context.bits(coder, parts) / sum(block.size for block in blocks)
         return replace(model, context=coder, rate=rate)
@@ -203,19 +209,33 @@ class Unbounded(Search):
         return [replace(m, rate=8 * size(m) / self.values) for m in found]
 
     def _coded_well(self, model: Model) -> Model:
-        """The model with a network behind its context coder, where that pays; at a size its cells would have to change
-        with it."""
-        return model if self._goal.rmse is None else self._sharpened(model)
+        """The model with a context coder of its latents, and a network behind that, where they pay, in steps that still
+        reach the goal; at a size cells would have to change with it."""
+        if model.network is not None:
+            model = self._in_context(model)
+        if self._goal.rmse is not None:
+            return self._sharpened(model)
+        return self._resized_to_goal(self._sharpened(model)) if model.latents_alone else model
 
-    def _cost(self, model: Model, trial: Sequence[Array] | None = None) -> float:
-        """What is still free at the goal: the bytes where an error is asked for, the error where a size is.
+    def _cost(self, model: Model) -> float:
+        """What is still free at the goal, on the samples; found out once for each model.
 
-        Subbands adapt as they go on, so they are judged by whole samples.
+        Whole samples, for subbands adapt as they go on, and contexts may ask where in a block a value lies.
         """
-        trial = trial or (self._trial() if model.subbands is None else self.samples)
+        if id(model) not in self._costs:
+            self._costs[id(model)] = model, self._free(model, self.samples)
+        return self._costs[id(model)][1]
+
+    def _free(self, model: Model, blocks: Sequence[Array]) -> float:
+        """What is still free at the goal: the bytes where an error is asked for, the error where a size is."""
         if self._goal.bytes is None:
-            return self._bytes(model, trial)
-        return sum((model.error(block) for block in trial), Distortion()).rmse
+            return self._bytes(model, blocks)
+        return sum((model.error(block) for block in blocks), Distortion()).rmse
+
+    @cached_property
+    def _costs(self) -> dict[int, tuple[Model, float]]:
+        """By the place of the model in memory, which is its own as long as it is kept."""
+        return {}
 
     @cached_property
     def _goal(self) -> quality.Goal:
@@ -270,7 +290,7 @@ class Unbounded(Search):
             found += [] if rival is None else [rival]
         if not found:
             return plain
-        first = min(found, key=self._cost)
+        first = min(found, key=partial(self._free, blocks=self._trial()))
         samples, step = self._affordable(self.samples), float(first.cells.step or 1.0)
         best = self._restored(step, first.thrift, samples, layout, _FINAL_SHARE)
         best = best and self._with_context(best, self._affordable(self.samples), layout)
@@ -367,18 +387,40 @@ class Unbounded(Search):
         choice = autoencoders.choose_linear(linear, rows, self.source.spec.shape[0], rmse)
         if choice is None:
             return self._plain
-        return self._quantized(self._blank(), self._trained(kind, choice), choice.step)
+        return self._in_context(self._quantized(self._trained(kind, choice), choice.step), rough=True)
 
-    def _quantized(self, blank: Model, encoder: Autoencoder, start: float = 0.0) -> Model:
-        """The autoencoder with the widest step that reaches the goal; the lattice where it cannot."""
-        goal, latents = self._goal, self._latents(encoder)
-        blank = replace(blank, thrift=_THRIFT)
+    def _requantized(self, given: Model, encoder: Autoencoder) -> Model:
+        """A given autoencoder in the widest step that reaches the goal, with its coder of latents if it suits them."""
+        found = self._quantized(encoder, _pace(given), given.context if given.latents_alone else None)
+        near = found.network is None or abs(math.log(_pace(found) / _pace(given))) < _RESTEERED
+        return found if near else self._coded_well(found)
 
-        def at(step: float) -> Model:
-            return autoencoders.with_network(blank, encoder, step, self.source, latents)
+    def _in_steps(self, model: Model) -> Callable[[float], Model]:
+        """The model of latents alone as a function of their step."""
+        if model.encoder is None:
+            raise ModelError("This model can only decode; use the model file that `aecompress fit` wrote.")
+        encoder, latents = model.encoder, self._latents(model.encoder)
+        return lambda step: autoencoders.with_network(model, encoder, step, self.source, latents)
 
-        start = start or float(encoder.deviation.max()) / 16
-        step = quality.latent_step(goal, at, self._size, self.samples, self.source, start, self.progress)
+    def _in_context(self, model: Model, *, rough: bool = False) -> Model:
+        """The model of latents alone with a context coder of them, where that takes fewer bytes than their tables."""
+        if model.network is None:
+            return model
+        blocks, plain = self._trial() if rough else self.samples, replace(model, context=None)
+        coded = self._with_latent_coder(plain, blocks, rough=rough)
+        return coded if self._bytes(coded, blocks) < _GAIN * self._bytes(plain, blocks) else plain
+
+    def _quantized(self, encoder: Autoencoder, start: float, coder: ContextModel | None = None) -> Model:
+        """The autoencoder with the widest step that reaches the goal, and the coder of latents that is given; the
+        lattice where it cannot."""
+        goal, blank = self._goal, replace(self._blank(), encoder=encoder, thrift=_THRIFT, context=coder)
+        at, trial = self._in_steps(blank), self._trial()
+
+        def rough(step: float) -> Model:
+            return self._with_latent_coder(at(step), trial, rough=True)
+
+        sized = at if goal.bytes is None or coder is not None else rough
+        step = quality.latent_step(goal, sized, self._size, self.samples, self.source, start, self.progress)
         if step is None and self.recipe.latents:
             raise InputError(
                 f"{encoder.latent_dim} latents cannot reach {self.target.describe()} here, however fine their steps: "
@@ -399,20 +441,20 @@ class Unbounded(Search):
         lost = float(np.square(rows - linear.synthesis(linear.analysis(rows))).mean())
         least = (1e-3 * float(linear.deviation.max())) ** 2 / 12
         step = math.sqrt(12 * max(0.05 * lost * rows.shape[1] / linear.latent_dim, least)) or 1.0
-        if kind == "pca":
-            return autoencoders.with_network(self._blank(), linear, step, self.source, self._latents(linear))
         member = "vanilla" if kind == "auto" else kind
-        encoder = self._trained(member, autoencoders.Choice(linear.latent_dim, step, 0.0))
-        return autoencoders.with_network(self._blank(), encoder, step, self.source, self._latents(encoder))
+        encoder = linear
+        if member != "pca":
+            encoder = self._trained(member, autoencoders.Choice(linear.latent_dim, step, 0.0))
+        return self._sharpened(self._in_context(self._in_steps(replace(self._blank(), encoder=encoder))(step)))
 
-    def _with_same_latents(self, blank: Model, model: Model) -> Model:
-        """A given model with as many latents as ``--latent-dim`` asks for: its steps stay, the prior is fitted."""
+    def _with_same_latents(self, model: Model) -> Model:
+        """A given model with as many latents as ``--latent-dim`` asks for: its steps stay, their coder is fitted."""
         encoder, many = model.encoder, int(self.target.value or 0)
         if encoder is None or model.steps is None or encoder.latent_dim != many:
             has = "no latents" if encoder is None else f"{encoder.latent_dim} latents"
             raise ModelError(f"The model has {has}, not the {many} of the target: fit a model with that many.")
-        step = float((model.steps / encoder.steps(1.0)).mean())
-        return autoencoders.with_network(blank, encoder, step, self.source, self._latents(encoder))
+        fresh = self._in_steps(replace(self._blank(), encoder=encoder))(_pace(model))
+        return self._sharpened(self._in_context(fresh))
 
 
 def _name(model: Model) -> str:
@@ -423,6 +465,13 @@ def _name(model: Model) -> str:
 def _error(goal: quality.Goal, blocks: Sequence[Array], model: Model) -> float:
     """What the goal asks for of these blocks."""
     return goal.error(quality.outcomes(model, blocks))
+
+
+def _pace(model: Model) -> float:
+    """The step of a model's latents."""
+    if model.encoder is None or model.steps is None:
+        return model.pace or 1.0
+    return float((model.steps / model.encoder.steps(1.0)).mean())
 
 
 def _at_pace(model: Model, step: float) -> Model:
