@@ -80,13 +80,14 @@ class Unbounded(Search):
             if ahead:
                 linear = [self._coded_well(linear[0])]  # before others take its time
             found = [*linear, *bands]
-            least = min(map(self._cost, found), default=math.inf)
-            if hope and not (found and self.clock.is_late()) and all(cells <= _BEYOND_CONV * self._cost(m) for m in bands):
+            least = min([cells, *map(self._cost, found)])
+            if hope and self._may_stride(bands, least) and not self.clock.is_late():
+                found += self._in_patches([*linear, *bands])
+            beyond = any(cells > _BEYOND_CONV * self._cost(m) for m in bands)
+            if hope and not beyond and not (found and self.clock.is_late()):
                 rival = self._restored_for()
                 found.append(self._coded_well(rival) if self._cost(rival) < _SIGHT * least else rival)
             best = min(found, key=self._cost)
-            if hope and best.rate < _LOW_RATE and self._may_stride(best) and not self.clock.is_late():
-                found += self._in_patches([best])
             if linear and self._cost(linear[0]) < 2 * self._cost(best) and not self.clock.is_late():
                 found.append(self._coded_well(self._autoencoder("vanilla")))
         self.tried = {_name(model): round(self._bytes(model, self.samples)) for model in found}
@@ -120,14 +121,16 @@ class Unbounded(Search):
         """The blocks as floats, NaN where a value is special."""
         return [np.where(specials.ordinary(block, self.fills), block, np.nan) for block in blocks]
 
-    def _may_stride(self, best: Model) -> bool:
-        """True if a strided autoencoder may do better than ``best``: on planes where subbands are that, and on series
-        whose neighbours resemble each other."""
+    def _may_stride(self, bands: Sequence[Model], least: float) -> bool:
+        """True if a strided autoencoder may do better than what costs ``least``, at a low rate: on planes where that is
+        ``bands``, and on series whose neighbours resemble each other."""
         from aecompress.autoencoder.strided import grid_of
 
         grid = grid_of(self.source.spec.row_shape)
+        if 8 * (self._goal.bytes or least) > _LOW_RATE * self.values:
+            return False
         if grid is None or grid.axes == 2:
-            return best.subbands is not None
+            return any(self._cost(m) <= least for m in bands)
         along = -2 if grid.colours else -1
         if self.ordered is not None and not self.ordered[max(along, -len(self.ordered))]:
             return False
@@ -291,7 +294,8 @@ class Unbounded(Search):
         if not found:
             return plain
         first = min(found, key=partial(self._free, blocks=self._trial()))
-        samples, step = self._affordable(self.samples), float(first.cells.step or 1.0)
+        samples = self._trial() if self.clock.is_late() else self.samples
+        step = float(first.cells.step or 1.0)
         best = self._restored(step, first.thrift, samples, layout, _FINAL_SHARE)
         best = best and self._with_context(best, self._affordable(self.samples), layout)
         return min((plain, *self._reaching(best)), key=self._cost)
