@@ -269,8 +269,7 @@ def _smallest(q: Array, least: float) -> bytes | None:
 def encode_autoencoder(model: Model, values: Array) -> tuple[Streams, Array]:
     """(streams, decoded values): latents alone, special values aside."""
     latents, keep = latents_of(model, values)
-    decoded = model.synthesise(latents, values.shape, model.device)
-    decoded = np.where(keep, decoded, values)
+    decoded = np.where(keep, model.synthesise(latents, values.shape, model.device), values)
     return {"latents": encode_latents(model.latent_coder, latents), **specials.encode(values, keep)}, decoded
 
 
@@ -312,10 +311,12 @@ def _rounded(model: Model, levels: Array) -> Array:
     return model.prices.thrifty(levels, q, np.ones(q.shape, bool), model.thrift, gains / gains.max())
 
 
-def strided_outcome(model: Model, values: Array) -> Array:
-    """What a block comes back as."""
-    latents, keep = strided_latents(model, values)
-    return np.where(keep, _strided_values(model, latents, values.shape), values)
+def latents_outcome(model: Model, values: Array) -> Array:
+    """What a block of latents alone comes back as."""
+    latents, keep = latents_of(model, values)
+    if model.strided is not None:
+        return np.where(keep, _strided_values(model, latents, values.shape), values)
+    return np.where(keep, model.synthesise(latents, values.shape, model.device), values)
 
 
 def encode_strided(model: Model, values: Array) -> tuple[Streams, Array]:

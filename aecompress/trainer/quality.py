@@ -160,7 +160,7 @@ def checked_step(
     goal: Goal, step: float, at: Callable[[float], Model], source: Source, progress: Progress
 ) -> float | None:
     """The step adjusted until the whole source has the error asked for, None if it never has; sizes need no check."""
-    return step if goal.rmse is None else _checked(step, goal, at, outcomes, source, progress)
+    return step if goal.rmse is None else _checked(step, goal, at, source, progress)
 
 
 def sure_step(goal: Goal, dtype: np.dtype[Any]) -> float:
@@ -181,14 +181,10 @@ def sure_step(goal: Goal, dtype: np.dtype[Any]) -> float:
 def outcomes(model: Model, blocks: Iterable[Array]) -> Iterator[Pair]:
     """The blocks that fit the model's lattice, if it has one, and what they come back as."""
     for block in blocks:
-        if model.strided is not None:
-            yield block, methods.strided_outcome(model, block)
+        if model.latents_alone:
+            yield block, methods.latents_outcome(model, block)
         elif (work := methods.prepare(model, block)) is not None:
             yield block, methods.outcome(model, work)
-
-
-def _by_latents(model: Model, blocks: Iterable[Array]) -> Iterator[Pair]:
-    return ((block, methods.encode_autoencoder(model, block)[1]) for block in blocks)
 
 
 def latent_step(
@@ -204,8 +200,8 @@ def latent_step(
     if goal.bytes is not None:
         return _for_size(goal.bytes, lambda step: size(at(step)), start)
     parts = [block[:: max(1, len(block) // 512)] for block in samples]
-    step = _for_error(goal.allowed, lambda step: goal.error(_by_latents(at(step), parts)), start)
-    return None if step is None else _checked(step, goal, at, _by_latents, source, progress)
+    step = _for_error(goal.allowed, lambda step: goal.error(outcomes(at(step), parts)), start)
+    return None if step is None else _checked(step, goal, at, source, progress)
 
 
 def linear_rmse(goal: Goal, linear: Autoencoder, rows: Array, source: Source) -> float:
@@ -251,7 +247,6 @@ def _checked(
     step: float,
     goal: Goal,
     at: Callable[[float], Model],
-    results: Callable[[Model, Iterable[Array]], Iterator[Pair]],
     source: Source,
     progress: Progress,
 ) -> float | None:
@@ -265,7 +260,7 @@ def _checked(
     tried: list[tuple[float, float]] = []  # squares of step and error
     for check in range(_CHECKS):
         model = at(step)
-        found = goal.error(results(model, scan(source, "quality", progress)))
+        found = goal.error(outcomes(model, scan(source, "quality", progress)))
         if found <= allowed:
             best = max(best or 0.0, step)
             if found >= _CLOSE * allowed or check >= _FEW_CHECKS:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
     from aecompress.autoencoder.convolution import Convolution
     from aecompress.autoencoder.strided import StridedAutoencoder
-    from aecompress.context.coder import ContextModel
 
 _log = logging.getLogger(__name__)
 
@@ -395,9 +394,15 @@ class Unbounded(Search):
 
     def _requantized(self, given: Model, encoder: Autoencoder) -> Model:
         """A given autoencoder in the widest step that reaches the goal, with its coder of latents if it suits them."""
-        found = self._quantized(encoder, _pace(given), given.context if given.latents_alone else None)
-        near = found.network is None or abs(math.log(_pace(found) / _pace(given))) < _RESTEERED
-        return found if near else self._coded_well(found)
+        pace = _pace(given)
+        if given.latents_alone:
+            kept = replace(given, target=self.target, fills=self.fills, known_as=None)
+            at = self._in_steps(kept)
+            step = self._checked(pace, at) if self._goal.bytes is None else _pace(self._resized_to_goal(kept))
+            if step is not None and abs(math.log(step / pace)) < _RESTEERED:
+                return at(step)
+        found = self._quantized(encoder, pace)
+        return self._coded_well(found) if found.network is not None else found
 
     def _in_steps(self, model: Model) -> Callable[[float], Model]:
         """The model of latents alone as a function of their step."""
@@ -414,16 +419,15 @@ class Unbounded(Search):
         coded = self._with_latent_coder(plain, blocks, rough=rough)
         return coded if self._bytes(coded, blocks) < _GAIN * self._bytes(plain, blocks) else plain
 
-    def _quantized(self, encoder: Autoencoder, start: float, coder: ContextModel | None = None) -> Model:
-        """The autoencoder with the widest step that reaches the goal, and the coder of latents that is given; the
-        lattice where it cannot."""
-        goal, blank = self._goal, replace(self._blank(), encoder=encoder, thrift=_THRIFT, context=coder)
+    def _quantized(self, encoder: Autoencoder, start: float) -> Model:
+        """The autoencoder with the widest step that reaches the goal; the lattice where it cannot."""
+        goal, blank = self._goal, replace(self._blank(), encoder=encoder, thrift=_THRIFT)
         at, trial = self._in_steps(blank), self._trial()
 
         def rough(step: float) -> Model:
             return self._with_latent_coder(at(step), trial, rough=True)
 
-        sized = at if goal.bytes is None or coder is not None else rough
+        sized = at if goal.bytes is None else rough
         step = quality.latent_step(goal, sized, self._size, self.samples, self.source, start, self.progress)
         if step is None and self.recipe.latents:
             raise InputError(

@@ -53,6 +53,13 @@ def mixture(rows: int, columns: int, rank: int, seed: int) -> Array:
     return ((shares @ patterns) * 16 + noise).astype(np.float32) / np.float32(4096)
 
 
+def drift(rows: int, columns: int, rank: int, seed: int) -> Array:
+    """float32 [rows, columns]: the patterns of ``mixture`` in shares that change little from row to row."""
+    shares = (sequence(rows * rank, seed).reshape(rows, rank) % 7 - 3).cumsum(0)
+    patterns = sequence(rank * columns, seed + 1).reshape(rank, columns) % 101 - 50
+    return ((shares @ patterns) * 16 + sequence(rows * columns, seed + 2).reshape(rows, columns) % 5).astype(np.float32)
+
+
 def walk(rows: int, columns: int, seed: int) -> Array:
     """int64 [rows, columns] of small steps."""
     return (sequence(rows * columns, seed).reshape(rows, columns) % 7 - 3).cumsum(0).cumsum(1)
@@ -156,6 +163,7 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "joint-vanilla": (mixture(300, 600, 4, 19), "vanilla", Target("max-error", 0.01)),
     "pca": (mixture(2000, 32, 4, 14), "pca", Target("max-error", 0.01)),
     "pca-psnr": (mixture(2000, 32, 4, 14), "pca", Target("psnr", 40.0)),
+    "pca-drift": (drift(3000, 32, 4, 36), "pca", Target("psnr", 40.0)),
     "vanilla": (mixture(2000, 32, 4, 15), "vanilla", Target("max-error", 0.01)),
     "vanilla-latents": (mixture(2000, 32, 4, 15), "vanilla", Target("latent-dim", 4)),
     "fixed-f4": (field(4, 30, 40) / np.float32(3.0) - 700, "none", Target("lossless")),
