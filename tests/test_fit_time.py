@@ -7,12 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import aecompress
 from aecompress.config import Target
 from aecompress.recipe import Recipe
 from aecompress.spec import Array
 from aecompress.trainer.clock import Clock
+from aecompress.trainer.sampling import stretches
+
+
+@given(st.integers(1, 5000), st.integers(1, 6000), st.integers(1, 8))
+def test_a_trial_sees_stretches_of_a_block_from_all_over_it(length: int, rows: int, most: int) -> None:
+    block = np.arange(length)
+    found = stretches(block, rows, most)
+    joined = np.concatenate(found)
+    assert (np.diff(joined) > 0).all()
+    assert min(rows, length) - len(found) < len(joined) <= min(rows, length)
+    assert len(found) <= most
+    assert len(found) == 1 or min(map(len, found)) >= 256
+    assert len(found) == 1 or joined[-1] > length * (1 - 1.5 / len(found))
 
 
 def waves(rows: int) -> Array:
@@ -27,7 +42,9 @@ def test_a_clock_counts_down_and_leaves_a_training_its_share(monkeypatch: pytest
     clock = Clock(20.0, started=100.0)
     assert clock.share(0.5) == 10.0
     now = 110.0
-    assert (clock.spent, clock.share(0.5), clock.is_over()) == (10.0, 5.0, False)
+    assert (clock.spent, clock.share(0.5), clock.is_over(), clock.is_late()) == (10.0, 5.0, False, False)
+    now = 113.0
+    assert (clock.is_late(), clock.is_over()) == (True, False)
     now = 130.0
     assert clock.is_over()
     assert clock.share(0.5) == 1.0

@@ -25,6 +25,7 @@ SAMPLE_BLOCKS = 8
 LESSON_VALUES = 12 << 20
 LESSON_BLOCKS = 16
 
+_STRETCH = 256  # fewer rows than these, one after the other, do not show what they have to do with each other
 _DISTINCT = 16  # fewer different values than this are categories, not measurements
 
 
@@ -45,6 +46,14 @@ def sample(source: Source, values: int, blocks: int, progress: Progress) -> list
         found += source.batches(height, int(start), int(min(start + height, rows)))
         progress("sample", (i + 1) / len(chosen), {})
     return [block for block in found if block.size]
+
+
+def stretches(block: Array, rows: int, most: int) -> list[Array]:
+    """About so many rows of a block, in at most so many stretches evenly apart."""
+    if len(block) <= rows:
+        return [block]
+    many = min(max(rows // _STRETCH, 1), most)
+    return [block[at : at + rows // many] for at in range(0, len(block) - len(block) % many, len(block) // many)]
 
 
 def scan(source: Source, phase: str, progress: Progress) -> Iterator[Array]:

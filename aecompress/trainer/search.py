@@ -42,7 +42,6 @@ _SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are 
 _NETWORKS = {"balanced": (64, 6000), "best": (96, 20000)}  # most units of a layer and batches, by effort
 _NETWORK_SHARE = 2 / 3  # of the time left, for a network behind a context coder
 _TRAINING_SHARE = 3 / 4  # and for an autoencoder
-_TRIAL_ROWS = 256  # fewer rows than these, one after the other, do not show what they have to do with each other
 _EARLY = 1 / 3  # share of the time after which there are no more lessons than samples
 
 
@@ -288,12 +287,10 @@ class Search(ABC):
     def _trial(self) -> list[Array]:
         """Small parts of the samples, to compare candidates on: of few samples several, for rows that lie far apart may
         differ."""
-        rows = max(1, context.TRIAL_VALUES // max(self.source.spec.row_size * max(len(self.samples), 1), 1))
-        apart = min(max(rows // _TRIAL_ROWS, 1), max(sampling.SAMPLE_BLOCKS // max(len(self.samples), 1), 1))
-        starts = np.arange(apart) / apart
-        return [
-            block[at : at + max(rows // apart, 1)] for block in self.samples for at in (starts * len(block)).astype(int)
-        ]
+        many = max(len(self.samples), 1)
+        rows = max(1, context.TRIAL_VALUES // max(self.source.spec.row_size * many, 1))
+        parts = max(sampling.SAMPLE_BLOCKS // many, 1)
+        return [part for block in self.samples for part in sampling.stretches(block, rows, parts)]
 
     def _affordable(self, blocks: list[Array]) -> list[Array]:
         """The blocks, or small parts of the samples when time is over."""
