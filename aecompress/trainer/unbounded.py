@@ -33,6 +33,7 @@ _GAIN = 0.99  # context coders must bring the bytes of latents below this share 
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _THRIFT_OF_CELLS = 0.02  # the same of the latents of cells, in steps of the one of greatest gain
 _HOPE_OF_CELLS = 2.0  # cells of more than so many times the bytes of the pca are no start for a convolution
+_AHEAD = 1.15  # and of more than so many times they leave it little hope to catch up
 _BEYOND_CONV = 1.5  # and of so many times those of subbands
 _SIGHT = 1.3  # what takes more than so many times the bytes of the best needs no network
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
@@ -75,7 +76,7 @@ class Unbounded(Search):
         if not (found and self.clock.is_over()):
             cells, bands = self._cost(self._roughly), self._in_subbands()
             hope = all(cells <= _HOPE_OF_CELLS * self._cost(m) for m in linear)
-            ahead = any(self._cost(m) < min([cells, *map(self._cost, bands)]) for m in linear)
+            ahead = any(_AHEAD * self._cost(m) < min([cells, *map(self._cost, bands)]) for m in linear)
             if ahead:
                 linear = [self._coded_well(linear[0])]  # before others take its time
             found = [*linear, *bands]
