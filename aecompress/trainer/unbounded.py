@@ -35,6 +35,7 @@ _THRIFT_OF_CELLS = 0.02  # the same of the latents of cells, in steps of the one
 _HOPE_OF_CELLS = 2.0  # cells of more than so many times the bytes of the pca are no start for a convolution
 _AHEAD = 1.15  # and of more than so many times they leave it little hope to catch up
 _BEYOND_CONV = 1.5  # and of so many times those of subbands
+_SURE = 0.9  # a convolution of less than this share of a rough coder's bytes need not be compared with a careful one
 _SIGHT = 1.3  # what takes more than so many times the bytes of the best needs no network
 _RESTEERED = 0.15  # by which widths may change before a coder of prices misleads a thrifty encoder
 _LOW_RATE = 1.5  # bits a value up to which a strided autoencoder may do better than others
@@ -94,7 +95,8 @@ class Unbounded(Search):
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
         best = min(found, key=self._cost)
-        if ahead or not linear or self._cost(linear[0]) > _SIGHT * self._cost(best):
+        sight = 1.0 if self.clock.is_over() else _SIGHT
+        if ahead or not linear or self._cost(linear[0]) > sight * self._cost(best):
             return best
         return min((self._coded_well(linear[0]), best), key=self._cost)
 
@@ -283,8 +285,8 @@ class Unbounded(Search):
     def _restored_for(self) -> Model:
         """Wider cells with a convolution that makes good for it, and an encoder that may trade error for bits; plain
         cells where it does not pay."""
-        plain = self._plain
-        start, layout = float(plain.cells.step or 1.0), layout_of(plain)
+        rough = self._roughly
+        start, layout = float(rough.cells.step or 1.0), layout_of(rough)
         found: list[Model] = []
         for thrift in _THRIFTS:
             if found and self.clock.is_over():
@@ -292,13 +294,16 @@ class Unbounded(Search):
             rival = self._restored(start, thrift, self._trial(), layout, _TRIAL_SHARE)
             found += [] if rival is None else [rival]
         if not found:
-            return plain
+            return self._plain
         first = min(found, key=partial(self._free, blocks=self._trial()))
         samples = self._trial() if self.clock.is_late() else self.samples
         step = float(first.cells.step or 1.0)
         best = self._restored(step, first.thrift, samples, layout, _FINAL_SHARE)
         best = best and self._with_context(best, self._affordable(self.samples), layout)
-        return min((plain, *self._reaching(best)), key=self._cost)
+        reached = self._reaching(best)
+        if any(self._cost(model) < _SURE * self._cost(rough) for model in reached):
+            return reached[0]
+        return min((self._plain, *reached), key=self._cost)
 
     def _restored(
         self,
