@@ -269,8 +269,8 @@ def _smallest(q: Array, least: float) -> bytes | None:
 def encode_autoencoder(model: Model, values: Array) -> tuple[Streams, Array]:
     """(streams, decoded values): latents alone, special values aside."""
     latents, keep = latents_of(model, values)
-    decoded = np.where(keep, model.synthesise(latents, values.shape, model.device), values)
-    return {"latents": encode_latents(model.latent_coder, latents), **specials.encode(values, keep)}, decoded
+    stream = encode_latents(model.latent_coder, latents)
+    return {"latents": stream, **specials.encode(values, keep)}, _made_of(model, latents, keep, values)
 
 
 def decode_autoencoder(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
@@ -313,7 +313,11 @@ def _rounded(model: Model, levels: Array) -> Array:
 
 def latents_outcome(model: Model, values: Array) -> Array:
     """What a block of latents alone comes back as."""
-    latents, keep = latents_of(model, values)
+    return _made_of(model, *latents_of(model, values), values)
+
+
+def _made_of(model: Model, latents: Array, keep: Array, values: Array) -> Array:
+    """What latents of a block come back as, special ``values`` where ``keep`` is not set."""
     if model.strided is not None:
         return np.where(keep, _strided_values(model, latents, values.shape), values)
     return np.where(keep, model.synthesise(latents, values.shape, model.device), values)
@@ -325,8 +329,7 @@ def encode_strided(model: Model, values: Array) -> tuple[Streams, Array]:
         raise CorruptError("The model has no context coder.")
     latents, keep = strided_latents(model, values)
     stream = model.context.encode(latents, np.ones(latents.shape, bool))
-    decoded = np.where(keep, _strided_values(model, latents, values.shape), values)
-    return {"latents": stream, **specials.encode(values, keep)}, decoded
+    return {"latents": stream, **specials.encode(values, keep)}, _made_of(model, latents, keep, values)
 
 
 def decode_strided(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:

@@ -51,11 +51,14 @@ class Unbounded(Search):
     def adapted(self, model: Model) -> Model:
         if self.target.kind == "latent-dim":
             return self._with_same_latents(model)
+        if model.latents_alone and (near := self._repaced(model)):
+            return near
         if model.patches is not None:
-            return self._repaced(model) or (self._stepped(model.patches) or [self._plain])[0]
-        if model.encoder is None:
-            return self._resteered(model) or self._coded_well(self._retuned(model))
-        return self._requantized(model, model.encoder)
+            return (self._stepped(model.patches) or [self._plain])[0]
+        if model.encoder is not None:
+            found = self._quantized(model.encoder, _pace(model))
+            return found if found.network is None else self._coded_well(found)
+        return self._resteered(model) or self._coded_well(self._retuned(model))
 
     def _found(self, kind: str) -> Model:
         if self.target.kind == "latent-dim":
@@ -91,7 +94,8 @@ class Unbounded(Search):
             best = min(found, key=self._cost)
             if linear and self._cost(linear[0]) < 2 * self._cost(best) and not self.clock.is_late():
                 found.append(self._coded_well(self._autoencoder("vanilla")))
-        self.tried = {_name(model): round(self._bytes(model, self.samples)) for model in found}
+        sized = self._cost if self._goal.bytes is None else partial(self._bytes, trial=self.samples)
+        self.tried = {_name(model): round(sized(model)) for model in found}
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
         best = min(found, key=self._cost)
@@ -176,8 +180,7 @@ class Unbounded(Search):
     def _resized_to_goal(self, model: Model) -> Model:
         """The model of latents alone in the finest step in which its coder, as it is, takes no more bytes than the
         goal."""
-        strided = model.strided is not None
-        at, blocks = (partial(_at_pace, model), self._pictures) if strided else (self._in_steps(model), self.samples)
+        at, blocks = self._in_steps(model), self.samples if model.strided is None else self._pictures
         size = partial(self._bytes, trial=blocks)
         step = quality.latent_step(self._goal, at, size, blocks, self.source, _pace(model), self.progress)
         return model if step is None else at(step)
@@ -359,12 +362,15 @@ class Unbounded(Search):
         return near[0] if near else None
 
     def _repaced(self, model: Model) -> Model | None:
-        """The same of a given strided model and the step of its latents."""
-        if self._goal.rmse is None or model.context is None:
-            return None
-        kept, pace = replace(model, target=self.target, fills=self.fills, known_as=None), model.pace or 1.0
-        step = self._checked(pace, partial(_at_pace, kept))
-        return None if step is None or abs(math.log(step / pace)) > _RESTEERED else _at_pace(kept, step)
+        """The same of a given model of latents alone and their step; a strided one is fitted anew to a size."""
+        kept = replace(model, target=self.target, fills=self.fills, known_as=None)
+        if self._goal.bytes is None:
+            at = self._in_steps(kept)
+            step = self._checked(_pace(kept), at)
+            found = None if step is None else at(step)
+        else:
+            found = self._resized_to_goal(kept) if model.strided is None else None
+        return found if found and abs(math.log(_pace(found) / _pace(kept))) < _RESTEERED else None
 
     def _retuned(self, model: Model) -> Model:
         """A given model for the goal: its subbands, or its convolution and thrift, stay; cells and context coder are
@@ -398,20 +404,10 @@ class Unbounded(Search):
             return self._plain
         return self._in_context(self._quantized(self._trained(kind, choice), choice.step), rough=True)
 
-    def _requantized(self, given: Model, encoder: Autoencoder) -> Model:
-        """A given autoencoder in the widest step that reaches the goal, with its coder of latents if it suits them."""
-        pace = _pace(given)
-        if given.latents_alone:
-            kept = replace(given, target=self.target, fills=self.fills, known_as=None)
-            at = self._in_steps(kept)
-            step = self._checked(pace, at) if self._goal.bytes is None else _pace(self._resized_to_goal(kept))
-            if step is not None and abs(math.log(step / pace)) < _RESTEERED:
-                return at(step)
-        found = self._quantized(encoder, pace)
-        return self._coded_well(found) if found.network is not None else found
-
     def _in_steps(self, model: Model) -> Callable[[float], Model]:
         """The model of latents alone as a function of their step."""
+        if model.patches is not None:
+            return partial(_at_pace, model)
         if model.encoder is None:
             raise ModelError("This model can only decode; use the model file that `aecompress fit` wrote.")
         encoder, latents = model.encoder, self._latents(model.encoder)
@@ -459,7 +455,7 @@ class Unbounded(Search):
         encoder = linear
         if member != "pca":
             encoder = self._trained(member, autoencoders.Choice(linear.latent_dim, step, 0.0))
-        return self._sharpened(self._in_context(self._in_steps(replace(self._blank(), encoder=encoder))(step)))
+        return self._in_step(encoder, step)
 
     def _with_same_latents(self, model: Model) -> Model:
         """A given model with as many latents as ``--latent-dim`` asks for: its steps stay, their coder is fitted."""
@@ -467,7 +463,11 @@ class Unbounded(Search):
         if encoder is None or model.steps is None or encoder.latent_dim != many:
             has = "no latents" if encoder is None else f"{encoder.latent_dim} latents"
             raise ModelError(f"The model has {has}, not the {many} of the target: fit a model with that many.")
-        fresh = self._in_steps(replace(self._blank(), encoder=encoder))(_pace(model))
+        return self._in_step(encoder, _pace(model))
+
+    def _in_step(self, encoder: Autoencoder, step: float) -> Model:
+        """The autoencoder with its latents in this step, and a coder of them."""
+        fresh = self._in_steps(replace(self._blank(), encoder=encoder))(step)
         return self._sharpened(self._in_context(fresh))
 
 
