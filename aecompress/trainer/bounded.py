@@ -147,7 +147,8 @@ class Bounded(Search):
         if any(split_wide(work.q)[1] is not None for _, work in self._works(model, self.lessons)):
             return plain
         parts = self._joint_parts(model, self._works(model, self.lessons))
-        return replace(model, joint=context.fit(parts, self.values, self.layout, far=self.far, leaves=self.leaves))
+        layout = self.layout or layout_of(model)  # which the coder alone was compared in
+        return replace(model, joint=context.fit(parts, self.values, layout, far=self.far, leaves=self.leaves))
 
 
 def _serves(known: Cells, cells: Cells) -> bool:
