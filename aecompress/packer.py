@@ -168,7 +168,7 @@ def pack(
         fitted = replace(fitted, device="cuda") if device == "cuda" else fitted
         totals = _write_blocks(writer, opened, fitted, workers, keep_latents, progress)
         found = facts(fitted, totals, key)
-        manifest = writer.commit(opened.spec, opened.origin, goal, block_rows(opened.spec), found)
+        manifest = writer.commit(opened.spec, opened.origin, goal, _height(fitted), found)
     finally:
         writer.abort()
     took = time.monotonic() - started
@@ -290,6 +290,11 @@ def _check_names(names: list[str]) -> None:
 
 def _with_latents(source: Source, model: Model) -> pa.Schema:
     """What stands beside the rows, latents included. Raises InputError if the model has none."""
+    if model.of_places:
+        raise InputError(
+            "The latents of this model are of places in rows, so rows have none to keep; choose --model vanilla, or "
+            "leave --keep-latents out."
+        )
     if model.network is None or model.encoder is None:
         raise InputError(
             f"The model is {model.kind}, which has no latents to keep; choose one that has, as with --model pca or "
@@ -305,7 +310,7 @@ def _write_blocks(
     """Code and write what is not yet written, in order, with what stands beside it."""
     totals = Totals()
     rows = source.spec.shape[0]
-    beside = Cursor(() if source.columns is None else source.columns.batches(writer.next_row, block_rows(source.spec)))
+    beside = Cursor(() if source.columns is None else source.columns.batches(writer.next_row, _height(model)))
     for block in writer.finished():
         totals.add(_remeasured(block, source, model) if model.target.kind == "cosine" else block)
     names = [] if source.columns is None else source.columns.schema.names
@@ -326,13 +331,18 @@ def _remeasured(block: Block, source: Source, model: Model) -> Block:
     return replace(block, similarity=similarity(rows.astype(model.spec.native), model.decompress(block.payload)))
 
 
+def _height(model: Model) -> int:
+    """Rows of a block."""
+    return model.turned or block_rows(model.spec)
+
+
 def _coded(
     source: Source, model: Model, start: int, workers: int, keep_latents: bool
 ) -> Iterator[tuple[Block, Array | None]]:
     """Blocks in row order, with their latents if wanted; up to ``workers`` are coded at once: memory stays bounded."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[tuple[Block, Array | None]]] = []
-        for batch in source.batches(block_rows(source.spec), start):
+        for batch in source.batches(_height(model), start):
             waiting.append(pool.submit(_code, model, start, batch, keep_latents))
             start += len(batch)
             if len(waiting) > workers:

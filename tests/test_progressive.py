@@ -106,7 +106,7 @@ def test_unpack_takes_a_quality(home: Path, tmp_path: Path) -> None:
     [
         ("pca", 0, "name 1 to 16"),
         ("pca", -3, "name 1 to 16"),
-        ("vanilla", 17, "each row has 16 latents"),
+        ("vanilla", 17, "each row has 16: name"),
         ("bound", 4, "holds no latents alone (its blocks are coded as context)"),
     ],
 )

@@ -141,7 +141,7 @@ def stored_features(archive: Archive, dim: int | None = None) -> StoredFeatures 
     if not methods or not set(methods) <= {"joint", "autoencoder"}:
         return None
     network = archive.model.network
-    if network is None:
+    if network is None or archive.model.of_places:
         return None
     features = StoredFeatures(archive, network, np.ones(network.latent_dim))
     _, some = next(features.latents(0, min(len(archive), archive.manifest.block_rows)))
@@ -175,6 +175,8 @@ def model_features(source: Source, model: Model, dim: int | None = None) -> Fitt
         raise ModelError(
             "The model has no autoencoder to make features with; fit one, as in `aecompress fit --model pca`."
         )
+    if model.of_places:
+        raise ModelError("The model's latents are of places in rows, not of rows: fit one with --model vanilla.")
     if not model.spec.same_type(source.spec):
         raise ModelError(
             f"The model was fitted for rows of shape {model.spec.row_shape} and dtype {model.spec.native}, these have "

@@ -83,8 +83,8 @@ class Autoencoder:
         return np.full(self.latent_dim, step) * (self.coarseness if len(self.coarseness) else 1.0)
 
     def rows(self, values: Array, keep: Array) -> Float64s:
-        """Float64 [n, D] of values [n, ...], where ``keep`` (bool, same shape) is false the feature's centre."""
-        flat = values.reshape(len(values), -1)
+        """Float64 [n, D] of values [..., D] or [n, ...]; the feature's centre where ``keep`` (same shape) is false."""
+        flat = values.reshape(-1, len(self.normalizer.centre))
         return np.where(keep.reshape(flat.shape), flat, self.normalizer.centre)
 
     def analysis(self, rows: Array, device: str = "cpu") -> Float64s:

@@ -4,6 +4,8 @@ the latents before tell.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from aecompress.context.coder import ContextModel
@@ -52,19 +54,19 @@ def _cost(prices: Array, levels: Array, q: Array) -> Array:
 
 
 def encode_latents(coder: Coder | None, latents: Array) -> bytes:
-    """Stream of ``latents`` int32 [n, K]."""
+    """Stream of ``latents`` int32 [..., K]."""
     values = np.ascontiguousarray(latents, np.int64)
     if isinstance(coder, ContextModel):
         return coder.encode(values, np.ones(values.shape, bool))
-    return rans.encode(values.reshape(-1), _contexts(coder, len(latents)), _known(coder))
+    return rans.encode(values.reshape(-1), _contexts(coder, latents.shape), _known(coder))
 
 
-def decode_latents(coder: Coder | None, data: bytes, shape: tuple[int, int]) -> Array:
-    """int32 of this shape [n, K]: undo ``encode_latents``."""
+def decode_latents(coder: Coder | None, data: bytes, shape: tuple[int, ...]) -> Array:
+    """int32 of this shape [..., K]: undo ``encode_latents``."""
     if isinstance(coder, ContextModel):
         values = coder.decode(data, np.ones(shape, bool))
     else:
-        values = rans.decode(data, _contexts(coder, shape[0]), _known(coder))
+        values = rans.decode(data, _contexts(coder, shape), _known(coder))
     return np.clip(values, -(2**31) + 1, 2**31 - 1).astype(np.int32).reshape(shape)
 
 
@@ -83,8 +85,8 @@ def _drawn(frequency: Array, count: int, rng: np.random.Generator) -> Array:
     return np.clip((folded >> 1) ^ -(folded & 1), -(2**31) + 1, 2**31 - 1).astype(np.int32)
 
 
-def _contexts(prior: Tables | None, rows: int) -> Array:
-    return np.tile(np.arange(len(_known(prior).levels), dtype=np.uint16), rows)
+def _contexts(prior: Tables | None, shape: tuple[int, ...]) -> Array:
+    return np.tile(np.arange(len(_known(prior).levels), dtype=np.uint16), math.prod(shape[:-1]))
 
 
 def _known(prior: Tables | None) -> Tables:

@@ -274,12 +274,12 @@ def encode_autoencoder(model: Model, values: Array) -> tuple[Streams, Array]:
 
 
 def decode_autoencoder(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
-    latents = decode_latents(model.latent_coder, streams["latents"], (shape[0], model.latents_of_row))
+    latents = decode_latents(model.latent_coder, streams["latents"], model.latent_shape(shape))
     return _apart(model, streams, shape).put_back(model.synthesise(latents, shape))
 
 
 def latents_of(model: Model, values: Array) -> tuple[Array, Array]:
-    """(latents of a block, of its rows [n, K] or in a grid [N, ..., K]; keep bool)."""
+    """(latents of a block, of its rows [n, K], its places or its cells [N, ..., K]; keep bool)."""
     if model.strided is not None:
         return strided_latents(model, values)
     keep = specials.ordinary(values, model.fills)
@@ -358,7 +358,7 @@ def encode_joint(model: Model, work: Work) -> Streams:
 def decode_joint(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
     if model.joint is None:
         raise CorruptError("A block needs a joint coder that the model does not have; the archive is damaged.")
-    latents = decode_latents(model.prior, streams["latents"], (shape[0], model.latents_of_row))
+    latents = decode_latents(model.prior, streams["latents"], (shape[0], model.latent_dim))
     apart = _apart(model, streams, shape)
     q = model.joint.decode(streams["correction"], apart.keep, model.reference(latents, shape))
     return _finish(_lattice(model, streams, shape), q, streams, apart)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
-VERSION = 10
+VERSION = 11
 
 #: How far away neighbours could be before version 9.
 _NEAR = 16
@@ -85,6 +85,8 @@ class Model:
     Attributes:
         spec: dtype and row shape it was fitted for.
         view: the shape that rows are coded in, of as many values, where it is another: flat pictures, say.
+        turned: rows of a block, all there are, where their axis is coded as the last one, behind those of the view; 0
+            elsewhere. So what a place has in all rows lies together: the bands of a pixel, say.
         kind: the autoencoder family member, or ``none``.
         target: what it was fitted to reach.
         cells: lattices of blocks.
@@ -94,7 +96,7 @@ class Model:
         simple: share of the raw bytes that the simple ways took at the fit: what the model is up against.
         context: coder of lattice integers alone, if that is a candidate; of the latents where they are all there is.
         conv: what tells where in its cell a value was, from its neighbours; where there is no bound.
-        network: integer synthesis, if there is an autoencoder.
+        network: integer synthesis, if there is an autoencoder: of rows, or of places, the last axis of rows.
         prior: tables of its latents: what codes them beside ``joint``, and alone where there is no ``context``; what
             tells a thrifty encoder what they cost, and what rows are drawn from.
         joint: coder of lattice integers beside latents, if that is a candidate.
@@ -125,6 +127,7 @@ class Model:
     rate: float = 0.0
     simple: float = 1.0
     view: tuple[int, ...] = ()
+    turned: int = 0
     context: ContextModel | None = None
     conv: Convolution | None = None
     network: IntegerNetwork | None = None
@@ -152,7 +155,8 @@ class Model:
     def compress(self, batch: Array) -> bytes:
         """Payload of a batch [n, *row_shape]; decodes with this model alone.
 
-        Raises ModelError if the batch has another dtype or row shape than the model was fitted for.
+        Raises ModelError if the batch has another dtype or row shape than the model was fitted for, or is not all of a
+        set that it codes at once.
         """
         return self.code(batch).payload
 
@@ -176,12 +180,19 @@ class Model:
     def decompress(self, payload: bytes) -> Array:
         """The batch of a payload. Raises CorruptError if the payload is damaged or of another model."""
         decoded = self._decoded(payload)
+        if self.turned:
+            decoded = np.ascontiguousarray(np.moveaxis(decoded, -1, 0))
         return decoded.reshape(len(decoded), *self.spec.row_shape)
 
     def _decoded(self, payload: bytes) -> Array:
         """The same in the shape that rows are coded in."""
         frame = Frame.from_bytes(payload, self.identity)
-        shape = (frame.rows, *self.coded_shape)
+        if self.turned not in (0, frame.rows):
+            raise CorruptError(
+                f"A block has {frame.rows} rows where the model has {self.turned}; the archive is damaged."
+            )
+        lines = (self.view or self.spec.row_shape)[0] if self.turned else frame.rows
+        shape = (lines, *self.coded_shape)
         if frame.rows * self.spec.row_size == 0:
             return np.zeros(shape, self.spec.native)
         try:
@@ -197,18 +208,27 @@ class Model:
 
     def _checked(self, batch: Array) -> Array:
         values = np.asarray(batch)
-        shapes = (self.spec.row_shape, self.coded_shape)
+        shapes = (self.spec.row_shape, self.view or self.spec.row_shape)
         if values.dtype.newbyteorder("=") != self.spec.native or values.shape[1:] not in shapes:
             raise ModelError(
                 f"The model was fitted for rows of shape {self.spec.row_shape} and dtype {self.spec.native}, "
                 f"not {values.shape[1:]} and {values.dtype}: fit a model for this source."
             )
-        return np.ascontiguousarray(values, self.spec.native).reshape(len(values), *self.coded_shape)
+        shaped = np.ascontiguousarray(values, self.spec.native).reshape(len(values), *(self.view or values.shape[1:]))
+        if not self.turned:
+            return shaped
+        if len(values) != self.turned:
+            raise ModelError(
+                f"The model codes all {self.turned} rows of a set at once, not {len(values)}: give it all of them, or "
+                "fit one with the roles of the axes named (axes)."
+            )
+        return np.ascontiguousarray(np.moveaxis(shaped, 0, -1))
 
     @property
     def coded_shape(self) -> tuple[int, ...]:
-        """The shape that rows are coded in."""
-        return self.view or self.spec.row_shape
+        """The shape of a row as it is coded."""
+        shape = self.view or self.spec.row_shape
+        return (*shape[1:], self.turned) if self.turned else shape
 
     def estimate(self, batch: Array) -> int:
         """Bytes that the learned candidates make of a batch; nothing is checked and the simple ways are left out."""
@@ -221,10 +241,14 @@ class Model:
         found = self._learned(values, self._prepared(values))
         return distortion(values, min(found, key=lambda pair: pair[0].size)[1]) if found else Distortion()
 
+    def _frame(self, method: str, values: Array, streams: methods.Streams) -> Frame:
+        """Of a block as it is coded; it says how many rows came."""
+        return Frame(method, self.turned or len(values), streams)
+
     def _best(self, values: Array) -> tuple[Frame, Array]:
         """The smallest frame of the candidates, and what it decodes to."""
         if not values.size:
-            return Frame("exact", len(values), {}), values
+            return self._frame("exact", values, {}), values
         work = self._prepared(values)
         found = self._learned(values, work)
         size = min((frame.size for frame, _ in found), default=math.inf)
@@ -259,17 +283,17 @@ class Model:
         if work is not None and self.context is not None:
             streams, decoded = methods.encode_context(self, work), methods.restored(self, work)
             name = "context" if decoded is None else "conv"
-            found.append((Frame(name, len(values), streams), work.decoded if decoded is None else decoded))
+            found.append((self._frame(name, values, streams), work.decoded if decoded is None else decoded))
         if work is not None and self.joint is not None:
-            found.append((Frame("joint", len(values), methods.encode_joint(self, work)), work.decoded))
+            found.append((self._frame("joint", values, methods.encode_joint(self, work)), work.decoded))
         if work is not None and self.subbands is not None and (coded := methods.encode_subbands(self, work)):
-            found.append((Frame("subbands", len(values), coded[0]), coded[1]))
+            found.append((self._frame("subbands", values, coded[0]), coded[1]))
         if self.strided is not None:
             streams, decoded = methods.encode_strided(self, values)
-            found.append((Frame("strided", len(values), streams), decoded))
+            found.append((self._frame("strided", values, streams), decoded))
         if self.network is not None and self.latents_alone:
             streams, decoded = methods.encode_autoencoder(self, values)
-            found.append((Frame("autoencoder", len(values), streams), decoded))
+            found.append((self._frame("autoencoder", values, streams), decoded))
         return found
 
     def simplest(self, batch: Array) -> int:
@@ -285,23 +309,25 @@ class Model:
         """
         found: list[tuple[Frame, Array]] = []
         if work is not None and (streams := methods.encode_plain(work, least)):
-            found.append((Frame("plain", len(values), streams), work.decoded))
+            found.append((self._frame("plain", values, streams), work.decoded))
             least = min(least, found[-1][0].size)
         if least < _LITTLE * values.nbytes:
             return found
         if streams := methods.encode_exact(values, least):
-            found.append((Frame("exact", len(values), streams), values))
+            found.append((self._frame("exact", values, streams), values))
         if self.cells.most == 0 and values.ndim > 1 and (streams := methods.encode_columns(values, least)):
-            found.append((Frame("columns", len(values), streams), values))
+            found.append((self._frame("columns", values, streams), values))
         return found
 
     # --- latents ------------------------------------------------------------------------------------------------
 
     def quantize_latents(self, values: Array, keep: Array) -> Array:
-        """int32 [n, K] latents of a block; special values count as the mean of their feature."""
+        """int32 [n, K] latents of a block, or [n, ..., K] of its places; special values count as the mean of their
+        feature."""
         if self.encoder is None or self.steps is None:
             raise ModelError("This model can only decode; use the model file that `aecompress fit` wrote.")
-        return self.round_latents(self.encoder.analysis(self.encoder.rows(values, keep), self.device) / self.steps)
+        levels = self.encoder.analysis(self.encoder.rows(values, keep), self.device) / self.steps
+        return self.round_latents(levels).reshape(self.latent_shape(values.shape))
 
     def round_latents(self, levels: Array) -> Array:
         """int32 [n, K] of latents in steps, float64 [n, K]: the nearest, or what thrift makes of it."""
@@ -311,18 +337,23 @@ class Model:
     def embed(self, batch: Array) -> Array:
         """float32 [n, K]: quantised latents of a batch [n, *row_shape], in the units that the encoder has.
 
-        Raises ModelError if there is no autoencoder, or no encoder with it.
+        Raises ModelError if there is no autoencoder of rows, or no encoder with it.
         """
+        if self.of_places:
+            raise ModelError("The model's latents are of places in rows, not of rows: fit one with --model vanilla.")
         values = self._checked(batch)
         latents = self.quantize_latents(values, specials.ordinary(values, self.fills))
         return (latents * np.asarray(self.steps)).astype(np.float32)
 
     def latents(self, payload: bytes) -> Array | None:
-        """int32 [n, K] latents of a payload; None if it was coded without, or in a grid. Raises CorruptError."""
+        """int32 [n, K] latents of a payload; None if it was coded without, or holds those of places or cells.
+
+        Raises CorruptError.
+        """
         frame = Frame.from_bytes(payload, self.identity)
-        if "latents" not in frame.streams or frame.method == "strided":
+        if "latents" not in frame.streams or frame.method == "strided" or self.of_places:
             return None
-        return decode_latents(self.latent_coder, frame.streams["latents"], (frame.rows, self.latents_of_row))
+        return decode_latents(self.latent_coder, frame.streams["latents"], (frame.rows, self.latent_dim))
 
     @property
     def latent_coder(self) -> Coder | None:
@@ -330,11 +361,22 @@ class Model:
         return self.prior if self.context is None or self.joint is not None else self.context
 
     @property
-    def latents_of_row(self) -> int:
-        """Latents that blocks hold of a row. Raises CorruptError if there is no autoencoder."""
+    def latent_dim(self) -> int:
+        """Latents that blocks hold of a row, or of a place, K. Raises CorruptError if there is no autoencoder."""
         if self.network is None:
             raise CorruptError("A block holds latents, but the model has no network for them; the archive is damaged.")
         return self.in_blocks or self.network.latent_dim
+
+    @property
+    def of_places(self) -> bool:
+        """True if the autoencoder is one of the last axis that is coded, so that each place in rows has latents."""
+        if self.network is None:
+            return False
+        return self.turned > 0 or len(self.network.offset) != math.prod(self.coded_shape)
+
+    def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the latents of a block of this shape: [n, K], or [n, ..., K] of places."""
+        return (*(shape[:-1] if self.of_places else shape[:1]), self.latent_dim)
 
     def truncated(self, latents: int) -> Model:
         """The decoder of the first ``latents`` latents of blocks coded as ``autoencoder``; the others count as 0.
@@ -343,17 +385,18 @@ class Model:
         """
         if self.network is None or self.target.bounded:
             raise InputError("The model codes no latents alone, so it has one quality only: leave quality out.")
-        most = self.latents_of_row
+        most, whose = self.latent_dim, "place" if self.of_places else "row"
         if not 1 <= latents <= most:
-            raise InputError(f"A quality of {latents} was asked for; each row has {most} latents: name 1 to {most}.")
+            raise InputError(f"A quality of {latents} was asked for; each {whose} has {most}: name 1 to {most}.")
         network = self.network.truncated(latents)
-        return replace(self.decoder(), network=network, in_blocks=self.latents_of_row, known_as=self.identity)
+        return replace(self.decoder(), network=network, in_blocks=most, known_as=self.identity)
 
     def synthesise(self, latents: Array, shape: tuple[int, ...], device: str = "cpu") -> Array:
-        """Values of latents int32 [n, K], in the user's dtype; a truncated model takes its first ones."""
+        """Values of latents int32 [..., K], in the user's dtype; a truncated model takes its first ones."""
         if self.network is None:
             raise CorruptError("A block holds latents, but the model has no network for them; the archive is damaged.")
-        z = self.network.synthesis(latents[:, : self.network.latent_dim], device)
+        flat = latents.reshape(-1, latents.shape[-1])
+        z = self.network.synthesis(flat[:, : self.network.latent_dim], device)
         return self.network.values(z, self.spec.native).reshape(shape)
 
     def sample(self, rows: int, rng: np.random.Generator) -> Array:
@@ -393,8 +436,10 @@ class Model:
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
         coders = [coder for coder in (self.context, self.joint) if coder is not None]
-        if self.network is not None and self.latent_coder is not self.prior:
+        if self.turned or self.of_places:
             return VERSION
+        if self.network is not None and self.latent_coder is not self.prior:
+            return 10
         if any(coder.reach > _NEAR for coder in coders):
             return 9
         if self.strided is not None and self.strided.grid.axes != 2:
@@ -423,6 +468,8 @@ class Model:
         }
         if self.view:
             meta["view"] = list(self.view)
+        if self.turned:
+            meta["turned"] = self.turned
         tensors = {f"cells.{name}": array for name, array in cells.items()}
         if len(self.fills):
             tensors["fills"] = self.fills
@@ -478,6 +525,7 @@ class Model:
             float(meta["rate"]),
             float(meta["simple"]),
             _view(meta.get("view", []), spec),
+            _turned(meta.get("turned", 0), spec),
             thrift=float(meta.get("thrift", 0.0)),
             about=meta.get("about", {}),
             known_as=_identity(meta["identity"]),
@@ -492,10 +540,10 @@ class Model:
             model = replace(model, strided=Strided.from_tensors(found))
         if "network.depths" in tensors:
             found = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
-            model = replace(model, network=IntegerNetwork.from_tensors(found))
+            model = replace(model, network=_fitting(IntegerNetwork.from_tensors(found), model.coded_shape))
         if "prior" in tensors:
             (levels,) = record.unpack(tensors["prior"].tobytes())
-            if model.latents_of_row != len(levels.T):
+            if model.latent_dim != len(levels.T):
                 raise ValueError("network and prior have one number of latents")
             model = replace(model, prior=Tables.from_levels(levels.T))
         if "subbands" in tensors:
@@ -526,11 +574,24 @@ def _view(shape: Any, spec: ArraySpec) -> tuple[int, ...]:
     return view
 
 
+def _turned(rows: Any, spec: ArraySpec) -> int:
+    found = int(rows)
+    if found < 0 or (found and not spec.row_shape):
+        raise ValueError("rows of some shape can be turned")
+    return found
+
+
 def _identity(text: object) -> bytes:
     identity = bytes.fromhex(str(text))
     if len(identity) != 16:
         raise ValueError("an identity has 16 bytes")
     return identity
+
+
+def _fitting(network: IntegerNetwork, shape: tuple[int, ...]) -> IntegerNetwork:
+    if len(network.offset) not in (math.prod(shape), *shape[-1:]):
+        raise ValueError("a network makes rows, or their last axis")
+    return network
 
 
 def _lens(scale: Array, drop: int, shift: int) -> Reference:

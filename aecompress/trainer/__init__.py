@@ -19,9 +19,10 @@ from aecompress.errors import InputError, ModelError
 from aecompress.recipe import Recipe
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
-from aecompress.trainer import views
+from aecompress.trainer import places, views
 from aecompress.trainer.autoencoders import needs_channels
 from aecompress.trainer.bounded import Bounded
+from aecompress.trainer.clock import Clock
 from aecompress.trainer.sampling import block_rows
 from aecompress.trainer.unbounded import Unbounded
 
@@ -85,14 +86,19 @@ def fit(
             f"The model {kind} keeps no value within a bound, so it goes with --psnr, --rmse, --cosine and --ratio, "
             f"not with {target.kind}; use --model auto."
         )
-    search = Bounded if target.bounded else Unbounded
     with ExitStack() as kept:
         if not opened.replayable:
             opened = spool(opened, Path(kept.enter_context(tempfile.TemporaryDirectory())))
         kept_at = None if checkpoint is None else Path(checkpoint)
         view = () if axes or target.per is not None or recipe.weights else views.view_of(opened, progress)
         shaped = views.Reshaped(opened, view) if view else opened
-        model = search(shaped, target, recipe, seconds, effort, axes, seed, device, progress, kept_at).run(kind)
+        asked = (target, recipe, Clock(seconds), effort, axes, seed, device, progress)
+        if not (axes or recipe.changed) and places.serves(kind, target):
+            as_rows = Unbounded(shaped, *asked, kept_at)
+            model = places.smallest(as_rows, lambda source: Unbounded(source, *asked, of_places=True), kind)
+        else:
+            search = Bounded if target.bounded else Unbounded
+            model = search(shaped, *asked, kept_at).run(kind)
         model = views.flat(model, opened.spec) if view else model
     if kept_at is not None:
         kept_at.unlink(missing_ok=True)
@@ -114,7 +120,7 @@ def adapt(
     more than half, on this device.
 
     Raises:
-        ModelError: the model was fitted for another dtype or row shape.
+        ModelError: the model was fitted for another dtype or row shape, or for sets of so many rows.
         InputError: there is no such device.
     """
     if not model.spec.same_type(source.spec):
@@ -122,9 +128,23 @@ def adapt(
             f"The model was fitted for rows of shape {model.spec.row_shape} and dtype {model.spec.native}, the source "
             f"has {source.spec.row_shape} and {source.spec.native}: fit a model for this source."
         )
+    of_places = model.of_places and not target.bounded
     shaped: Source = source
+    fitted = model
     if model.view:
-        shaped, model = views.Reshaped(source, model.view), views.shaped(model)
+        shaped, fitted = views.Reshaped(source, model.view), views.shaped(model)
+    viewed = shaped.spec
+    if of_places and model.turned:
+        if source.spec.shape[0] != model.turned:
+            raise ModelError(
+                f"The model was fitted for sets of {model.turned} rows, the source has {source.spec.shape[0]}: fit a "
+                "model for this source."
+            )
+        shaped, fitted = places.Turned(shaped), places.turned(fitted)
     search = Bounded if target.bounded else Unbounded
-    adapted = search(shaped, target, Recipe(), _REFIT_SECONDS, effort, None, 0, device, progress).adapted(model)
-    return views.flat(adapted, source.spec) if shaped is not source else adapted
+    adapted = search(
+        shaped, target, Recipe(), Clock(_REFIT_SECONDS), effort, None, 0, device, progress, of_places=of_places
+    ).adapted(fitted)
+    if isinstance(shaped, places.Turned):
+        adapted = places.turned_back(adapted, viewed)
+    return views.flat(adapted, source.spec) if model.view else adapted

@@ -50,17 +50,16 @@ class Choice:
     bytes: float
 
 
-def suits(source: Source) -> bool:
-    """True if there are rows enough for an autoencoder to pay for itself."""
-    rows, size = source.spec.shape[0], source.spec.row_size
+def suits(rows: int, size: int) -> bool:
+    """True if there are rows enough, of this size, for an autoencoder to pay for itself."""
     return rows >= 64 and 2 <= size <= 1 << 16
 
 
-def row_batches(source: Source, fills: Array) -> Iterator[Array]:
-    """Finite float64 rows [n, D] of the whole source; special values are replaced by their feature's mean."""
+def row_batches(source: Source, fills: Array, size: int) -> Iterator[Array]:
+    """Finite float64 rows [n, size] of the whole source; special values are replaced by their feature's mean."""
     height = max(1, min(block_rows(source.spec), 4096))
     for block in source.batches(height):
-        flat = block.reshape(len(block), -1)
+        flat = block.reshape(-1, size)
         with np.errstate(invalid="ignore"):  # a signalling NaN warns when it is converted
             rows = flat.astype(np.float64)
         keep = specials.ordinary(flat, fills)
@@ -70,11 +69,14 @@ def row_batches(source: Source, fills: Array) -> Iterator[Array]:
         yield rows
 
 
-def fit_linear(source: Source, fills: Array, latents: int, seed: int, progress: Progress) -> Autoencoder:
-    """PCA of the source with up to ``latents`` latents."""
+def fit_linear(
+    source: Source, fills: Array, latents: int, seed: int, progress: Progress, *, size: int | None = None
+) -> Autoencoder:
+    """PCA with up to ``latents`` latents: of whole rows, or of each ``size`` values, the last axis of rows."""
     from aecompress.autoencoder import fit_pca
 
-    return fit_pca(lambda: row_batches(source, fills), source.spec.row_size, latents, seed=seed, progress=progress)
+    size = size or source.spec.row_size
+    return fit_pca(lambda: row_batches(source, fills, size), size, latents, seed=seed, progress=progress)
 
 
 def fit_nonlinear(
@@ -93,10 +95,11 @@ def fit_nonlinear(
     """A member of the family that is trained, for the latents and the step that were chosen for PCA."""
     from aecompress.autoencoder import fit_dense, fit_textbook
 
-    def batches() -> Iterator[Array]:
-        return row_batches(source, fills)
-
     size = source.spec.row_size
+
+    def batches() -> Iterator[Array]:
+        return row_batches(source, fills, size)
+
     if kind == "textbook":
         return fit_textbook(
             batches,
@@ -191,8 +194,8 @@ def latents_of(encoder: Autoencoder, samples: list[Array], fills: Array) -> Arra
     return np.concatenate([encoder.analysis(encoder.rows(block, specials.ordinary(block, fills))) for block in samples])
 
 
-def with_network(model: Model, encoder: Autoencoder, step: float, source: Source, latents: Array) -> Model:
-    """The model with this autoencoder, its latents quantised with ``step`` on the whole, and their prior.
+def with_network(model: Model, encoder: Autoencoder, step: float, rows: int, latents: Array) -> Model:
+    """The model with this autoencoder of so many rows, latents quantised with ``step`` on the whole, and their prior.
 
     ``latents`` are those of the samples. Where the model is thrifty, it asks the prior what they cost, so the two are
     fitted in turn.
@@ -202,9 +205,9 @@ def with_network(model: Model, encoder: Autoencoder, step: float, source: Source
     model = replace(model, kind=encoder.kind, encoder=encoder, steps=steps, prior=None)
     for _ in range(_TURNS if model.thrift else 1):
         model = replace(model, prior=fit_prior(model.round_latents(levels)))
-    rows, size = max(source.spec.shape[0], 1), source.spec.row_size
+    size = len(encoder.normalizer.centre)
     # the weights may add about size / rows of the noise that the latents have, which is more than rounding's if thrifty
-    share = float(np.clip(size / rows, *_WEIGHT_NOISE)) * _excess(model, levels)
+    share = float(np.clip(size / max(rows, 1), *_WEIGHT_NOISE)) * _excess(model, levels)
     return replace(model, network=encoder.freeze(steps, weight_noise=share))
 
 

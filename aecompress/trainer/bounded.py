@@ -37,14 +37,16 @@ class Bounded(Search):
 
     def adapted(self, model: Model) -> Model:
         cells = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
-        fresh = replace(self._blank(), kind=model.kind, encoder=model.encoder, cells=cells)
-        if (cells.lossless and model.cells.lossless) or _serves(model.cells, cells):
-            return replace(model, target=self.target, fills=self.fills, known_as=None)
-        if alike(model.cells, cells):
-            return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
-        if model.encoder is None:
+        fresh = replace(self._blank(), cells=cells)
+        if not model.latents_alone:  # whose coder knows no lattice
+            if (cells.lossless and model.cells.lossless) or _serves(model.cells, cells):
+                return replace(model, target=self.target, fills=self.fills, known_as=None)
+            if alike(model.cells, cells):
+                return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
+        if model.encoder is None or model.of_places:
             return self._sharpened(self._with_context(fresh) if model.subbands is None else self._fewest(fresh, cells))
-        return self._sharpened(self._with_joint(self._with_context(fresh), model.encoder))
+        fresh = self._with_context(replace(fresh, kind=model.kind, encoder=model.encoder))
+        return self._sharpened(self._with_joint(fresh, model.encoder))
 
     def _found(self, kind: str) -> Model:
         even = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
@@ -56,7 +58,7 @@ class Bounded(Search):
         cells = model.cells
         if kind == "none" or cells.step is None or cells.axis is not None or not self.samples:
             return model
-        if kind == "auto" and (self.clock.is_over() or not autoencoders.suits(self.source)):
+        if kind == "auto" and (self.clock.is_over() or not autoencoders.suits(self.rows, self.size)):
             return model
         rival = self._rival(model, kind)
         if rival is None:
@@ -131,16 +133,14 @@ class Bounded(Search):
         spread = float(np.sqrt(np.square(rows - linear.normalizer.centre).mean()))
         choice = None
         for share in (4.0, 8.0, 16.0, 32.0):
-            choice = choice or autoencoders.choose_linear(
-                linear, rows, self.source.spec.shape[0], min(share * step, 0.9 * spread)
-            )
+            choice = choice or autoencoders.choose_linear(linear, rows, self.rows, min(share * step, 0.9 * spread))
         choice = choice or autoencoders.Choice(min(8, linear.latent_dim), 4.0 * step, 0.0)
         return self._trained(kind, choice)
 
     def _with_joint(self, model: Model, encoder: Autoencoder) -> Model:
         """The model with the autoencoder's synthesis as a further context of the correction, where it can be one."""
         plain, step = model, 4.0 * float(model.cells.step) if model.cells.step is not None else 4.0
-        model = autoencoders.with_network(model, encoder, step, self.source, self._latents(encoder))
+        model = autoencoders.with_network(model, encoder, step, self.rows, self._latents(encoder))
         model = replace(model, lens=autoencoders.lens(model, self.samples))
         if model.lens is None:
             return plain

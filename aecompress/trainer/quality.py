@@ -204,15 +204,16 @@ def latent_step(
     return None if step is None else _checked(step, goal, at, source, progress)
 
 
-def linear_rmse(goal: Goal, linear: Autoencoder, rows: Array, source: Source) -> float:
-    """The error that a PCA of the goal's size makes, about: where the best choice for it takes those bytes."""
+def linear_rmse(goal: Goal, linear: Autoencoder, rows: Array, total: int) -> float:
+    """The error that a PCA of the goal's size makes of so many rows in all, about: where the best choice for it takes
+    those bytes."""
     from aecompress.trainer.autoencoders import choose_linear
 
     low, high = -20.0, 0.0
     spread = float(np.sqrt(np.square(rows - linear.normalizer.centre).mean())) or 1.0
     for _ in range(12):
         middle = (low + high) / 2
-        choice = choose_linear(linear, rows, source.spec.shape[0], spread * 2.0**middle)
+        choice = choose_linear(linear, rows, total, spread * 2.0**middle)
         fits = choice is not None and choice.bytes < (goal.bytes or 0.0)
         low, high = (low, middle) if fits else (middle, high)
     return spread * 2.0**high * 0.98

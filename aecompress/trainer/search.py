@@ -53,22 +53,26 @@ class Search(ABC):
         source: Source,
         target: Target,
         recipe: Recipe,
-        seconds: float,
+        clock: Clock,
         effort: Effort,
         axes: Sequence[Role] | None,
         seed: int,
         device: Device,
         progress: Progress,
         checkpoint: Path | None = None,
+        *,
+        of_places: bool = False,
     ) -> None:
         self.source, self.target, self.recipe = source, target, recipe
-        self.clock, self.effort, self.seed, self.progress = Clock(seconds), effort, seed, progress
+        self.clock, self.effort, self.seed, self.progress = clock, effort, seed, progress
         self.device = device
         self.layout = roles.layout_of(axes, source.spec) if axes else None
         self.ordered = roles.ordered(axes, source.spec) if axes else None
         self.samples = sample(source, sampling.SAMPLE_VALUES, sampling.SAMPLE_BLOCKS, progress)
         self.fills = fill_values(self.samples, source.spec.native)
         self.values = math.prod(source.spec.shape)
+        self.size = source.spec.row_shape[-1] if of_places else source.spec.row_size  # of what an autoencoder takes
+        self.rows = self.values // max(self.size, 1)
         self.tried: dict[str, int] = {}
         self.checkpoint = None if checkpoint is None else CheckpointFile(checkpoint)
 
@@ -184,15 +188,14 @@ class Search(ABC):
         if not model.latents_alone:
             return self.values
         if model.strided is None:
-            return self.source.spec.shape[0] * model.latents_of_row
+            return self.rows * model.latent_dim
         return math.prod(model.strided.grid.cells(self.source.spec.shape)) * model.strided.latents
 
     @cached_property
     def _linear(self) -> tuple[Autoencoder, Array]:
         """PCA with as many latents as may be wanted, and rows [n, D] to choose their number on."""
-        size = self.source.spec.row_size
-        most = min(size, self.source.spec.shape[0], autoencoders.MOST_LATENTS if size > 4096 else size)
-        linear = autoencoders.fit_linear(self.source, self.fills, most, self.seed, self.progress)
+        most = min(self.size, self.rows, autoencoders.MOST_LATENTS if self.size > 4096 else self.size)
+        linear = autoencoders.fit_linear(self.source, self.fills, most, self.seed, self.progress, size=self.size)
         return linear, autoencoders.trial_rows(linear, self.samples, self.fills)
 
     def _trained(self, kind: str, choice: autoencoders.Choice) -> Autoencoder:

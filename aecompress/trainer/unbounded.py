@@ -68,50 +68,62 @@ class Unbounded(Search):
         if kind == "conv":
             return self._coded_well(self._restored_for())
         if kind == "strided":
-            return (self._in_patches([] if self._goal.bytes is None else self._in_subbands()) or [self._plain])[0]
+            return (self._in_patches([] if self._goal.bytes is None else self._bands) or [self._plain])[0]
         if kind != "auto":
-            return self._coded_well(self._autoencoder(kind))
+            return self._coded_well(self.pca if kind == "pca" else self._autoencoder(kind))
         return self._smallest()
+
+    @cached_property
+    def pca(self) -> Model:
+        """PCA with a rough coder of its latents, which takes no time; plain cells where it cannot reach the goal."""
+        return self._autoencoder("pca")
+
+    def quick(self, kind: str) -> float:
+        """The cost of the best of what takes little time to fit, of this kind; infinite if there is nothing."""
+        linear = [self.pca] if autoencoders.suits(self.rows, self.size) else []
+        found = linear if kind == "pca" else [*linear, self._roughly, *self._bands]
+        return min(map(self.cost, found), default=math.inf)
 
     def _smallest(self) -> Model:
         """The member of the family that costs least, of those that there is time for."""
-        linear = [self._autoencoder("pca")] if autoencoders.suits(self.source) else []  # first: it takes no time
+        linear = [self.pca] if autoencoders.suits(self.rows, self.size) else []  # first: it takes no time
         found, ahead = list(linear), False
         if not (found and self.clock.is_over()):
-            cells, bands = self._cost(self._roughly), self._in_subbands()
-            hope = all(cells <= _HOPE_OF_CELLS * self._cost(m) for m in linear)
-            ahead = any(_AHEAD * self._cost(m) < min([cells, *map(self._cost, bands)]) for m in linear)
+            cells, bands = self.cost(self._roughly), self._bands
+            hope = all(cells <= _HOPE_OF_CELLS * self.cost(m) for m in linear)
+            ahead = any(_AHEAD * self.cost(m) < min([cells, *map(self.cost, bands)]) for m in linear)
             if ahead:
                 linear = [self._coded_well(linear[0])]  # before others take its time
             found = [*linear, *bands]
-            least = min([cells, *map(self._cost, found)])
+            least = min([cells, *map(self.cost, found)])
             if hope and self._may_stride(bands, least) and not self.clock.is_late():
                 found += self._in_patches([*linear, *bands])
-            beyond = any(cells > _BEYOND_CONV * self._cost(m) for m in bands)
+            beyond = any(cells > _BEYOND_CONV * self.cost(m) for m in bands)
             if hope and not beyond and not (found and self.clock.is_late()):
                 rival = self._restored_for()
-                found.append(self._coded_well(rival) if self._cost(rival) < _SIGHT * least else rival)
-            best = min(found, key=self._cost)
-            if linear and self._cost(linear[0]) < 2 * self._cost(best) and not self.clock.is_late():
+                found.append(self._coded_well(rival) if self.cost(rival) < _SIGHT * least else rival)
+            best = min(found, key=self.cost)
+            if linear and self.cost(linear[0]) < 2 * self.cost(best) and not self.clock.is_late():
                 found.append(self._coded_well(self._autoencoder("vanilla")))
-        sized = self._cost if self._goal.bytes is None else partial(self._bytes, trial=self.samples)
+        sized = self.cost if self._goal.bytes is None else partial(self._bytes, trial=self.samples)
         self.tried = {_name(model): round(sized(model)) for model in found}
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
-        best = min(found, key=self._cost)
+        best = min(found, key=self.cost)
         sight = 1.0 if self.clock.is_over() else _SIGHT
-        if ahead or not linear or self._cost(linear[0]) > sight * self._cost(best):
+        if ahead or not linear or self.cost(linear[0]) > sight * self.cost(best):
             return best
-        return min((self._coded_well(linear[0]), best), key=self._cost)
+        return min((self._coded_well(linear[0]), best), key=self.cost)
 
     def _fewest(self) -> Model:
         """Plain cells or subbands: what costs less."""
-        found = self._in_subbands()
-        if not found or _SIGHT * self._cost(found[0]) > self._cost(self._roughly):
+        found = list(self._bands)
+        if not found or _SIGHT * self.cost(found[0]) > self.cost(self._roughly):
             found.append(self._coded_well(self._plain))
-        return min(found, key=self._cost)
+        return min(found, key=self.cost)
 
-    def _in_subbands(self) -> list[Model]:
+    @cached_property
+    def _bands(self) -> list[Model]:
         """Subbands that reach the goal; nothing where blocks have no plane to transform."""
         if not self.samples or not smooth.suits(self.samples[0].shape, self.ordered):
             return []
@@ -136,7 +148,7 @@ class Unbounded(Search):
         if 8 * (self._goal.bytes or least) > _LOW_RATE * self.values:
             return False
         if grid is None or grid.axes == 2:
-            return any(self._cost(m) <= least for m in bands)
+            return any(self.cost(m) <= least for m in bands)
         along = -2 if grid.colours else -1
         if self.ordered is not None and not self.ordered[max(along, -len(self.ordered))]:
             return False
@@ -156,7 +168,7 @@ class Unbounded(Search):
             return []
         patches = fit_strided(
             self._ordinary(self._pictures),
-            self._goal.rmse or _LEARNED * min(map(self._cost, (self._roughly, *rivals))),
+            self._goal.rmse or _LEARNED * min(map(self.cost, (self._roughly, *rivals))),
             seconds=self.clock.share(_PATCHES_SHARE),
             seed=self.seed,
             device=self.device,
@@ -225,7 +237,7 @@ class Unbounded(Search):
             return self._sharpened(model)
         return self._resized_to_goal(self._sharpened(model)) if model.latents_alone else model
 
-    def _cost(self, model: Model) -> float:
+    def cost(self, model: Model) -> float:
         """What is still free at the goal, on the samples; found out once for each model.
 
         Whole samples, for subbands adapt as they go on, and contexts may ask where in a block a value lies.
@@ -304,9 +316,9 @@ class Unbounded(Search):
         best = self._restored(step, first.thrift, samples, layout, _FINAL_SHARE)
         best = best and self._with_context(best, self._affordable(self.samples), layout)
         reached = self._reaching(best)
-        if any(self._cost(model) < _SURE * self._cost(rough) for model in reached):
+        if any(self.cost(model) < _SURE * self.cost(rough) for model in reached):
             return reached[0]
-        return min((self._plain, *reached), key=self._cost)
+        return min((self._plain, *reached), key=self.cost)
 
     def _restored(
         self,
@@ -398,8 +410,8 @@ class Unbounded(Search):
     def _autoencoder(self, kind: str) -> Model:
         goal = self._goal
         linear, rows = self._linear
-        rmse = goal.rmse or quality.linear_rmse(goal, linear, rows, self.source)
-        choice = autoencoders.choose_linear(linear, rows, self.source.spec.shape[0], rmse)
+        rmse = goal.rmse or quality.linear_rmse(goal, linear, rows, self.rows)
+        choice = autoencoders.choose_linear(linear, rows, self.rows, rmse)
         if choice is None:
             return self._plain
         return self._in_context(self._quantized(self._trained(kind, choice), choice.step), rough=True)
@@ -411,13 +423,14 @@ class Unbounded(Search):
         if model.encoder is None:
             raise ModelError("This model can only decode; use the model file that `aecompress fit` wrote.")
         encoder, latents = model.encoder, self._latents(model.encoder)
-        return lambda step: autoencoders.with_network(model, encoder, step, self.source, latents)
+        return lambda step: autoencoders.with_network(model, encoder, step, self.rows, latents)
 
     def _in_context(self, model: Model, *, rough: bool = False) -> Model:
         """The model of latents alone with a context coder of them, where that takes fewer bytes than their tables."""
         if model.network is None:
             return model
-        blocks, plain = self._trial() if rough else self.samples, replace(model, context=None)
+        few = self.rows * model.latent_dim <= context.TRIAL_VALUES
+        blocks, plain = self._trial() if rough and not few else self.samples, replace(model, context=None)
         coded = self._with_latent_coder(plain, blocks, rough=rough)
         return coded if self._bytes(coded, blocks) < _GAIN * self._bytes(plain, blocks) else plain
 

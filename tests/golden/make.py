@@ -129,6 +129,12 @@ def clouded(values: Array) -> Array:
     return np.where(near, np.float32(np.nan), values)
 
 
+def cube(bands: int, height: int, width: int) -> Array:
+    """int16 [bands, height, width]: three spectra in shares that change little from pixel to pixel."""
+    shares, spectra = walk(height * width, 3, 37), walk(bands, 3, 38)
+    return (spectra @ shares.T).reshape(bands, height, width).astype(np.int16)
+
+
 def noise(dtype: str, rows: int, columns: int) -> Array:
     """Every bit random, so that blocks are stored exactly."""
     item = np.dtype(dtype).itemsize
@@ -164,6 +170,9 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "pca": (mixture(2000, 32, 4, 14), "pca", Target("max-error", 0.01)),
     "pca-psnr": (mixture(2000, 32, 4, 14), "pca", Target("psnr", 40.0)),
     "pca-drift": (drift(3000, 32, 4, 36), "pca", Target("psnr", 40.0)),
+    "pca-turned": (cube(20, 40, 50), "pca", Target("psnr", 55.0)),
+    "pca-turned-view": (cube(20, 30, 40).reshape(20, 1200), "pca", Target("psnr", 55.0)),
+    "pca-places": (np.moveaxis(cube(20, 40, 50), 0, -1), "pca", Target("psnr", 55.0)),
     "vanilla": (mixture(2000, 32, 4, 15), "vanilla", Target("max-error", 0.01)),
     "vanilla-latents": (mixture(2000, 32, 4, 15), "vanilla", Target("latent-dim", 4)),
     "fixed-f4": (field(4, 30, 40) / np.float32(3.0) - 700, "none", Target("lossless")),

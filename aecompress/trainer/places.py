@@ -1,0 +1,124 @@
+"""Autoencoders of places: of the last axis of rows, or of what all rows have at each place.
+
+A cube of spectra comes as pixels of many bands, or as bands of many pixels. Either way what a pixel has in all bands
+spans few dimensions, and its latents resemble those of the pixels around.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from aecompress.codec.model import Model
+from aecompress.config import Target
+from aecompress.sources.base import Columns, Source
+from aecompress.spec import Array, ArraySpec
+from aecompress.trainer.autoencoders import suits
+from aecompress.trainer.unbounded import Unbounded
+
+#: Least and most values of a place: fewer have little in common, and more are rather pictures than spectra.
+_FEATURES = (4, 1024)
+
+#: Values that are coded at once where rows are turned.
+_MOST_VALUES = 1 << 23
+
+#: PCA of places that costs more than so many times the best of what is quickly fitted is out, and that costs so many
+#: times less needs no comparison with what must learn.
+_SIGHT, _AHEAD = 1.3, 1.15
+
+
+def may_turn(source: Source) -> bool:
+    """True if the row axis may hold the features of places."""
+    rows, size = source.spec.shape[0], source.spec.row_size
+    known = len(source.spec.row_shape) > 0 and rows * size <= _MOST_VALUES
+    return known and _FEATURES[0] <= rows <= _FEATURES[1] and suits(size, rows)
+
+
+def has_places(source: Source) -> bool:
+    """True if the last axis of rows may hold the features of places."""
+    shape = source.spec.row_shape
+    if len(shape) < 2 or not _FEATURES[0] <= shape[-1] <= _FEATURES[1]:
+        return False
+    return suits(math.prod(source.spec.shape[:-1]), shape[-1])
+
+
+def serves(kind: str, target: Target) -> bool:
+    """True if latents of places serve the target as those of rows do."""
+    return kind in ("auto", "pca") and target.kind in ("psnr", "rmse", "ratio")
+
+
+def smallest(rows: Unbounded, search: Callable[[Source], Unbounded], kind: str) -> Model:
+    """The best model of this kind: of the source's rows as they are, or PCA of places, as ``search`` looks for one."""
+    able = [
+        *([rows.source] if has_places(rows.source) else []),
+        *([Turned(rows.source)] if may_turn(rows.source) else []),
+    ]
+    quick = rows.quick(kind) if able else 0.0
+    found = [] if rows.clock.is_late() else [search(source) for source in able]
+    found = [places for places in found if places.pca.network is not None]
+    places = min(found, key=lambda places: places.cost(places.pca), default=rows)
+    if places is rows or places.cost(places.pca) > (1.0 if kind == "pca" else _SIGHT) * quick:
+        return rows.run(kind)
+    model = places.run("pca")
+    cost = places.cost(model)
+    if isinstance(places.source, Turned):
+        model = turned_back(model, rows.source.spec)
+    if kind == "pca" or _AHEAD * cost < quick:
+        return model
+    other = rows.run(kind)
+    return model if cost < rows.cost(other) else other
+
+
+def turned_back(model: Model, spec: ArraySpec) -> Model:
+    """A model that was fitted to a turned source, for the source of this spec as it came."""
+    about = {**model.about, "source": spec.describe()} if model.about else {}
+    return replace(model, spec=ArraySpec(spec.native, spec.row_shape), turned=spec.shape[0], about=about)
+
+
+def turned(model: Model) -> Model:
+    """Undo ``turned_back``: the model as it was fitted."""
+    return replace(model, spec=ArraySpec(model.spec.native, model.coded_shape), turned=0)
+
+
+@dataclass(frozen=True)
+class Turned:
+    """A source with its row axis last, whole in memory."""
+
+    source: Source
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def spec(self) -> ArraySpec:
+        rows, lines, *inner = self.source.spec.shape
+        return ArraySpec(self.source.spec.dtype, (*inner, rows), lines)
+
+    @property
+    def replayable(self) -> bool:
+        return self.source.replayable
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        return self.source.origin
+
+    @property
+    def columns(self) -> Columns | None:
+        return None
+
+    def batches(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[Array]:
+        last = len(self._values) if stop is None else min(stop, len(self._values))
+        for at in range(start, last, rows):
+            yield self._values[at : min(at + rows, last)]
+
+    @cached_property
+    def _values(self) -> Array:
+        rows = self.source.spec.shape[0]
+        whole = np.concatenate(list(self.source.batches(rows)))
+        return np.ascontiguousarray(np.moveaxis(whole, 0, -1))
