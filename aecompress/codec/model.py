@@ -188,9 +188,7 @@ class Model:
         """The same in the shape that rows are coded in."""
         frame = Frame.from_bytes(payload, self.identity)
         if self.turned not in (0, frame.rows):
-            raise CorruptError(
-                f"A block has {frame.rows} rows where the model has {self.turned}; the archive is damaged."
-            )
+            raise CorruptError(f"A block has {frame.rows} rows, not all {self.turned}; the archive is damaged.")
         lines = (self.view or self.spec.row_shape)[0] if self.turned else frame.rows
         shape = (lines, *self.coded_shape)
         if frame.rows * self.spec.row_size == 0:
