@@ -12,10 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from aecompress.autoencoder.integer import Int64s, IntegerNetwork
+from aecompress.entropy import integers
 from aecompress.errors import ModelError
 from aecompress.spec import Array
 
@@ -75,8 +77,13 @@ class Convolution:
         yield from gather(q, keep, self.taps, self.typical)
 
     def tensors(self) -> dict[str, Array]:
-        """Integer arrays for a model file."""
+        """Integer arrays."""
         return {"taps": self.taps, "typical": np.array([self.typical]), **self.network.tensors()}
+
+    @cached_property
+    def stored(self) -> dict[str, Array]:
+        """The same as streams, for a model file."""
+        return integers.to_streams(self.tensors())
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Array]) -> Convolution:

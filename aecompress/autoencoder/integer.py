@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aecompress.devices import upload
+from aecompress.entropy import integers
 from aecompress.errors import ModelError
 from aecompress.spec import Array
 
@@ -208,7 +209,7 @@ class IntegerNetwork:
         return _round_to(scaled, dtype)
 
     def tensors(self) -> dict[str, Array]:
-        """Integer arrays, each as narrow as it fits, for a model file."""
+        """Integer arrays, each as narrow as it fits."""
         zeros = _trailing_zeros(self.offset)
         found: dict[str, Array] = {
             "limit": np.array([self.limit], np.int32),
@@ -221,6 +222,11 @@ class IntegerNetwork:
             for i, layer in enumerate(branch):
                 found |= {f"{b}.{i}.{name}": array for name, array in layer.tensors().items()}
         return found
+
+    @cached_property
+    def stored(self) -> dict[str, Array]:
+        """The same as streams, for a model file: they take long to find."""
+        return integers.to_streams(self.tensors())
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Array]) -> IntegerNetwork:

@@ -474,11 +474,11 @@ class Model:
         parts = {name: getattr(self, name) for name in _CODERS}
         tensors |= {name: _bytes(part.to_bytes()) for name, part in parts.items() if part is not None}
         if self.conv is not None:
-            tensors |= {f"conv.{name}": _coded(array) for name, array in self.conv.tensors().items()}
+            tensors |= {f"conv.{name}": array for name, array in self.conv.stored.items()}
         if self.strided is not None:
-            tensors |= {f"strided.{name}": _coded(array) for name, array in self.strided.tensors().items()}
+            tensors |= {f"strided.{name}": array for name, array in self.strided.stored.items()}
         if self.network is not None:
-            tensors |= {f"network.{name}": _coded(array) for name, array in self.network.tensors().items()}
+            tensors |= {f"network.{name}": array for name, array in self.network.stored.items()}
         if self.prior is not None and (encoder or self._keeps_prior):
             tensors["prior"] = _bytes(record.pack([self.prior.levels.T]))
         if self.lens is not None:
@@ -531,13 +531,13 @@ class Model:
         contexts = {n: ContextModel.from_bytes(tensors[n].tobytes()) for n in (*_CODERS, "prices") if n in tensors}
         model = replace(model, **contexts)  # type: ignore[arg-type]
         if "conv.taps" in tensors:
-            found = {name: _decoded(array) for name, array in _under(tensors, "conv.").items()}
+            found = integers.from_streams(_under(tensors, "conv."))
             model = replace(model, conv=Convolution.from_tensors(found))
         if "strided.grid" in tensors:
-            found = {name: _decoded(array) for name, array in _under(tensors, "strided.").items()}
+            found = integers.from_streams(_under(tensors, "strided."))
             model = replace(model, strided=Strided.from_tensors(found))
         if "network.depths" in tensors:
-            found = {name: _decoded(array) for name, array in _under(tensors, "network.").items()}
+            found = integers.from_streams(_under(tensors, "network."))
             model = replace(model, network=_fitting(IntegerNetwork.from_tensors(found), model.coded_shape))
         if "prior" in tensors:
             (levels,) = record.unpack(tensors["prior"].tobytes())
@@ -627,15 +627,6 @@ def _under(tensors: dict[str, Array], prefix: str) -> dict[str, Array]:
 
 def _bytes(data: bytes) -> Array:
     return np.frombuffer(data, np.uint8)
-
-
-def _coded(array: Array) -> Array:
-    """Integer tensors entropy coded; others as they are."""
-    return _bytes(integers.encode(array, axes=())) if array.dtype.kind in "iu" else array
-
-
-def _decoded(array: Array) -> Array:
-    return integers.decode(array.tobytes()) if array.dtype == np.uint8 else array
 
 
 def _same(first: Array, second: Array) -> bool:

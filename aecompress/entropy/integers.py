@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import zstandard
@@ -40,6 +40,19 @@ def encode(values: Array, *, level: int = THOROUGH, axes: tuple[int, ...] | None
     if values.size and (values == values.flat[0]).all():
         tried = [None]  # what differs in nothing gains nothing by differences, and long runs take zstd long
     return min((candidate for axis in tried for candidate in _layouts(values, axis, level)), key=len)
+
+
+def to_streams(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Integer arrays of a model as streams uint8 [bytes]; others as they are."""
+    return {
+        name: np.frombuffer(encode(array, axes=()), np.uint8) if array.dtype.kind in "iu" else array
+        for name, array in tensors.items()
+    }
+
+
+def from_streams(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Undo ``to_streams``. Raises CorruptError on damage."""
+    return {name: decode(array.tobytes()) if array.dtype == np.uint8 else array for name, array in tensors.items()}
 
 
 def best_axis(values: Array) -> int | None:
