@@ -17,7 +17,7 @@ All but the last two keep special values aside (``specials``).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ import numpy as np
 from aecompress import wavelet
 from aecompress.autoencoder.convolution import FRACTION
 from aecompress.codec import cells, specials
+from aecompress.codec.cells import Cells
 from aecompress.codec.latents import decode_latents, encode_latents
 from aecompress.codec.specials import Specials
 from aecompress.entropy import bits, integers
@@ -44,7 +45,7 @@ from aecompress.quantize import (
     split_wide,
 )
 from aecompress.spec import Array
-from aecompress.subbands import BOUNDED_ROUNDING, CELL, FREE_ROUNDING, MOST_CORRECTION
+from aecompress.subbands import BOUNDED_ROUNDING, CELL, FREE_ROUNDING, MOST_CORRECTION, Subbands
 
 if TYPE_CHECKING:
     from aecompress.codec.model import Model
@@ -70,14 +71,33 @@ class Work:
     values: Array
     q: Array
     keep: Array
+    cells: Cells
+    bound: Array
     steps: Array | None
     further: Streams
     decoded: Array
+    planes: dict[tuple[int, ...], Array] = field(default_factory=dict)
 
     @cached_property
     def streams(self) -> Streams:
         """What goes beside the lattice integers; coded when asked for, as a search asks for errors alone mostly."""
         return {**cells.encode_steps(self.steps), **specials.encode(self.values, self.keep), **self.further}
+
+    @cached_property
+    def fine(self) -> Array:
+        """The values in parts of a cell, which a transform takes: int64."""
+        return self.finer.quantize(self.values)
+
+    @cached_property
+    def finer(self) -> Lattice:
+        """The lattice of ``fine``."""
+        return self.cells.finer(self.values.dtype, self.values.shape, self.steps, CELL)
+
+    def filled(self, subbands: Subbands) -> Array:
+        """What a transform in this order of the axes sees of ``fine``: a search tries many that see the same."""
+        if subbands.order not in self.planes:
+            self.planes[subbands.order] = subbands.filled(self.fine, self.keep)
+        return self.planes[subbands.order]
 
 
 def prepare(model: Model, values: Array) -> Work | None:
@@ -107,7 +127,7 @@ def prepare(model: Model, values: Array) -> Work | None:
         further["rest"] = bits.pack(rest[keep], lattice.widths(q[keep]))
     if (ulps := np.where(keep, ulps, 0) if len(ulps) else ulps).any():
         further["ulps"] = integers.encode(ulps, axes=())
-    return Work(values, q, keep, steps, further, decoded)
+    return Work(values, q, keep, model.cells, bound, steps, further, decoded)
 
 
 def _thrifty(model: Model, values: Array, q: Array, keep: Array) -> Array:
@@ -371,7 +391,7 @@ def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
         return None
     streams = {
         "coefficients": model.subbands.encode(found.quantized, found.missing, found.estimate, found.keep),
-        **cells.encode_steps(found.steps),
+        **cells.encode_steps(work.steps),
         **specials.encode(work.values, found.keep),
     }
     return streams, found.decoded
@@ -379,14 +399,12 @@ def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
 
 @dataclass(frozen=True)
 class _Transformed:
-    """A block as subbands and what they miss, as ``Subbands.encode`` takes them, its steps if rows have their own, and
-    what it comes back as."""
+    """A block as subbands and what they miss, as ``Subbands.encode`` takes them, and what it comes back as."""
 
     quantized: Array
     missing: Array
     estimate: Array
     keep: Array
-    steps: Array | None
     decoded: Array
 
 
@@ -394,11 +412,9 @@ def _transformed(model: Model, work: Work) -> _Transformed | None:
     """None if some values are too large to be transformed."""
     if model.subbands is None:
         raise CorruptError("The model has no subbands.")
-    bound, steps = model.cells.bounds(work.values, model.fills)
-    lattice = model.cells.finer(work.values.dtype, work.values.shape, steps, CELL)
-    fine = lattice.quantize(work.values)
+    lattice, fine, bound = work.finer, work.fine, work.bound
     rounding = BOUNDED_ROUNDING if model.target.bounded else FREE_ROUNDING
-    quantized = model.subbands.forward(fine, work.keep, rounding)
+    quantized = model.subbands.forward_filled(work.filled(model.subbands), fine.shape, rounding)
     if quantized is None:
         return None
     estimate = model.subbands.inverse(quantized, work.values.shape)
@@ -410,7 +426,7 @@ def _transformed(model: Model, work: Work) -> _Transformed | None:
     decoded = lattice.dequantize(estimate + missing * CELL)
     keep &= specials.within(work.values, decoded, bound)
     missing *= keep
-    return _Transformed(quantized, missing, estimate, keep, steps, np.where(keep, decoded, work.values))
+    return _Transformed(quantized, missing, estimate, keep, np.where(keep, decoded, work.values))
 
 
 def decode_subbands(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:

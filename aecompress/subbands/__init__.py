@@ -82,8 +82,15 @@ class Subbands:
             keep: bool, same shape: False where the value does not matter.
             rounding: share of a step added before magnitudes are rounded down; 0.5 gives the nearest.
         """
-        layout = self._layout(values.shape)
-        filled = fill_gaps(self._planes(values), self._planes(keep))
+        return self.forward_filled(self.filled(values, keep), values.shape, rounding)
+
+    def filled(self, values: Array, keep: Array) -> Array:
+        """The planes [F, H, W] of fixed-point values, continued where they do not matter; the same for all levels."""
+        return fill_gaps(self._planes(values), self._planes(keep))
+
+    def forward_filled(self, filled: Array, shape: tuple[int, ...], rounding: float) -> Array | None:
+        """``forward`` of the planes of a block of this shape, as ``filled`` gives them."""
+        layout = self._layout(shape)
         if max(abs(int(filled.max(initial=0))), abs(int(filled.min(initial=0)))) >= MOST_VALUE:
             return None
         exact = lifting.forward(filled.reshape(layout.shape), layout.levels)

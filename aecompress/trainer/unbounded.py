@@ -87,7 +87,7 @@ class Unbounded(Search):
     def _smallest(self) -> Model:
         """The member of the family that costs least, of those that there is time for."""
         linear = [self.pca] if autoencoders.suits(self.rows, self.size) else []  # first: it takes no time
-        found, ahead = list(linear), False
+        found, ahead = [*linear, *([self._roughly] if self.clock.is_over() else [])], False
         if not (found and self.clock.is_over()):
             cells, bands = self.cost(self._roughly), self._bands
             hope = all(cells <= _HOPE_OF_CELLS * self.cost(m) for m in linear)
