@@ -126,7 +126,7 @@ def test_an_archive_meets_the_quality_in_fewer_bytes_than_plain_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(smooth, "suits", lambda *_: False)
-    values = noisy(1200)
+    values = noisy(500)
     values[3, 4, 5], values[7, 0, 0] = np.nan, np.inf
     target = Target("psnr", 30.0)
     sizes = {}
@@ -144,7 +144,7 @@ def test_an_archive_meets_the_quality_in_fewer_bytes_than_plain_cells(
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return aecompress.fit(noisy(1200), Target("psnr", 30.0), kind="conv", seconds=4, effort="fast")
+    return aecompress.fit(noisy(500), Target("psnr", 30.0), kind="conv", seconds=4, effort="fast")
 
 
 def test_a_fitted_model_packs_other_rows_at_other_qualities(model: Model, tmp_path: Path) -> None:

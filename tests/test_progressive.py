@@ -32,7 +32,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def pictures() -> Array:
-    return np.asarray(np.load(SAMPLES)[:600])
+    return np.asarray(np.load(SAMPLES)[:300])
 
 
 @pytest.fixture(scope="module")

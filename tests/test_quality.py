@@ -23,7 +23,7 @@ from aecompress.sources import open_source
 from aecompress.spec import Array, ArraySpec
 from aecompress.trainer import quality
 
-PICTURES = np.load(Path(aecompress.__file__).parent / "samples" / "fashion_mnist_2000.npy")[:600]
+PICTURES = np.load(Path(aecompress.__file__).parent / "samples" / "fashion_mnist_2000.npy")[:300]
 
 
 def floats() -> Array:

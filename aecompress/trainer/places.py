@@ -16,6 +16,7 @@ import numpy as np
 
 from aecompress.codec.model import Model
 from aecompress.config import Target
+from aecompress.sources import open_source
 from aecompress.sources.base import Columns, Source
 from aecompress.spec import Array, ArraySpec
 from aecompress.trainer.autoencoders import suits
@@ -54,24 +55,30 @@ def serves(kind: str, target: Target) -> bool:
 
 def smallest(rows: Unbounded, search: Callable[[Source], Unbounded], kind: str) -> Model:
     """The best model of this kind: of the source's rows as they are, or PCA of places, as ``search`` looks for one."""
-    able = [
-        *([rows.source] if has_places(rows.source) else []),
-        *([Turned(rows.source)] if may_turn(rows.source) else []),
-    ]
-    quick = rows.quick(kind) if able else 0.0
-    found = [] if rows.clock.is_late() else [search(source) for source in able]
-    found = [places for places in found if places.pca.network is not None]
-    places = min(found, key=lambda places: places.cost(places.pca), default=rows)
-    if places is rows or places.cost(places.pca) > (1.0 if kind == "pca" else _SIGHT) * quick:
+    source = rows.source
+    seen = open_source(np.concatenate(rows.samples)) if rows.samples else source
+    looked = [*([seen] if has_places(source) else []), *([Turned(source)] if may_turn(source) else [])]
+    quick = rows.quick(kind) if looked else 0.0
+    found = [] if rows.clock.is_late() else [search(part) for part in looked]
+    found = [trial for trial in found if trial.pca.network is not None]
+    trial = min(found, key=lambda trial: _share(rows, trial) * trial.cost(trial.pca), default=rows)
+    sight = 1.0 if kind == "pca" else _SIGHT
+    if trial is rows or _share(rows, trial) * trial.cost(trial.pca) > sight * quick:
         return rows.run(kind)
+    places = trial if trial.values == rows.values else search(source)
     model = places.run("pca")
     cost = places.cost(model)
     if isinstance(places.source, Turned):
-        model = turned_back(model, rows.source.spec)
+        model = turned_back(model, source.spec)
     if kind == "pca" or _AHEAD * cost < quick:
         return model
     other = rows.run(kind)
     return model if cost < rows.cost(other) else other
+
+
+def _share(rows: Unbounded, trial: Unbounded) -> float:
+    """What the cost of a trial on part of the values means for all of them: bytes grow with these, errors do not."""
+    return 1.0 if rows.target.kind == "ratio" else rows.values / trial.values
 
 
 def turned_back(model: Model, spec: ArraySpec) -> Model:
