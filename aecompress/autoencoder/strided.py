@@ -1,4 +1,5 @@
-"""``strided``: a convolutional autoencoder of pictures and series, its analysis, and its fit by rate and distortion.
+"""``strided``: a convolutional autoencoder of series, pictures and volumes, its analysis, and its fit by rate and
+distortion.
 
 torch is loaded when it is trained, not before.
 """
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.learners.strider import Strider
 
 #: Side of a cell by the axes of the grid, most latents of it, units of each hidden layer.
-_STRIDES, _LATENTS, _HIDDEN = {1: 8, 2: 4}, 24, 48
+_STRIDES, _LATENTS, _HIDDEN = {1: 8, 2: 4, 3: 4}, 24, 48
 
-#: Shorter axes than these make no series and no plane, more features than these are no series and no colours, and fewer
-#: cells teach nothing.
-_SHORTEST, _MOST_FEATURES, _FEWEST_CELLS = {1: 64, 2: 16}, {1: MOST_COLOURS, 2: 4}, 4096
+#: Shorter axes than these make no series, plane or volume, more features than these are no series and no colours, and
+#: fewer cells teach nothing.
+_SHORTEST, _MOST_FEATURES, _FEWEST_CELLS = {1: 64, 2: 16, 3: 16}, {1: MOST_COLOURS, 2: 4, 3: 4}, 4096
 
-#: Lines and columns of the crops that teach, by the axes of the grid, and cells of a minibatch.
-_CROPS, _MINIBATCH = {1: (1, 128), 2: (16, 16)}, 2048
+#: Sides of the crops that teach, in cells, by the axes of the grid, and cells of a minibatch.
+_CROPS, _MINIBATCH = {1: (1, 128), 2: (16, 16), 3: (8, 8, 8)}, 2048
 
 #: Batches at most, Adam's rate, its warm-up, the share of the schedule at the full rate, and the norm of gradients.
 _STEPS, _RATE, _WARM_UP, _FULL, _CLIP = 8000, 2e-3, 100, 0.5, 1.0
@@ -53,15 +54,15 @@ _LEAST_SPREAD = 0.05
 
 #: Grid that gains are measured on, by its axes; how much of a step down the gradient is safe where latents depend on
 #: each other, and the least gain, of the greatest, that it trusts.
-_PROBED, _DESCENT, _LEAST_GAIN = {1: (1, 1024), 2: (1, 32, 32)}, 0.6, 1 / 8
+_PROBED, _DESCENT, _LEAST_GAIN = {1: (1, 1024), 2: (1, 32, 32), 3: (1, 12, 12, 12)}, 0.6, 1 / 8
 
 
 def grid_of(row_shape: tuple[int, ...]) -> Grid | None:
-    """The grid for rows of this shape: of planes, perhaps with colours last, or of series, perhaps of several features.
+    """The grid for rows of this shape: of volumes or planes, perhaps with colours, or of series, perhaps with features.
 
     Rows of few values are moments of one series. None where rows are nothing of these.
     """
-    for axes in (2, 1):
+    for axes in (3, 2, 1):
         if len(row_shape) > axes and row_shape[-1] <= _MOST_FEATURES[axes]:
             shape, colours = row_shape[:-1], row_shape[-1]
         else:
@@ -170,8 +171,8 @@ def fit_strided(
     device: Device = "auto",
     progress: Progress,
 ) -> StridedAutoencoder | None:
-    """Fit ``strided`` to blocks of one row shape; None if they are neither pictures nor series, or hold
-    too little to learn from.
+    """Fit ``strided`` to blocks of one row shape; None if they are neither series nor pictures nor volumes, or hold too
+    little to learn from.
 
     Args:
         blocks: floats [rows, ...]; NaN where there is no value, which is taken for the mean of the others.
@@ -242,17 +243,18 @@ def _principal(parts: Sequence[Array]) -> tuple[Float64s, Float64s]:
 
 
 def _crops(parts: Sequence[Array], rng: np.random.Generator) -> Iterator[Array]:
-    """Minibatches float32 [n, P, h, w] of crops, for ever; of series h is 1."""
+    """Minibatches float32 [n, P, ...] of crops, for ever; those of series have height 1."""
     grids = [part if part.ndim > 3 else part[:, None] for part in parts]
     sizes = np.array([part.shape[:-1] for part in grids])
-    high, wide = np.minimum(sizes[:, 1:].min(0), _CROPS[parts[0].ndim - 2])
+    sides = np.minimum(sizes[:, 1:].min(0), _CROPS[parts[0].ndim - 2])
     chances = sizes.prod(1) / sizes.prod(1).sum()
     while True:
         crops = []
-        for block in rng.choice(len(grids), max(1, _MINIBATCH // (high * wide)), p=chances):
-            grid, y, x = rng.integers(sizes[block] - (0, high - 1, wide - 1))
-            crops.append(grids[block][grid, y : y + high, x : x + wide])
-        yield np.stack(crops).transpose(0, 3, 1, 2)
+        for block in rng.choice(len(grids), max(1, _MINIBATCH // int(sides.prod())), p=chances):
+            grid, *corner = rng.integers(sizes[block] - (0, *(sides - 1)))
+            there = (slice(at, at + side) for at, side in zip(corner, sides, strict=True))
+            crops.append(grids[block][(grid, *there)])
+        yield np.moveaxis(np.stack(crops), -1, 1)
 
 
 def _train(learner: Strider, crops: Iterator[Array], wanted: float, seconds: float, report: Throttle) -> None:

@@ -2,9 +2,9 @@
 
     latents of a cell and those around it ─ integer network ─ a patch of values ─► its place (pixel shuffle)
 
-This is the decoder of a convolutional autoencoder of series or planes: a convolution of width 3 over the grid, layers
-of ReLU, and a transposed convolution of stride ``stride``. Patches overlap in what they depend on, so they have no
-visible edges.
+This is the decoder of a convolutional autoencoder of series, planes or volumes: a convolution of width 3 over the grid,
+layers of ReLU, and a transposed convolution of stride ``stride``. Patches overlap in what they depend on, so they have
+no visible edges.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from aecompress.errors import ModelError
 from aecompress.spec import Array
 
 #: Largest stride, most axes of a grid, and most values of the last axis that share a place (colours).
-MOST_STRIDE, MOST_AXES, MOST_COLOURS = 16, 2, 16
+MOST_STRIDE, MOST_AXES, MOST_COLOURS = 16, 3, 16
 
 # cells that go through a network at once
 _CHUNK = 1 << 13
@@ -37,7 +37,7 @@ class Grid:
     Attributes:
         stride: a cell's length along each axis of the grid.
         colours: length of the last axis, if it holds features of one place; 0 if the grid has the last axis.
-        axes: 1 for series, 2 for planes: the last axes of the block, before the colours.
+        axes: 1 for series, 2 for planes, 3 for volumes: the last axes of the block, before the colours.
     """
 
     stride: int
@@ -60,17 +60,17 @@ class Grid:
         return int(3**self.axes)
 
     def sides(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """``(N, H, W)`` or ``(N, T)`` of a block of this shape: how many grids, and their values along each axis."""
+        """``(N, H, W)``, say, of a block of this shape: how many grids, and their values along each axis."""
         inner = shape[:-1] if self.colours else shape
         return math.prod(inner[: -self.axes]), *inner[-self.axes :]
 
     def cells(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """``(N, h, w)`` or ``(N, t)``: cells of a block of this shape, the last ones of a line may be cut off."""
+        """``(N, h, w)``, say: cells of a block of this shape, the last ones of a line may be cut off."""
         grids, *sides = self.sides(shape)
         return grids, *(-(-side // self.stride) for side in sides)
 
     def cut(self, values: Array) -> Array:
-        """Patches [N, h, w, P] or [N, t, P] of a block; what hangs over its edge repeats the last value."""
+        """Patches [N, ..., P] of a block; what hangs over its edge repeats the last value."""
         shape, cells, colours = self.sides(values.shape), self.cells(values.shape), max(self.colours, 1)
         ends = [(0, many * self.stride - side) for many, side in zip(cells[1:], shape[1:], strict=True)]
         whole = np.pad(values.reshape(*shape, colours), [(0, 0), *ends, (0, 0)], mode="edge")
@@ -143,8 +143,7 @@ class Strided:
 
 
 def around(cells: Array) -> Iterator[Array]:
-    """[<= chunk, 3^axes * K] of cells [N, h, w, K] or [N, t, K], in order: each with those around it, 0 beyond the
-    edges."""
+    """[<= chunk, 3^axes * K] of cells [N, ..., K], in order: each with those around it, 0 beyond the edges."""
     grids, *sides, many = cells.shape
     padded = np.pad(cells, [(0, 0), *[(1, 1)] * len(sides), (0, 0)])
     windows = sliding_window_view(padded, (3,) * len(sides), axis=tuple(range(1, len(sides) + 1)))

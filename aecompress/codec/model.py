@@ -434,13 +434,13 @@ class Model:
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
         coders = [coder for coder in (self.context, self.joint) if coder is not None]
-        if self.turned or self.of_places:
+        if self.turned or self.of_places or (self.strided is not None and self.strided.grid.axes == 3):
             return VERSION
         if self.network is not None and self.latent_coder is not self.prior:
             return 10
         if any(coder.reach > _NEAR for coder in coders):
             return 9
-        if self.strided is not None and self.strided.grid.axes != 2:
+        if self.strided is not None and self.strided.grid.axes == 1:
             return 8
         if self.cells.kind == "known" and not self.cells.lossless:
             return 7

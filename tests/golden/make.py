@@ -187,6 +187,7 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "view-u1": (flattened(80, 12, 16), "none", Target("max-error", 2)),
     "strided-f4": (blurred(120, 30, 26), "strided", Target("psnr", 24.0)),
     "strided-series-i2": (walk(60, 700, 31).astype(np.int16), "strided", Target("psnr", 30.0)),
+    "strided-volumes-f4": (blurred(680, 20, 24).reshape(34, 20, 20, 24), "strided", Target("psnr", 24.0)),
     "network-i2": (walk(60, 40, 21).astype(np.int16), "network", Target("lossless")),
     "network-special": (with_specials(mixture(200, 12, 3, 1)), "network", Target("rel-error", 1e-3)),
     "network-channels": (mixture(150, 24, 3, 22).astype(np.float64), "network", Target("max-error", 0.01)),

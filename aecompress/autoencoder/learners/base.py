@@ -18,7 +18,7 @@ from aecompress.spec import Array
 
 Path = tuple[FloatLayer, ...]
 
-_Linear = TypeVar("_Linear", nn.Linear, nn.Conv2d)
+_Linear = TypeVar("_Linear", bound=nn.Linear | nn.Conv2d | nn.Conv3d)
 
 
 class Learner(nn.Module, ABC):

@@ -7,6 +7,9 @@ Latents are in steps of their quantiser, patches in units of one step too.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -15,22 +18,23 @@ from torch.nn import functional
 from aecompress.autoencoder.learners.base import Path, layer, silent
 from aecompress.normalize import Float64s
 
-# by the axes of the grid: cells that a network sees, and those the prior does, the cell itself third in their last line
-_SEEN, _BEFORE = {1: (1, 3), 2: (3, 3)}, {1: (1, 5), 2: (2, 5)}
+# by the axes of the grid: cells that a network sees, and those around that the prior does, as far as they come before:
+# the cell itself is the middle one of the last line or plane
+_SEEN, _BEFORE = {1: (1, 3), 2: (3, 3), 3: (3, 3, 3)}, {1: (1, 5), 2: (2, 5), 3: (2, 3, 5)}
 
 # and the share of crops whose errors are those of noise: few latents that know rounding alone learn to be integers
 # before it, and then no other step would do
-_NOISY = {1: 0.5, 2: 0.25}
+_NOISY = {1: 0.5, 2: 0.25, 3: 0.25}
 
 # the prior's hidden units for each latent, and the least chance of a cell
 _UNITS, _LEAST_CHANCE = 6, 1e-6
 
 
 class Strider(nn.Module):
-    """The autoencoder; grids are [n, P or K, h, w], those of one axis of height 1.
+    """The autoencoder; grids are [n, P or K, ...], those of one axis of height 1.
 
     Args:
-        axes: of the grid, 1 or 2.
+        axes: of the grid, 1 to 3.
         basis: float64 [P, K] orthonormal columns.
         deviation: float64 [K] of the latents in steps.
         hidden: width of the two hidden layers, each way.
@@ -71,59 +75,73 @@ class Strider(nn.Module):
 
 
 class Prior(nn.Module):
-    """What latents may be, given the cells above and to the left and the latents before them in their own cell.
+    """What latents may be, given cells before theirs and the latents before them in their own cell.
 
     It stands for the context coder while the autoencoder learns, and is thrown away then.
     """
 
-    def __init__(self, deviation: Float64s, lines: tuple[int, int]) -> None:
+    def __init__(self, deviation: Float64s, seen: tuple[int, ...]) -> None:
         super().__init__()
-        latents = len(deviation)
+        latents, one = len(deviation), (1,) * len(seen)
         self.causal: Tensor
         self.before: Tensor
-        causal = torch.ones(lines)
-        causal[-1, 2:] = 0
+        itself = np.ravel_multi_index((seen[0] - 1, *(side // 2 for side in seen[1:])), seen)
+        causal = (torch.arange(math.prod(seen)) < int(itself)).float().reshape(seen)
         self.register_buffer("causal", causal)
-        self.register_buffer("before", torch.ones(latents, latents).tril(-1)[:, :, None, None])
-        self.cells_linear = silent(nn.Conv2d(latents, latents, lines, bias=False))
-        self.here_linear = silent(nn.Conv2d(latents, latents, 1, bias=False))
-        self.cells = nn.Conv2d(latents, latents * _UNITS, lines)
-        self.here = nn.Conv2d(latents, latents * _UNITS, 1, bias=False)
-        self.out = silent(nn.Conv2d(latents * _UNITS, 2 * latents, 1, groups=latents))
+        self.register_buffer("before", torch.ones(latents, latents).tril(-1).reshape(latents, latents, *one))
+        self.cells_linear = silent(_convolution(latents, latents, seen, bias=False))
+        self.here_linear = silent(_convolution(latents, latents, one, bias=False))
+        self.cells = _convolution(latents, latents * _UNITS, seen)
+        self.here = _convolution(latents, latents * _UNITS, one, bias=False)
+        self.out = silent(_convolution(latents * _UNITS, 2 * latents, one, groups=latents))
         width = torch.from_numpy(np.log(np.maximum(deviation / 2, 0.05))).float()
         self.log_width = nn.Parameter(width)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Bits [n, K, h, w] of ``y``, in steps: of a logistic distribution integrated over a bin of width one."""
-        margin = (2, 2, len(self.causal) - 1, 0)
+        """Bits [n, K, ...] of ``y``, in steps: of a logistic distribution integrated over a bin of width one."""
         squeezed = y / (1 + y.abs() / 4)
-        hidden = functional.conv2d(
-            functional.pad(squeezed, margin), self.cells.weight * self.causal, self.cells.bias
-        ) + functional.conv2d(squeezed, self.here.weight * self.before.repeat_interleave(_UNITS, 0))
+        hidden = self._before_in(squeezed, self.cells.weight, self.cells.bias)
+        hidden = hidden + _convolved(squeezed, self.here.weight * self.before.repeat_interleave(_UNITS, 0))
         told = self.out(functional.relu(hidden)).unflatten(1, (-1, 2))
-        centre = told[:, :, 0] + functional.conv2d(functional.pad(y, margin), self.cells_linear.weight * self.causal)
-        centre = centre + functional.conv2d(y, self.here_linear.weight * self.before)
-        sharpness = torch.exp(-torch.clamp(told[:, :, 1] + self.log_width[:, None, None], -5.0, 5.0))
+        centre = told[:, :, 0] + self._before_in(y, self.cells_linear.weight)
+        centre = centre + _convolved(y, self.here_linear.weight * self.before)
+        width = self.log_width.reshape(-1, *[1] * self.causal.ndim)
+        sharpness = torch.exp(-torch.clamp(told[:, :, 1] + width, -5.0, 5.0))
         away = (y - centre).abs()
         chance = torch.sigmoid((0.5 - away) * sharpness) - torch.sigmoid((-0.5 - away) * sharpness)
         return -torch.log2(chance.clamp(min=_LEAST_CHANCE))
 
+    def _before_in(self, y: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """A convolution that sees the cells before alone."""
+        margin = (2, 2, *((1, 1) if self.causal.ndim == 3 else ()), len(self.causal) - 1, 0)
+        return _convolved(functional.pad(y, margin), weight * self.causal, bias)
 
-def _linear(weight: Float64s, seen: tuple[int, int]) -> nn.Conv2d:
+
+def _convolution(inputs: int, outputs: int, seen: tuple[int, ...], **settings: Any) -> nn.Conv2d | nn.Conv3d:
+    """A layer over grids of as many axes as ``seen`` has."""
+    return (nn.Conv3d if len(seen) == 3 else nn.Conv2d)(inputs, outputs, seen, **settings)  # type: ignore[arg-type]
+
+
+def _convolved(y: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return (functional.conv3d if weight.ndim == 5 else functional.conv2d)(y, weight, bias)
+
+
+def _linear(weight: Float64s, seen: tuple[int, ...]) -> nn.Conv2d | nn.Conv3d:
     """A convolution that sees its own cell alone to begin with."""
-    found = silent(nn.Conv2d(weight.shape[1], weight.shape[0], seen, padding="same"))
+    found = silent(_convolution(weight.shape[1], weight.shape[0], seen, padding="same"))
     with torch.no_grad():
-        found.weight[:, :, seen[0] // 2, seen[1] // 2] = torch.from_numpy(weight.copy())
+        found.weight.flatten(2)[:, :, math.prod(seen) // 2] = torch.from_numpy(weight.copy())
     return found
 
 
-def _curved(inputs: int, hidden: int, outputs: int, seen: tuple[int, int]) -> nn.Sequential:
-    first, last = nn.Conv2d(inputs, hidden, seen, padding="same"), silent(nn.Conv2d(hidden, outputs, 1))
-    return nn.Sequential(first, nn.ReLU(), nn.Conv2d(hidden, hidden, 1), nn.ReLU(), last)
+def _curved(inputs: int, hidden: int, outputs: int, seen: tuple[int, ...]) -> nn.Sequential:
+    one = (1,) * len(seen)
+    first, last = _convolution(inputs, hidden, seen, padding="same"), silent(_convolution(hidden, outputs, one))
+    return nn.Sequential(first, nn.ReLU(), _convolution(hidden, hidden, one), nn.ReLU(), last)
 
 
 def _layers(*parts: nn.Module) -> Path:
-    found = [part for part in parts if isinstance(part, nn.Conv2d)]
+    found = [part for part in parts if isinstance(part, nn.Conv2d | nn.Conv3d)]
     activations = ["relu"] * (len(found) - 1) + ["linear"]
     return tuple(
         layer(part.weight.flatten(1), part.bias if part.bias is not None else torch.zeros(len(part.weight)), activation)
