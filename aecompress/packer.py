@@ -38,8 +38,8 @@ from aecompress.shards.table import Cursor, fingerprint, latents_field, with_lat
 from aecompress.shards.writer import ShardWriter
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
-from aecompress.spec import VERSION, Array
-from aecompress.trainer import adapt, block_rows, fit
+from aecompress.spec import VERSION, Array, ArraySpec
+from aecompress.trainer import adapt, even_rows, fit
 
 _log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ def pack(
         fitted = replace(fitted, device="cuda") if device == "cuda" else fitted
         totals = _write_blocks(writer, opened, fitted, workers, keep_latents, progress)
         found = facts(fitted, totals, key)
-        manifest = writer.commit(opened.spec, opened.origin, goal, _height(fitted), found)
+        manifest = writer.commit(opened.spec, opened.origin, goal, _height(fitted, opened.spec), found)
     finally:
         writer.abort()
     took = time.monotonic() - started
@@ -310,7 +310,8 @@ def _write_blocks(
     """Code and write what is not yet written, in order, with what stands beside it."""
     totals = Totals()
     rows = source.spec.shape[0]
-    beside = Cursor(() if source.columns is None else source.columns.batches(writer.next_row, _height(model)))
+    height = _height(model, source.spec)
+    beside = Cursor(() if source.columns is None else source.columns.batches(writer.next_row, height))
     for block in writer.finished():
         totals.add(_remeasured(block, source, model) if model.target.kind == "cosine" else block)
     names = [] if source.columns is None else source.columns.schema.names
@@ -331,9 +332,9 @@ def _remeasured(block: Block, source: Source, model: Model) -> Block:
     return replace(block, similarity=similarity(rows.astype(model.spec.native), model.decompress(block.payload)))
 
 
-def _height(model: Model) -> int:
-    """Rows of a block."""
-    return model.turned or block_rows(model.spec)
+def _height(model: Model, spec: ArraySpec) -> int:
+    """Rows of a block of the set of this spec."""
+    return model.turned or even_rows(spec)
 
 
 def _coded(
@@ -342,7 +343,7 @@ def _coded(
     """Blocks in row order, with their latents if wanted; up to ``workers`` are coded at once: memory stays bounded."""
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[tuple[Block, Array | None]]] = []
-        for batch in source.batches(_height(model), start):
+        for batch in source.batches(_height(model, source.spec), start):
             waiting.append(pool.submit(_code, model, start, batch, keep_latents))
             start += len(batch)
             if len(waiting) > workers:

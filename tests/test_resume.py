@@ -33,7 +33,6 @@ from aecompress.errors import DestinationError
 from aecompress.normalize import Normalizer
 from aecompress.recipe import Recipe
 from aecompress.spec import Array
-from aecompress.trainer import search
 from aecompress.trainer.checkpoint import CheckpointFile
 from aecompress.trainer.clock import Clock
 
@@ -290,7 +289,7 @@ def test_the_clock_of_a_resumed_fit_counts_what_was_trained_before(
             advanced.append(seconds)
             return super().advanced(seconds)
 
-    monkeypatch.setattr(search, "Clock", Watched)
+    monkeypatch.setattr("aecompress.trainer.Clock", Watched)
     before = CheckpointFile(path).seconds
     fitted(path)
     assert before > 0

@@ -23,10 +23,10 @@ from aecompress.trainer import places, views
 from aecompress.trainer.autoencoders import needs_channels
 from aecompress.trainer.bounded import Bounded
 from aecompress.trainer.clock import Clock
-from aecompress.trainer.sampling import block_rows
+from aecompress.trainer.sampling import block_rows, even_rows
 from aecompress.trainer.unbounded import Unbounded
 
-__all__ = ["adapt", "block_rows", "fit"]
+__all__ = ["adapt", "block_rows", "even_rows", "fit"]
 
 _REFIT_SECONDS = 60.0
 

@@ -17,6 +17,9 @@ from aecompress.spec import Array, ArraySpec
 #: Values of a block: what is decoded at once, and what a worker holds in memory.
 BLOCK_VALUES = 1 << 20
 
+#: Rows of a block that are many, and the fewest values that are worth a worker.
+_MANY_ROWS, _LEAST_VALUES = 512, 1 << 18
+
 #: Values that candidates are compared on, and the most blocks they come from.
 SAMPLE_VALUES = 3 << 20
 SAMPLE_BLOCKS = 8
@@ -34,9 +37,23 @@ def block_rows(spec: ArraySpec) -> int:
     return max(1, BLOCK_VALUES // max(spec.row_size, 1))
 
 
+def even_rows(spec: ArraySpec) -> int:
+    """Rows of the blocks of a whole set: as many in each of an even number, so that two workers end together.
+
+    For that blocks may be a quarter larger. They are smaller only where rows are many: the first ones of a block, which
+    know nothing of those before, do not count there.
+    """
+    rows, size, most = spec.shape[0], spec.row_size, block_rows(spec)
+    blocks = -(-rows // most)
+    fewer, more = (-(-rows // max(many, 1)) for many in (blocks - blocks % 2, blocks + blocks % 2))
+    if blocks > 1 and fewer * size >= _LEAST_VALUES and 4 * fewer * size <= 5 * BLOCK_VALUES:
+        return fewer
+    return more if more >= _MANY_ROWS and more * size >= _LEAST_VALUES else most
+
+
 def sample(source: Source, values: int, blocks: int, progress: Progress) -> list[Array]:
     """At most so many blocks, spread evenly over the source, of about so many values in all."""
-    rows, height = source.spec.shape[0], block_rows(source.spec)
+    rows, height = source.spec.shape[0], even_rows(source.spec)
     starts = np.arange(0, rows, height)
     block_values = height * max(source.spec.row_size, 1)
     many = max(1, min(len(starts), blocks, values // block_values))

@@ -1,0 +1,48 @@
+"""Blocks of a set: as many values in each, and for two workers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aecompress.spec import ArraySpec
+from aecompress.trainer.sampling import BLOCK_VALUES, block_rows, even_rows
+
+
+def spec(*shape: int) -> ArraySpec:
+    return ArraySpec(np.dtype("f4"), shape[1:], shape[0])
+
+
+@given(rows=st.integers(0, 1 << 24), size=st.integers(0, 1 << 22))
+def test_blocks_are_not_much_larger_than_others_and_never_tiny(rows: int, size: int) -> None:
+    height = even_rows(spec(rows, size))
+    assert height >= 1
+    assert height == 1 or height * size <= 1.25 * BLOCK_VALUES
+    assert height == block_rows(spec(rows, size)) or height * size >= 1 << 18
+
+
+@given(blocks=st.integers(2, 40), share=st.floats(0.7, 1.0), size=st.integers(1, 400))
+def test_sets_of_many_rows_have_an_even_number_of_blocks(blocks: int, share: float, size: int) -> None:
+    rows = round((blocks - 1 + share) * block_rows(spec(1, size)))
+    height = even_rows(spec(rows, size))
+    found = -(-rows // height)
+    assert found % 2 == 0
+    assert abs(found - blocks) <= 1
+    assert rows - (found - 1) * height > 0.9 * height, "the last one has as much to do as the others, about"
+
+
+@pytest.mark.parametrize(
+    ("shape", "height"),
+    [
+        ((6, 25, 125, 125), 3),  # two blocks a little larger, not three
+        ((1870, 384), 935),  # two workers for one block of many rows
+        ((60, 50, 50), 419),  # one block of few rows
+        ((5000, 6), 174762),  # and of few values
+        ((5, 1 << 21), 1),
+        ((3, 400_000), 2),
+    ],
+)
+def test_blocks_of_some_sets(shape: tuple[int, ...], height: int) -> None:
+    assert even_rows(spec(*shape)) == height
