@@ -6,6 +6,7 @@ spans few dimensions, and its latents resemble those of the pixels around.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from aecompress.spec import Array, ArraySpec
 from aecompress.trainer.autoencoders import suits
 from aecompress.trainer.unbounded import Unbounded
 
+_log = logging.getLogger(__name__)
+
 #: Least and most values of a place: fewer have little in common, and more are rather pictures than spectra.
 _FEATURES = (4, 1024)
 
@@ -30,7 +33,7 @@ _MOST_VALUES = 1 << 23
 
 #: PCA of places that costs more than so many times the best of what is quickly fitted is out, and that costs so many
 #: times less needs no comparison with what must learn.
-_SIGHT, _AHEAD = 1.3, 1.15
+_SIGHT, _AHEAD = 1.3, 1.3
 
 
 def may_turn(source: Source) -> bool:
@@ -67,13 +70,14 @@ def smallest(rows: Unbounded, search: Callable[[Source], Unbounded], kind: str) 
         return rows.run(kind)
     places = trial if trial.values == rows.values else search(source)
     model = places.run("pca")
-    cost = places.cost(model)
+    cost, size = places.cost(model), places.sizes([model])["pca"]
+    _log.info("PCA of places: the archive takes about %s bytes", f"{size:,}")
     if isinstance(places.source, Turned):
         model = turned_back(model, source.spec)
-    if kind == "pca" or _AHEAD * cost < quick:
-        return model
-    other = rows.run(kind)
-    return model if cost < rows.cost(other) else other
+    if kind != "pca" and _AHEAD * cost > quick:
+        other = rows.run(kind)
+        model = model if cost < rows.cost(other) else other
+    return replace(model, about={**model.about, "tried": {**rows.tried, "pca of places": size}})
 
 
 def _share(rows: Unbounded, trial: Unbounded) -> float:

@@ -41,12 +41,15 @@ def even_rows(spec: ArraySpec) -> int:
     """Rows of the blocks of a whole set: as many in each of an even number, so that two workers end together.
 
     For that blocks may be a quarter larger. They are smaller only where rows are many: the first ones of a block, which
-    know nothing of those before, do not count there.
+    know nothing of those before, do not count there. What fits in one block stays in it, for contexts may then learn
+    what is where in the set.
     """
     rows, size, most = spec.shape[0], spec.row_size, block_rows(spec)
     blocks = -(-rows // most)
-    fewer, more = (-(-rows // max(many, 1)) for many in (blocks - blocks % 2, blocks + blocks % 2))
-    if blocks > 1 and fewer * size >= _LEAST_VALUES and 4 * fewer * size <= 5 * BLOCK_VALUES:
+    if blocks < 2:
+        return most
+    fewer, more = (-(-rows // many) for many in (blocks - blocks % 2, blocks + blocks % 2))
+    if fewer * size >= _LEAST_VALUES and 4 * fewer * size <= 5 * BLOCK_VALUES:
         return fewer
     return more if more >= _MANY_ROWS and more * size >= _LEAST_VALUES else most
 

@@ -82,7 +82,13 @@ class Unbounded(Search):
         """The cost of the best of what takes little time to fit, of this kind; infinite if there is nothing."""
         linear = [self.pca] if autoencoders.suits(self.rows, self.size) else []
         found = linear if kind == "pca" else [*linear, self._roughly, *self._bands]
+        self.tried = self.sizes(found)
         return min(map(self.cost, found), default=math.inf)
+
+    def sizes(self, models: Sequence[Model]) -> dict[str, int]:
+        """Bytes of the archive that each makes, about, by its name."""
+        sized = self.cost if self._goal.bytes is None else partial(self._bytes, trial=self.samples)
+        return {_name(model): round(sized(model)) for model in models}
 
     def _smallest(self) -> Model:
         """The member of the family that costs least, of those that there is time for."""
@@ -105,8 +111,7 @@ class Unbounded(Search):
             best = min(found, key=self.cost)
             if linear and self.cost(linear[0]) < 2 * self.cost(best) and not self.clock.is_late():
                 found.append(self._coded_well(self._autoencoder("vanilla")))
-        sized = self.cost if self._goal.bytes is None else partial(self._bytes, trial=self.samples)
-        self.tried = {_name(model): round(sized(model)) for model in found}
+        self.tried = self.sizes(found)
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
         best = min(found, key=self.cost)
