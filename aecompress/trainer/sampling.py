@@ -17,7 +17,7 @@ from aecompress.spec import Array, ArraySpec
 #: Values of a block: what is decoded at once, and what a worker holds in memory.
 BLOCK_VALUES = 1 << 20
 
-#: Rows of a block that are many, and the fewest values that are worth a worker.
+#: Rows of a block that are many, and values that are worth a worker.
 _MANY_ROWS, _LEAST_VALUES = 512, 1 << 18
 
 #: Values that candidates are compared on, and the most blocks they come from.
@@ -40,18 +40,16 @@ def block_rows(spec: ArraySpec) -> int:
 def even_rows(spec: ArraySpec) -> int:
     """Rows of the blocks of a whole set: as many in each of an even number, so that two workers end together.
 
-    For that blocks may be a quarter larger. They are smaller only where rows are many: the first ones of a block, which
-    know nothing of those before, do not count there. What fits in one block stays in it, for contexts may then learn
-    what is where in the set.
+    Where rows are few blocks stay as they are: the first rows of one know nothing of those before, and transforms along
+    the rows depend on how many they are. What fits in one block stays in it too, for contexts may then learn what is
+    where in the set.
     """
     rows, size, most = spec.shape[0], spec.row_size, block_rows(spec)
     blocks = -(-rows // most)
-    if blocks < 2:
+    if blocks < 2 or most < _MANY_ROWS or most * size < _LEAST_VALUES:
         return most
     fewer, more = (-(-rows // many) for many in (blocks - blocks % 2, blocks + blocks % 2))
-    if fewer * size >= _LEAST_VALUES and 4 * fewer * size <= 5 * BLOCK_VALUES:
-        return fewer
-    return more if more >= _MANY_ROWS and more * size >= _LEAST_VALUES else most
+    return fewer if 4 * fewer * size <= 5 * BLOCK_VALUES else more
 
 
 def sample(source: Source, values: int, blocks: int, progress: Progress) -> list[Array]:
