@@ -80,10 +80,19 @@ class Unbounded(Search):
 
     def quick(self, kind: str) -> float:
         """The cost of the best of what takes little time to fit, of this kind; infinite if there is nothing."""
-        linear = [self.pca] if autoencoders.suits(self.rows, self.size) else []
-        found = linear if kind == "pca" else [*linear, self._roughly, *self._bands]
+        found = self._suited if kind == "pca" else self._quickly
         self.tried = self.sizes(found)
         return min(map(self.cost, found), default=math.inf)
+
+    @cached_property
+    def _quickly(self) -> list[Model]:
+        """PCA and plain cells, both with rough coders, and subbands unless time is over by then."""
+        return [*self._suited, self._roughly, *([] if self.clock.is_over() else self._bands)]
+
+    @property
+    def _suited(self) -> list[Model]:
+        """PCA, if there are rows enough for one."""
+        return [self.pca] if autoencoders.suits(self.rows, self.size) else []
 
     def sizes(self, models: Sequence[Model]) -> dict[str, int]:
         """Bytes of the archive that each makes, about, by its name."""
@@ -92,29 +101,30 @@ class Unbounded(Search):
 
     def _smallest(self) -> Model:
         """The member of the family that costs least, of those that there is time for."""
-        linear = [self.pca] if autoencoders.suits(self.rows, self.size) else []  # first: it takes no time
-        found, ahead = [*linear, *([self._roughly] if self.clock.is_over() else [])], False
-        if not (found and self.clock.is_over()):
-            cells, bands = self.cost(self._roughly), self._bands
-            hope = all(cells <= _HOPE_OF_CELLS * self.cost(m) for m in linear)
-            ahead = any(_AHEAD * self.cost(m) < min([cells, *map(self.cost, bands)]) for m in linear)
-            if ahead:
-                linear = [self._coded_well(linear[0])]  # before others take its time
-            found = [*linear, *bands]
-            least = min([cells, *map(self.cost, found)])
-            if hope and self._may_stride(bands, least) and not self.clock.is_late():
-                found += self._in_patches([*linear, *bands])
-            beyond = any(cells > _BEYOND_CONV * self.cost(m) for m in bands)
-            if hope and not beyond and not (found and self.clock.is_late()):
-                rival = self._restored_for()
-                found.append(self._coded_well(rival) if self.cost(rival) < _SIGHT * least else rival)
-            best = min(found, key=self.cost)
-            if linear and self.cost(linear[0]) < 2 * self.cost(best) and not self.clock.is_late():
-                found.append(self._coded_well(self._autoencoder("vanilla")))
+        found = list(self._quickly)
+        linear, bands = self._suited, [model for model in found if model.subbands is not None]
+        cells, least = self.cost(self._roughly), min(map(self.cost, found))
+        hope = all(cells <= _HOPE_OF_CELLS * self.cost(m) for m in linear)
+        beyond = any(cells > _BEYOND_CONV * self.cost(m) for m in bands)
+        ahead = any(_AHEAD * self.cost(m) < min([cells, *map(self.cost, bands)]) for m in linear)
+        if ahead:
+            linear = [self._coded_well(linear[0])]  # before others take its time
+            found = [*linear, self._roughly, *bands]
+            least = min(map(self.cost, found))
+        if hope and self._may_stride(bands, least) and not self.clock.is_late():
+            found += self._in_patches([*linear, *bands])
+        if hope and not beyond and not self.clock.is_late():
+            rival = self._restored_for()
+            found.append(self._coded_well(rival) if self.cost(rival) < _SIGHT * least else rival)
+        best = min(found, key=self.cost)
+        if linear and self.cost(linear[0]) < 2 * self.cost(best) and not self.clock.is_late():
+            found.append(self._coded_well(self._autoencoder("vanilla")))
         self.tried = self.sizes(found)
         for name, size in self.tried.items():
             _log.info("model %s: the archive takes about %s bytes", name, f"{size:,}")
         best = min(found, key=self.cost)
+        if best is self._roughly and not self.clock.is_over():
+            best = self._coded_well(self._plain)
         sight = 1.0 if self.clock.is_over() else _SIGHT
         if ahead or not linear or self.cost(linear[0]) > sight * self.cost(best):
             return best
