@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import aecompress
+from aecompress.config import Target, silent
+from aecompress.sources import open_source
 from aecompress.spec import ArraySpec
-from aecompress.trainer.sampling import BLOCK_VALUES, block_rows, even_rows
+from aecompress.trainer.sampling import BLOCK_VALUES, block_rows, even_rows, sample, scan
 
 
 def spec(*shape: int) -> ArraySpec:
@@ -46,3 +49,12 @@ def test_sets_of_many_rows_have_an_even_number_of_blocks(blocks: int, share: flo
 )
 def test_blocks_of_some_sets(shape: tuple[int, ...], height: int) -> None:
     assert even_rows(spec(*shape)) == height
+
+
+def test_what_is_looked_at_are_the_blocks_that_are_packed(tmp_path) -> None:
+    values = np.zeros((260_000, 6), np.float32)
+    source = open_source(values)
+    heights = {len(block) for block in scan(source, "quality", silent)}
+    assert heights == {len(block) for block in sample(source, 3 << 20, 8, silent)} == {130_000}
+    aecompress.pack(values, tmp_path / "a", target=Target("max-error", 0.1), effort="fast")
+    assert aecompress.open(tmp_path / "a").manifest.block_rows == 130_000

@@ -75,9 +75,9 @@ def stretches(block: Array, rows: int, most: int) -> list[Array]:
 
 
 def scan(source: Source, phase: str, progress: Progress) -> Iterator[Array]:
-    """All blocks of a source that hold values, with progress."""
+    """All blocks of a source that hold values, as they will be packed, with progress."""
     rows, done = max(source.spec.shape[0], 1), 0
-    for block in source.batches(block_rows(source.spec)):
+    for block in source.batches(even_rows(source.spec)):
         if block.size:
             yield block
         done += len(block)
