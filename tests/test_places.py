@@ -20,7 +20,7 @@ from aecompress.context.coder import ContextModel
 from aecompress.errors import CorruptError, InputError, ModelError
 from aecompress.sources import open_source
 from aecompress.spec import Array
-from aecompress.trainer import adapt, places
+from aecompress.trainer import adapt, places, views
 
 TARGET = Target("psnr", 45.0)
 
@@ -181,7 +181,7 @@ def test_cubes_come_back(
 
 def test_a_turned_source_has_the_values_of_the_source() -> None:
     x = cube(6, 10, 20)
-    source = places.Turned(open_source(x))
+    source = views.Turned(open_source(x))
     assert source.spec.shape == (10, 20, 6)
     found = np.concatenate(list(source.batches(3, 2, 9)))
     np.testing.assert_array_equal(found, np.moveaxis(x, 0, -1)[2:9])

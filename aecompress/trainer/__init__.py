@@ -140,11 +140,11 @@ def adapt(
                 f"The model was fitted for sets of {model.turned} rows, the source has {source.spec.shape[0]}: fit a "
                 "model for this source."
             )
-        shaped, fitted = places.Turned(shaped), places.turned(fitted)
+        shaped, fitted = views.Turned(shaped), views.turned(fitted)
     search = Bounded if target.bounded else Unbounded
     adapted = search(
         shaped, target, Recipe(), Clock(_REFIT_SECONDS), effort, None, 0, device, progress, of_places=of_places
     ).adapted(fitted)
-    if isinstance(shaped, places.Turned):
-        adapted = places.turned_back(adapted, viewed)
+    if isinstance(shaped, views.Turned):
+        adapted = views.turned_back(adapted, viewed)
     return views.flat(adapted, source.spec) if model.view else adapted

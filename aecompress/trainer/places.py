@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from aecompress.codec.model import Model
 from aecompress.config import Target
 from aecompress.sources import open_source
-from aecompress.sources.base import Columns, Source
-from aecompress.spec import Array, ArraySpec
+from aecompress.sources.base import Source
 from aecompress.trainer.autoencoders import suits
 from aecompress.trainer.unbounded import Unbounded
+from aecompress.trainer.views import Turned, turned_back
 
 _log = logging.getLogger(__name__)
 
@@ -83,53 +81,3 @@ def smallest(rows: Unbounded, search: Callable[[Source], Unbounded], kind: str) 
 def _share(rows: Unbounded, trial: Unbounded) -> float:
     """What the cost of a trial on part of the values means for all of them: bytes grow with these, errors do not."""
     return 1.0 if rows.target.kind == "ratio" else rows.values / trial.values
-
-
-def turned_back(model: Model, spec: ArraySpec) -> Model:
-    """A model that was fitted to a turned source, for the source of this spec as it came."""
-    about = {**model.about, "source": spec.describe()} if model.about else {}
-    return replace(model, spec=ArraySpec(spec.native, spec.row_shape), turned=spec.shape[0], about=about)
-
-
-def turned(model: Model) -> Model:
-    """Undo ``turned_back``: the model as it was fitted."""
-    return replace(model, spec=ArraySpec(model.spec.native, model.coded_shape), turned=0)
-
-
-@dataclass(frozen=True)
-class Turned:
-    """A source with its row axis last, whole in memory."""
-
-    source: Source
-
-    @property
-    def name(self) -> str:
-        return self.source.name
-
-    @property
-    def spec(self) -> ArraySpec:
-        rows, lines, *inner = self.source.spec.shape
-        return ArraySpec(self.source.spec.dtype, (*inner, rows), lines)
-
-    @property
-    def replayable(self) -> bool:
-        return self.source.replayable
-
-    @property
-    def origin(self) -> dict[str, Any]:
-        return self.source.origin
-
-    @property
-    def columns(self) -> Columns | None:
-        return None
-
-    def batches(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[Array]:
-        last = len(self._values) if stop is None else min(stop, len(self._values))
-        for at in range(start, last, rows):
-            yield self._values[at : min(at + rows, last)]
-
-    @cached_property
-    def _values(self) -> Array:
-        rows = self.source.spec.shape[0]
-        whole = np.concatenate(list(self.source.batches(rows)))
-        return np.ascontiguousarray(np.moveaxis(whole, 0, -1))

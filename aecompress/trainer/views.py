@@ -1,13 +1,15 @@
-"""Rows that came flat: a picture as a list of its pixels is read as a picture again.
+"""Sources read in another way than they came, and models of them.
 
-In such a row a value resembles the one a line before more than those beside that one, and lines are as long as divides
-the row. Which shape pays, if any, is decided by the bytes of a roughly fitted context coder.
+A picture as a list of its pixels is read as a picture again. In such a row a value resembles the one a line before more
+than those beside that one, and lines are as long as divides the row. Which shape pays, if any, is decided by the bytes
+of a roughly fitted context coder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,17 @@ def flat(model: Model, spec: ArraySpec) -> Model:
 def shaped(model: Model) -> Model:
     """Undo ``flat``: the model as it was fitted."""
     return replace(model, spec=ArraySpec(model.spec.native, model.view), view=())
+
+
+def turned_back(model: Model, spec: ArraySpec) -> Model:
+    """A model that was fitted to a turned source, for the source of this spec as it came."""
+    about = {**model.about, "source": spec.describe()} if model.about else {}
+    return replace(model, spec=ArraySpec(spec.native, spec.row_shape), turned=spec.shape[0], about=about)
+
+
+def turned(model: Model) -> Model:
+    """Undo ``turned_back``: the model as it was fitted."""
+    return replace(model, spec=ArraySpec(model.spec.native, model.coded_shape), turned=0)
 
 
 def shape_of_rows(blocks: Sequence[Array], rows: int) -> tuple[int, ...]:
@@ -117,21 +130,14 @@ def _bits(parts: Sequence[Sample], shape: tuple[int, ...], total: int) -> float:
     return context.bits(model, shaped) * share + 8.0 * len(model.to_bytes())
 
 
-@dataclass(frozen=True)
-class Reshaped:
-    """A source whose rows are read in another shape of as many values."""
+class _View:
+    """What a source whose rows are read in another way has in common with the source."""
 
     source: Source
-    row_shape: tuple[int, ...]
 
     @property
     def name(self) -> str:
         return self.source.name
-
-    @property
-    def spec(self) -> ArraySpec:
-        spec = self.source.spec
-        return ArraySpec(spec.dtype, self.row_shape, spec.rows)
 
     @property
     def replayable(self) -> bool:
@@ -145,6 +151,45 @@ class Reshaped:
     def columns(self) -> Columns | None:
         return self.source.columns
 
+
+@dataclass(frozen=True)
+class Reshaped(_View):
+    """A source whose rows are read in another shape of as many values."""
+
+    source: Source
+    row_shape: tuple[int, ...]
+
+    @property
+    def spec(self) -> ArraySpec:
+        spec = self.source.spec
+        return ArraySpec(spec.dtype, self.row_shape, spec.rows)
+
     def batches(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[Array]:
         for batch in self.source.batches(rows, start, stop):
             yield batch.reshape(len(batch), *self.row_shape)
+
+
+@dataclass(frozen=True)
+class Turned(_View):
+    """A source with its row axis last, whole in memory."""
+
+    source: Source
+
+    @property
+    def spec(self) -> ArraySpec:
+        rows, lines, *inner = self.source.spec.shape
+        return ArraySpec(self.source.spec.dtype, (*inner, rows), lines)
+
+    @property
+    def columns(self) -> None:
+        return None  # they stand beside rows
+
+    def batches(self, rows: int, start: int = 0, stop: int | None = None) -> Iterator[Array]:
+        last = len(self._values) if stop is None else min(stop, len(self._values))
+        for at in range(start, last, rows):
+            yield self._values[at : min(at + rows, last)]
+
+    @cached_property
+    def _values(self) -> Array:
+        whole = np.concatenate(list(self.source.batches(self.source.spec.shape[0])))
+        return np.ascontiguousarray(np.moveaxis(whole, 0, -1))
