@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import aecompress
+from aecompress.codec.model import Model
 from aecompress.config import Target
 from aecompress.recipe import Recipe
 from aecompress.spec import Array
 from aecompress.trainer.clock import Clock
 from aecompress.trainer.sampling import stretches
+from aecompress.trainer.unbounded import Unbounded
 
 
 @given(st.integers(1, 5000), st.integers(1, 6000), st.integers(1, 8))
@@ -82,3 +84,20 @@ def test_every_target_is_met_without_time(kind: str, target: Target, tmp_path: P
     else:
         assert report.psnr is not None
         assert report.psnr >= 30.0
+
+
+@pytest.mark.parametrize("share", [0.95, 0.3])
+def test_given_subbands_are_kept_where_the_cells_hardly_change(
+    share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = waves(6)
+    error = 0.01 * float(values.max() - values.min())
+    model = aecompress.fit(values, Target("rmse", error), kind="none", effort="fast")
+    assert model.subbands is not None
+    refitted: list[Model] = []
+    retuned = Unbounded._retuned
+    monkeypatch.setattr(Unbounded, "_retuned", lambda self, kept: refitted.append(kept) or retuned(self, kept))
+    report = aecompress.pack(values, tmp_path / "a", model=model, target=Target("rmse", share * error))
+    assert report.rmse is not None
+    assert 0.9 * share * error < report.rmse <= share * error
+    assert bool(refitted) == (share < 0.5)

@@ -381,8 +381,11 @@ class Unbounded(Search):
         return [] if step is None else [_resized(model, step)]
 
     def _resteered(self, model: Model) -> Model | None:
-        """A given model as it is, in cells that reach the goal; None if its coder would not suit them."""
-        if self._goal.rmse is None or model.context is None:
+        """A given model as it is, in cells that reach the goal; None if its coder would not suit them.
+
+        Subbands have no coder that was fitted, but others of their levels may pay in other cells.
+        """
+        if self._goal.rmse is None or (model.context is None and model.subbands is None):
             return None
         kept = replace(model, target=self.target, fills=self.fills, known_as=None)
         near = [found for found in self._reaching(kept) if alike(model.cells, found.cells, _RESTEERED)]
