@@ -175,8 +175,7 @@ def model_features(source: Source, model: Model, dim: int | None = None) -> Fitt
         raise ModelError(
             "The model has no autoencoder to make features with; fit one, as in `aecompress fit --model pca`."
         )
-    if model.of_places:
-        raise ModelError("The model's latents are of places in rows, not of rows: fit one with --model vanilla.")
+    model.needs_rows()
     if not model.spec.same_type(source.spec):
         raise ModelError(
             f"The model was fitted for rows of shape {model.spec.row_shape} and dtype {model.spec.native}, these have "

@@ -12,12 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from aecompress.autoencoder.integer import Int64s, IntegerNetwork
-from aecompress.entropy import integers
+from aecompress.autoencoder.integer import Int64s, IntegerNetwork, Stored
 from aecompress.errors import ModelError
 from aecompress.spec import Array
 
@@ -35,7 +33,7 @@ _CHUNK = 1 << 14
 
 
 @dataclass(frozen=True)
-class Convolution:
+class Convolution(Stored):
     """The network and what it sees.
 
     Attributes:
@@ -79,11 +77,6 @@ class Convolution:
     def tensors(self) -> dict[str, Array]:
         """Integer arrays."""
         return {"taps": self.taps, "typical": np.array([self.typical]), **self.network.tensors()}
-
-    @cached_property
-    def stored(self) -> dict[str, Array]:
-        """The same as streams, for a model file."""
-        return integers.to_streams(self.tensors())
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Array]) -> Convolution:

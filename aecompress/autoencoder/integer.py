@@ -10,6 +10,7 @@ device cannot change the result. That bound is proved whenever a network is buil
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
@@ -41,6 +42,19 @@ SIGMOID_INPUT_BITS, SIGMOID_OUTPUT_BITS, SIGMOID_REACH = 10, 15, 16
 EXPONENT_LIMIT, SHIFT_LIMIT = 40, 52
 
 ACTIVATIONS = ("linear", "relu", "sigmoid")
+
+
+class Stored(ABC):
+    """What a model file holds as integer arrays."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Array]:
+        """The arrays."""
+
+    @cached_property
+    def stored(self) -> dict[str, Array]:
+        """The same as streams, which take long to find."""
+        return integers.to_streams(self.tensors())
 
 
 @dataclass(frozen=True)
@@ -141,7 +155,7 @@ class IntegerLayer:
 
 
 @dataclass(frozen=True)
-class IntegerNetwork:
+class IntegerNetwork(Stored):
     """Exact synthesis network: latents to integers ``z``, and ``x_hat = z * unit``.
 
     Attributes:
@@ -222,11 +236,6 @@ class IntegerNetwork:
             for i, layer in enumerate(branch):
                 found |= {f"{b}.{i}.{name}": array for name, array in layer.tensors().items()}
         return found
-
-    @cached_property
-    def stored(self) -> dict[str, Array]:
-        """The same as streams, for a model file: they take long to find."""
-        return integers.to_streams(self.tensors())
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Array]) -> IntegerNetwork:

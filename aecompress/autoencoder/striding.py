@@ -12,14 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from aecompress.autoencoder.integer import Int64s, IntegerNetwork
-from aecompress.entropy import integers
+from aecompress.autoencoder.integer import Int64s, IntegerNetwork, Stored
 from aecompress.errors import ModelError
 from aecompress.spec import Array
 
@@ -88,7 +86,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Strided:
+class Strided(Stored):
     """The grid and the network that fills it.
 
     Attributes:
@@ -124,11 +122,6 @@ class Strided:
     def tensors(self) -> dict[str, Array]:
         """Integer arrays."""
         return {"grid": np.array(self.grid.numbers), **self.network.tensors()}
-
-    @cached_property
-    def stored(self) -> dict[str, Array]:
-        """The same as streams, for a model file."""
-        return integers.to_streams(self.tensors())
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Array]) -> Strided:

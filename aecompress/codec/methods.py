@@ -414,7 +414,7 @@ def _transformed(model: Model, work: Work) -> _Transformed | None:
         raise CorruptError("The model has no subbands.")
     lattice, fine, bound = work.finer, work.fine, work.bound
     rounding = BOUNDED_ROUNDING if model.target.bounded else FREE_ROUNDING
-    quantized = model.subbands.forward_filled(work.filled(model.subbands), fine.shape, rounding)
+    quantized = model.subbands.forward(work.filled(model.subbands), fine.shape, rounding)
     if quantized is None:
         return None
     estimate = model.subbands.inverse(quantized, work.values.shape)

@@ -189,7 +189,7 @@ class Model:
         frame = Frame.from_bytes(payload, self.identity)
         if self.turned not in (0, frame.rows):
             raise CorruptError(f"A block has {frame.rows} rows, not all {self.turned}; the archive is damaged.")
-        lines = (self.view or self.spec.row_shape)[0] if self.turned else frame.rows
+        lines = self._row_shape[0] if self.turned else frame.rows
         shape = (lines, *self.coded_shape)
         if frame.rows * self.spec.row_size == 0:
             return np.zeros(shape, self.spec.native)
@@ -206,13 +206,13 @@ class Model:
 
     def _checked(self, batch: Array) -> Array:
         values = np.asarray(batch)
-        shapes = (self.spec.row_shape, self.view or self.spec.row_shape)
+        shapes = (self.spec.row_shape, self._row_shape)
         if values.dtype.newbyteorder("=") != self.spec.native or values.shape[1:] not in shapes:
             raise ModelError(
                 f"The model was fitted for rows of shape {self.spec.row_shape} and dtype {self.spec.native}, "
                 f"not {values.shape[1:]} and {values.dtype}: fit a model for this source."
             )
-        shaped = np.ascontiguousarray(values, self.spec.native).reshape(len(values), *(self.view or values.shape[1:]))
+        shaped = np.ascontiguousarray(values, self.spec.native).reshape(len(values), *self._row_shape)
         if not self.turned:
             return shaped
         if len(values) != self.turned:
@@ -225,8 +225,12 @@ class Model:
     @property
     def coded_shape(self) -> tuple[int, ...]:
         """The shape of a row as it is coded."""
-        shape = self.view or self.spec.row_shape
-        return (*shape[1:], self.turned) if self.turned else shape
+        return (*self._row_shape[1:], self.turned) if self.turned else self._row_shape
+
+    @property
+    def _row_shape(self) -> tuple[int, ...]:
+        """The shape that a row is read in, before its axis is moved."""
+        return self.view or self.spec.row_shape
 
     def estimate(self, batch: Array) -> int:
         """Bytes that the learned candidates make of a batch; nothing is checked and the simple ways are left out."""
@@ -337,8 +341,7 @@ class Model:
 
         Raises ModelError if there is no autoencoder of rows, or no encoder with it.
         """
-        if self.of_places:
-            raise ModelError("The model's latents are of places in rows, not of rows: fit one with --model vanilla.")
+        self.needs_rows()
         values = self._checked(batch)
         latents = self.quantize_latents(values, specials.ordinary(values, self.fills))
         return (latents * np.asarray(self.steps)).astype(np.float32)
@@ -371,6 +374,11 @@ class Model:
         if self.network is None:
             return False
         return self.turned > 0 or len(self.network.offset) != math.prod(self.coded_shape)
+
+    def needs_rows(self) -> None:
+        """Raise ModelError if the autoencoder is one of places."""
+        if self.of_places:
+            raise ModelError("The model's latents are of places in rows, not of rows: fit one with --model vanilla.")
 
     def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Of the latents of a block of this shape: [n, K], or [n, ..., K] of places."""

@@ -74,22 +74,22 @@ class Subbands:
             raise CorruptError("The model's subbands have impossible numbers; the file is damaged.")
         return cls(tuple(order.tolist()), tuple(levels.tolist()), int(step))
 
-    def forward(self, values: Array, keep: Array, rounding: float = BOUNDED_ROUNDING) -> Array | None:
-        """Quantised coefficients int64 [..., H, W] of fixed-point values; None if some are too large to code.
-
-        Args:
-            values: int64 [rows, ...].
-            keep: bool, same shape: False where the value does not matter.
-            rounding: share of a step added before magnitudes are rounded down; 0.5 gives the nearest.
-        """
-        return self.forward_filled(self.filled(values, keep), values.shape, rounding)
-
     def filled(self, values: Array, keep: Array) -> Array:
-        """The planes [F, H, W] of fixed-point values, continued where they do not matter; the same for all levels."""
+        """The planes [F, H, W] that ``forward`` takes of a block int64 [rows, ...] of fixed-point values.
+
+        They are continued smoothly where ``keep`` (bool, same shape) says that values do not matter, and are the same
+        for all levels and steps.
+        """
         return fill_gaps(self._planes(values), self._planes(keep))
 
-    def forward_filled(self, filled: Array, shape: tuple[int, ...], rounding: float) -> Array | None:
-        """``forward`` of the planes of a block of this shape, as ``filled`` gives them."""
+    def forward(self, filled: Array, shape: tuple[int, ...], rounding: float = BOUNDED_ROUNDING) -> Array | None:
+        """Quantised coefficients int64 [..., H, W] of a block of this shape; None if some are too large to code.
+
+        Args:
+            filled: its planes.
+            shape: of the block.
+            rounding: share of a step added before magnitudes are rounded down; 0.5 gives the nearest.
+        """
         layout = self._layout(shape)
         if max(abs(int(filled.max(initial=0))), abs(int(filled.min(initial=0)))) >= MOST_VALUE:
             return None

@@ -57,14 +57,16 @@ def serves(kind: str, target: Target) -> bool:
 def smallest(rows: Unbounded, search: Callable[[Source], Unbounded], kind: str) -> Model:
     """The best model of this kind: of the source's rows as they are, or PCA of places, as ``search`` looks for one."""
     source = rows.source
-    seen = open_source(np.concatenate(rows.samples)) if rows.samples else source
-    looked = [*([seen] if has_places(source) else []), *([Turned(source)] if may_turn(source) else [])]
+    looked: list[Source] = []
+    if has_places(source):
+        looked.append(open_source(np.concatenate(rows.samples)))
+    if may_turn(source):
+        looked.append(Turned(source))
     quick = rows.quick(kind) if looked else 0.0
     found = [] if rows.clock.is_late() else [search(part) for part in looked]
-    found = [trial for trial in found if trial.pca.network is not None]
-    trial = min(found, key=lambda trial: _share(rows, trial) * trial.cost(trial.pca), default=rows)
-    sight = 1.0 if kind == "pca" else _SIGHT
-    if trial is rows or _share(rows, trial) * trial.cost(trial.pca) > sight * quick:
+    costs = {trial: _cost(trial, rows) for trial in found if trial.pca.network is not None}
+    trial = min(costs, key=lambda trial: costs[trial], default=None)
+    if trial is None or costs[trial] > (1.0 if kind == "pca" else _SIGHT) * quick:
         return rows.run(kind)
     places = trial if trial.values == rows.values else search(source)
     model = places.run("pca")
@@ -78,6 +80,6 @@ def smallest(rows: Unbounded, search: Callable[[Source], Unbounded], kind: str) 
     return replace(model, about={**model.about, "tried": {**rows.tried, "pca of places": size}})
 
 
-def _share(rows: Unbounded, trial: Unbounded) -> float:
-    """What the cost of a trial on part of the values means for all of them: bytes grow with these, errors do not."""
-    return 1.0 if rows.target.kind == "ratio" else rows.values / trial.values
+def _cost(trial: Unbounded, rows: Unbounded) -> float:
+    """What PCA in a trial on part of the values costs for all of them: bytes grow with these, errors do not."""
+    return trial.cost(trial.pca) * (1.0 if rows.target.kind == "ratio" else rows.values / trial.values)

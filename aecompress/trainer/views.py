@@ -49,8 +49,7 @@ def view_of(source: Source, progress: Progress) -> tuple[int, ...]:
 
 def flat(model: Model, spec: ArraySpec) -> Model:
     """A model that was fitted to reshaped rows, for the source of this spec."""
-    about = {**model.about, "source": spec.describe()} if model.about else {}
-    return replace(model, spec=ArraySpec(spec.native, spec.row_shape), view=model.spec.row_shape, about=about)
+    return replace(_of(model, spec), view=model.spec.row_shape)
 
 
 def shaped(model: Model) -> Model:
@@ -60,8 +59,13 @@ def shaped(model: Model) -> Model:
 
 def turned_back(model: Model, spec: ArraySpec) -> Model:
     """A model that was fitted to a turned source, for the source of this spec as it came."""
+    return replace(_of(model, spec), turned=spec.shape[0])
+
+
+def _of(model: Model, spec: ArraySpec) -> Model:
+    """The model as one of a source of this spec."""
     about = {**model.about, "source": spec.describe()} if model.about else {}
-    return replace(model, spec=ArraySpec(spec.native, spec.row_shape), turned=spec.shape[0], about=about)
+    return replace(model, spec=ArraySpec(spec.native, spec.row_shape), about=about)
 
 
 def turned(model: Model) -> Model:

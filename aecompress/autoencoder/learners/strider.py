@@ -113,7 +113,8 @@ class Prior(nn.Module):
 
     def _before_in(self, y: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """A convolution that sees the cells before alone."""
-        margin = (2, 2, *((1, 1) if self.causal.ndim == 3 else ()), len(self.causal) - 1, 0)
+        first, *others = self.causal.shape
+        margin = [side // 2 for side in reversed(others) for _ in range(2)] + [first - 1, 0]
         return _convolved(functional.pad(y, margin), weight * self.causal, bias)
 
 
