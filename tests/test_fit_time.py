@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import aecompress
 from aecompress.codec.model import Model
 from aecompress.config import Target
+from aecompress.context import fit as context
+from aecompress.context.coder import ContextModel
 from aecompress.recipe import Recipe
 from aecompress.spec import Array
 from aecompress.trainer.clock import Clock
@@ -64,6 +66,20 @@ def test_time_that_is_not_used_changes_nothing() -> None:
     rows = np.random.default_rng(1).integers(0, 30, (3000, 6)).astype(np.int16).cumsum(0)
     models = [aecompress.fit(rows, Target("lossless"), kind="none", seconds=seconds) for seconds in (600, 6000)]
     assert models[0].identity == models[1].identity
+
+
+def test_no_coder_gets_two_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise has nothing for a network: once that is found out, while subbands are compared, it is not asked again."""
+    asked: list[ContextModel] = []
+
+    def train(coder: ContextModel, *_: object) -> tuple[ContextModel, float]:
+        asked.append(coder)
+        return coder, 0.0
+
+    monkeypatch.setattr(context, "with_network", train)
+    rows = np.random.default_rng(4).normal(size=(300, 200)).astype(np.float32)
+    aecompress.fit(rows, Target("rel-error", 1e-2), kind="none", seconds=600)
+    assert len(asked) == 1
 
 
 CASES = [

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aecompress.context import fit as fitting
-from aecompress.context import lms
+from aecompress.context import inputs, lms
 from aecompress.context import mixture as mix
 from aecompress.context.coder import NO_TABLES, ContextModel
 from aecompress.context.dense import dense
@@ -27,11 +27,14 @@ from aecompress.context.network import (
     MOST_UNITS,
     MOST_WEIGHT,
     OUTPUTS,
+    TRACE_INPUTS,
     Network,
     inputs_of,
     paired,
 )
 from aecompress.context.sample import Sample
+from aecompress.context.stencil import Layout
+from aecompress.context.training import lesson, train
 from aecompress.context.tree import STUMP
 from aecompress.entropy import record
 from aecompress.errors import CorruptError
@@ -70,27 +73,33 @@ def _search(mixture: Array, slots: Array) -> Array:
     return found
 
 
-def random_network(width: int, channels: int, units: int, rng: np.random.Generator, most: int = 200) -> Network:
+def random_network(
+    width: int, channels: int, units: int, rng: np.random.Generator, most: int = 200, *, former: bool = False
+) -> Network:
+    """Random weights, ``former`` in the shapes before version 12."""
     rows = channels if channels <= MOST_CHANNELS else 1
+    outputs = 9 if former else OUTPUTS
 
     def weights(*shape: int) -> Array:
         return rng.integers(-most, most + 1, shape).astype(np.int32)
 
     return Network(
-        weights(inputs_of(width), units),
+        weights(inputs_of(width, traced=not former), units),
         weights(rows, units) * 50,
         weights(units, units),
         weights(units) * 50,
-        weights(units + len(lms.RATES), OUTPUTS),
-        weights(OUTPUTS) * 50,
+        weights(units + len(lms.RATES), outputs),
+        weights(outputs) * 50,
     )
 
 
-def with_random_network(q: Array, coded: Array, units: int, seed: int, reference: Array | None = None) -> ContextModel:
+def with_random_network(
+    q: Array, coded: Array, units: int, seed: int, reference: Array | None = None, *, former: bool = False
+) -> ContextModel:
     """A fitted model with a network of random weights: bad, but it must be exact."""
     model = fitting.fit([Sample(q, coded, reference)], q.size)
     width, channels = model.predictor.weights.shape[1] - 1, len(model.predictor.steps)
-    network = random_network(width, channels, units, np.random.default_rng(seed))
+    network = random_network(width, channels, units, np.random.default_rng(seed), former=former)
     return replace(model, tree=STUMP, tables=NO_TABLES, network=network)
 
 
@@ -106,13 +115,13 @@ def walk(shape: tuple[int, ...], seed: int = 0) -> Array:
 
 @relaxed
 @given(st.sampled_from([4, 20, MOST_INPUTS]), st.sampled_from([16, 32, 64, 96]), st.integers(0, 99), st.booleans())
-def test_a_layer_is_exact(inputs: int, units: int, seed: int, extreme: bool) -> None:
+def test_a_layer_is_exact(many: int, units: int, seed: int, extreme: bool) -> None:
     rng = np.random.default_rng(seed)
     if extreme:
-        x, weights = np.full(inputs, MOST_UNIT), np.full((inputs, units), MOST_WEIGHT) * rng.choice([-1, 1], units)
+        x, weights = np.full(many, MOST_UNIT), np.full((many, units), MOST_WEIGHT) * rng.choice([-1, 1], units)
     else:
-        x = rng.integers(-MOST_INPUT, MOST_INPUT + 1, inputs)
-        weights = rng.integers(-MOST_WEIGHT, MOST_WEIGHT + 1, (inputs, units))
+        x = rng.integers(-MOST_INPUT, MOST_INPUT + 1, many)
+        weights = rng.integers(-MOST_WEIGHT, MOST_WEIGHT + 1, (many, units))
     bias = rng.integers(-MOST_BIAS, MOST_BIAS + 1, 3 * units)
     out = np.zeros(units, np.int32)
     _dense(x.astype(np.int16), paired(weights), bias.astype(np.int32), units, units, out)
@@ -152,12 +161,13 @@ class FromTheText:
         one = 1 << 96
         self.half = self.powers(one, one * one // self.exp(one, 64, 1024), 274)
         decay = self.powers(one, one * one // self.exp(one, 1, 64), 640)
-        shares = [decay[g] * 2**14 // one if (g := (max(t[:3]) - x) >> 6) < 640 else 0 for x in t[:3]]
+        n = len(t) // 3
+        shares = [decay[g] * 2**14 // one if (g := (max(t[:n]) - x) >> 6) < 640 else 0 for x in t[:n]]
         self.w = [(share << 14) // sum(shares) for share in shares]
         main = self.w.index(max(self.w))
         self.w[main] += 2**14 - sum(self.w)
-        self.m = [16 * p + ((min(max(x, -(2**16)), 2**16) * size) >> 12) for x in t[3:6]]
-        powers = [min(max(x >> 9, -56), 47) + 56 for x in t[6:9]]
+        self.m = [16 * p + ((min(max(x, -(2**16)), 2**16) * size) >> 12) for x in t[n : 2 * n]]
+        powers = [min(max(x >> 9, -56), 47) + 56 for x in t[2 * n :]]
         roots = [math.isqrt(math.isqrt(math.isqrt(1 << (n + 112)))) for n in range(8)]
         self.z = [max(4, (((size * roots[r % 8]) >> 14) << (r >> 3)) >> 8) for r in powers]
         self.middle = (self.m[main] + 128) >> 8
@@ -199,6 +209,19 @@ def test_mixtures_agree_with_the_format(numbers: list[int], p: int, level: int) 
     out[:OUTPUTS] = numbers
     mixture = _described(out, p, int(mix.ACTIVITIES[level]))
     text = FromTheText([int(x) for x in out[:OUTPUTS]], p, level)
+    assert (mixture[mix.MIDDLE], mixture[mix.SHIFT]) == (text.middle, text.shift)
+    for j in (-1024, -300, -17, -2, -1, 0, 1, 5, 64, 1024, 1025):
+        assert _cumulative(mixture, j, j)[0] == text.start(j)
+
+
+@relaxed
+@given(st.lists(st.integers(-(1 << 21), 1 << 21), min_size=9, max_size=9), predictions, st.integers(0, mix.MOST_LEVEL))
+def test_mixtures_before_version_12_agree_with_the_format(numbers: list[int], p: int, level: int) -> None:
+    """They had three components; a network without units, whose last biases are its outputs, says which."""
+    former = random_network(4, 1, 16, np.random.default_rng(0), former=True)
+    former = replace(former, last=0 * former.last, last_bias=np.array(numbers, np.int32))
+    mixture = _described(former.layers().last_bias, p, int(mix.ACTIVITIES[level]))
+    text = FromTheText(numbers, p, level)
     assert (mixture[mix.MIDDLE], mixture[mix.SHIFT]) == (text.middle, text.shift)
     for j in (-1024, -300, -17, -2, -1, 0, 1, 5, 64, 1024, 1025):
         assert _cumulative(mixture, j, j)[0] == text.start(j)
@@ -268,6 +291,75 @@ def test_a_predictor_learns_what_has_changed() -> None:
     assert error[3500:].mean() < 0.1 * error[2000:2020].mean()
 
 
+# --- traces of errors -----------------------------------------------------------------------------------------------
+
+
+@numba.njit
+def _traced(errors: Array, levels: Array, units: Array, paces: tuple[int, int, int, int]) -> Array:
+    """What a trace says before each error, int64 [n, TRACE]."""
+    trace, x = np.zeros(inputs.TRACE, np.int64), np.zeros(inputs.TRACE, np.int16)
+    found = np.empty((len(errors), inputs.TRACE), np.int64)
+    for i in range(len(errors)):
+        unit, shift = units[levels[i], 0], units[levels[i], 1]
+        inputs.recall(trace, np.int64(0), levels[i], unit, shift, x, np.int64(0))
+        found[i] = x
+        inputs.note(trace, np.int64(0), errors[i], levels[i], *paces)
+    return found
+
+
+def traced_by_the_text(errors: list[int], levels: list[int], rates: tuple[int, ...]) -> list[list[int]]:
+    """docs/format.md, in Python's integers."""
+
+    def clamp(number: int) -> int:
+        return min(max(number, -127), 127)
+
+    def level(v: int) -> int:
+        u = v + 4
+        o = u.bit_length() - 3
+        return 4 * o + ((u >> o) & 3)
+
+    m, found = [0, 0, 0, 0], []
+    for e, L in zip(errors, levels, strict=True):
+        s = ((4 + L % 4) << (L // 4)) + 36
+        n = 6 + s.bit_length()
+        sizes = [clamp(8 * (level(m[k] >> 8) - L)) for k in (0, 1)]
+        found.append([*sizes, clamp(((m[2] >> 5) * (341 * 2**n // s)) >> n), clamp(m[3] >> 8)])
+        news = [2**12 * abs(e), 2**12 * abs(e), 2**8 * e, 2**11 * (level(16 * abs(e)) - L)]
+        m = [old + ((new - old) >> rate) for old, new, rate in zip(m, news, rates, strict=True)]
+    return found
+
+
+@relaxed
+@given(
+    st.lists(
+        st.tuples(st.one_of(st.integers(-200, 200), st.integers(-(1 << 30), 1 << 30)), st.integers(0, mix.MOST_LEVEL)),
+        min_size=1,
+        max_size=60,
+    ),
+    st.sampled_from([(6, 10, 6, 8), (4, 7, 4, 5)]),
+)
+def test_traces_agree_with_the_format(met: list[tuple[int, int]], rates: tuple[int, int, int, int]) -> None:
+    errors, levels = (np.array(column, np.int64) for column in zip(*met, strict=True))
+    found = _traced(errors, levels, mix.UNITS, tuple(np.int64(rate) for rate in rates))
+    assert found.tolist() == traced_by_the_text(errors.tolist(), levels.tolist(), rates)
+
+
+def test_traces_tell_what_neighbours_do_not() -> None:
+    """Noise whose size is a matter of the column, and of the line, takes fewer bits than without traces."""
+    rng = np.random.default_rng(2)
+    q = np.rint(rng.normal(size=(400, 300)) * np.exp(1.5 * rng.normal(size=300))).astype(np.int64)
+    parts = [Sample(q, np.ones(q.shape, bool))]
+    plain = fitting.fit(parts, q.size, Layout(1, False, False))
+    learned = lesson(parts, plain.predictor, plain.activity)
+    deaf = learned.inputs.copy()
+    deaf[:, -TRACE_INPUTS:] = 0
+    spent = []
+    for told in (learned, replace(learned, inputs=deaf)):
+        network = train(told, 16, 400, 600.0, 40 * q.size, 0)
+        spent.append(fitting.bits(replace(plain, tree=STUMP, tables=NO_TABLES, network=network), parts))
+    assert spent[0] < 0.97 * spent[1]
+
+
 # --- round trips ----------------------------------------------------------------------------------------------------
 
 
@@ -279,9 +371,10 @@ def test_a_predictor_learns_what_has_changed() -> None:
     st.integers(0, 99),
     st.sampled_from([1.0, 0.8]),
     st.booleans(),
+    st.booleans(),
 )
 def test_decode_undoes_encode(
-    shape: tuple[int, ...], values: str, units: int, seed: int, share: float, with_reference: bool
+    shape: tuple[int, ...], values: str, units: int, seed: int, share: float, with_reference: bool, former: bool
 ) -> None:
     rng = np.random.default_rng(seed)
     q = {
@@ -293,7 +386,7 @@ def test_decode_undoes_encode(
     coded = rng.random(shape) < share
     coded.flat[0] = True
     reference = q + rng.integers(-2, 3, shape) if with_reference else None
-    model = with_random_network(q, coded, units, seed, reference)
+    model = with_random_network(q, coded, units, seed, reference, former=former)
     data = model.encode(q, coded, reference)
     assert np.array_equal(model.decode(data, coded, reference)[coded], q[coded])
     again = ContextModel.from_bytes(model.to_bytes())

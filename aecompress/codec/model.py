@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
-VERSION = 11
+VERSION = 12
 
 #: How far away neighbours could be before version 9.
 _NEAR = 16
@@ -442,8 +442,10 @@ class Model:
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
         coders = [coder for coder in (self.context, self.joint) if coder is not None]
-        if self.turned or self.of_places or (self.strided is not None and self.strided.grid.axes == 3):
+        if any(coder.network is not None and coder.network.traced for coder in coders):
             return VERSION
+        if self.turned or self.of_places or (self.strided is not None and self.strided.grid.axes == 3):
+            return 11
         if self.network is not None and self.latent_coder is not self.prior:
             return 10
         if any(coder.reach > _NEAR for coder in coders):

@@ -91,12 +91,14 @@ _SIDE = np.int64(REACH)
 
 @numba.njit(forceinline=True)
 def describe(out: Array, p: Scalar, activity: Scalar, mixture: Array) -> None:
-    """The mixture that a network's outputs ``out`` int32 [9] stand for, around ``p``, in 1/16 cells.
+    """The mixture that a network's outputs ``out`` int32 [OUTPUTS] stand for, around ``p``, in 1/16 cells.
 
     Outputs are logits in 2^-12 nats; means in 2^-12 of the ``activity``, which is in 2^-FINE cells; and scales as
     binary logarithms in 2^-12, above half of the activity.
     """
-    best = max(out[0], out[1], out[2])
+    best = out[0]
+    for k in range(1, COMPONENTS):
+        best = max(best, out[k])
     total = np.int64(0)
     for k in range(COMPONENTS):
         gap = np.int64(best - out[k]) >> np.int64(6)

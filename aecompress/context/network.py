@@ -1,6 +1,6 @@
 """A small integer network that says how the next integer is distributed: its numbers, checked and stored.
 
-    neighbours, their errors, place, guesses ──► two layers of ReLU units ──► mixture of three logistics
+    neighbours, their errors, place, guesses ──► two layers of ReLU units ──► mixture of five logistics
                                        ╰──────────────────────────────────╯
 
 It takes over from the context tree and its tables where that pays. Inputs are in units of the activity, so one
@@ -30,8 +30,14 @@ MOST_INPUT, MOST_UNIT, MOST_WEIGHT, MOST_BIAS = 127, 255, 511, 1 << 21
 PLACE_INPUTS = 7 + len(RATES)
 
 #: Logistics in a mixture; each has a weight, a mean and a scale.
-COMPONENTS = 3
+COMPONENTS = 5
 OUTPUTS = 3 * COMPONENTS
+
+# Before version 12 mixtures had three; weights of the others are 0 with a logit that no sum falls below.
+_FORMER_COMPONENTS, _NEVER = 3, -(1 << 28)
+
+#: Inputs for traces of errors, behind all others; networks of models before version 12 have none.
+TRACE_INPUTS = 8
 
 #: Units of a layer come in vectors of this many, inputs in groups of four.
 LANES = 16
@@ -40,12 +46,12 @@ _GROUP = 4
 _CACHE_LINE = 64
 
 #: Most units of a layer, most inputs, most channels with biases of their own.
-MOST_UNITS, MOST_INPUTS, MOST_CHANNELS = 96, 92, 16
+MOST_UNITS, MOST_INPUTS, MOST_CHANNELS = 96, 100, 16
 
 
-def inputs_of(width: int) -> int:
-    """Inputs of a network whose stencil has ``width`` neighbours, filled up to whole groups."""
-    return -(-(2 * width + PLACE_INPUTS) // _GROUP) * _GROUP
+def inputs_of(width: int, *, traced: bool = True) -> int:
+    """Inputs of a network whose stencil has ``width`` neighbours: in whole groups, and with or without traces."""
+    return -(-(2 * width + PLACE_INPUTS) // _GROUP) * _GROUP + traced * TRACE_INPUTS
 
 
 class Layers(NamedTuple):
@@ -69,8 +75,8 @@ class Network:
     Attributes:
         first: int32 [inputs, units] weights; ``first_bias`` int32 [channels or 1, units].
         second: int32 [units, units]; ``second_bias`` int32 [units].
-        last: int32 [units + guesses, OUTPUTS]: the guesses of ``lms`` come to the last layer as well, past the others;
-            ``last_bias`` int32 [OUTPUTS].
+        last: int32 [units + guesses, outputs]: the guesses of ``lms`` come to the last layer as well, past the others;
+            ``last_bias`` int32 [outputs]: logits, means and scales of the logistics.
     """
 
     first: Array
@@ -80,11 +86,19 @@ class Network:
     last: Array
     last_bias: Array
 
+    @property
+    def traced(self) -> bool:
+        """True if it is told traces of errors and mixes COMPONENTS logistics: since version 12."""
+        return len(self.last_bias) == OUTPUTS
+
     def layers(self) -> Layers:
+        many = len(self.last_bias) // 3
+        lanes = [kind * COMPONENTS + k for kind in range(3) for k in range(many)]
         wide = np.zeros((len(self.second) + _GROUP, LANES), np.int32)
-        wide[: len(self.last), :OUTPUTS] = self.last
+        wide[: len(self.last), lanes] = self.last
         bias = np.zeros(LANES, np.int32)
-        bias[:OUTPUTS] = self.last_bias
+        bias[many:COMPONENTS] = _NEVER
+        bias[lanes] = self.last_bias
         first, second, last = paired(self.first), paired(self.second), paired(wide)
         return Layers(first, self.first_bias.reshape(-1), second, self.second_bias, last, bias)
 
@@ -98,12 +112,14 @@ class Network:
         first, first_bias, second, second_bias, last, last_bias = arrays
         units = len(first)
         rows = channels if channels <= MOST_CHANNELS else 1
-        last_shape = (OUTPUTS, units + len(RATES))
-        shapes = ((units, inputs_of(width)), (rows, units), (units, units), (units,), last_shape, (OUTPUTS,))
+        traced = len(last) == OUTPUTS
+        inputs, outputs = inputs_of(width, traced=traced), OUTPUTS if traced else 3 * _FORMER_COMPONENTS
+        last_shape = (outputs, units + len(RATES))
+        shapes = ((units, inputs), (rows, units), (units, units), (units,), last_shape, (outputs,))
         if not (
             0 < units <= MOST_UNITS
             and units % LANES == 0
-            and inputs_of(width) <= MOST_INPUTS
+            and inputs <= MOST_INPUTS
             and all(array.shape == shape for array, shape in zip(arrays, shapes, strict=True))
             and all(bool((np.abs(array) <= MOST_WEIGHT).all()) for array in (first, second, last))
             and all(bool((np.abs(array) <= MOST_BIAS).all()) for array in (first_bias, second_bias, last_bias))

@@ -15,6 +15,7 @@ import numpy as np
 from aecompress.context import lms
 from aecompress.context import mixture as mix
 from aecompress.context.dense import dense
+from aecompress.context.inputs import TRACE, note, place, recall, scaled
 from aecompress.context.kernel import (
     ACTIVITY,
     FRACTION,
@@ -26,7 +27,15 @@ from aecompress.context.kernel import (
     level_of,
     step_sizes,
 )
-from aecompress.context.network import LANES, MOST_CHANNELS, MOST_INPUT, MOST_UNIT, WEIGHT_BITS, Layers
+from aecompress.context.network import (
+    LANES,
+    MOST_CHANNELS,
+    MOST_UNIT,
+    PLACE_INPUTS,
+    TRACE_INPUTS,
+    WEIGHT_BITS,
+    Layers,
+)
 from aecompress.entropy.bits import get_bits, word_at
 from aecompress.entropy.tokens import Scalar, bit_length, unzigzag, zigzag
 from aecompress.spec import Array
@@ -38,7 +47,6 @@ FACTS = 4
 
 _HALF = np.int64(1 << (FRACTION - 1))
 _ERROR_LIMIT = np.int64(1 << 30)
-_FAR = np.int64(1 << 46)
 _LOW = np.uint64(1 << 31)
 _WORD = np.uint64(32)
 _BITS = np.uint64(mix.PRECISION)
@@ -46,20 +54,10 @@ _MASK = np.uint64((1 << mix.PRECISION) - 1)
 _ROOM = np.uint64(63 - mix.PRECISION)
 _WIDTH_BITS = np.int64(6)
 _DOWN = np.int32(WEIGHT_BITS)
+# how fast the means of a trace move, as powers of 1/2
+_SCAN = (np.int64(6), np.int64(10), np.int64(6), np.int64(8))
+_COLUMN = (np.int64(4), np.int64(7), np.int64(4), np.int64(5))
 _MOST_LEVEL = np.int64(mix.MOST_LEVEL)
-
-
-@numba.njit(forceinline=True)
-def _scaled(difference: Scalar, unit: Scalar, shift: Scalar) -> Scalar:
-    """A difference in 1/2^FRACTION cells as an input, in units of the activity."""
-    product = min(max(difference, -_FAR), _FAR) * unit
-    return min(max(product >> shift, np.int64(-MOST_INPUT)), np.int64(MOST_INPUT))
-
-
-@numba.njit(forceinline=True)
-def _place(number: Scalar) -> Scalar:
-    """A number around 0 as an input."""
-    return min(max(number, np.int64(-MOST_INPUT)), np.int64(MOST_INPUT))
 
 
 @numba.njit(forceinline=True)
@@ -116,6 +114,11 @@ def walk(
     fast_weights = np.zeros(filters * near_inputs)
     slow, fast, power = np.int64(0), np.int64(0), np.int64(0)
     apart = np.int64(layers.first_bias.size > units)
+    first_trace = np.int64(x.size - TRACE_INPUTS)
+    traced = first_trace >= near_inputs + PLACE_INPUTS
+    lines = near.size[0] * near.size[1] * near.size[2]
+    columns = near.size[3] if lines > 1 else np.int64(1)  # of one line, each channel counts as a column
+    traces = np.zeros(TRACE * (1 + columns * channels) if traced else np.int64(0), np.int64)
     state = np.uint64(0)
     if mode == DECODE:
         state = word_at(words, 0) | (word_at(words, 1) << _WORD)
@@ -151,7 +154,7 @@ def walk(
                                 seen[np.uint64(k)] = (q[neighbour] << FRACTION) - p
                                 seen[np.uint64(near.width + k)] = np.int64(error[neighbour])
                             for k in range(near_inputs):
-                                x[np.uint64(k)] = _scaled(seen[np.uint64(k)], unit, shift)
+                                x[np.uint64(k)] = scaled(seen[np.uint64(k)], unit, shift)
                             slow, fast, power = lms.guess(slow_weights, fast_weights, mine, x, near_inputs)
                         else:
                             for k in range(near_inputs):
@@ -159,14 +162,18 @@ def walk(
                             slow, fast = np.int64(0), np.int64(0)
                         whole = (p + _HALF) >> FRACTION
                         k = near_inputs
-                        x[k] = _place((level - np.int64(32)) << np.int64(1))
-                        x[k + 1] = _place(((whole - plan.low) >> plan.shift) - np.int64(128))
-                        x[k + 2] = _place((p - (whole << FRACTION)) << np.int64(3))
-                        x[k + 3] = _place((near.places[0][b] - np.int64(32)) << np.int64(1))
-                        x[k + 4] = _place((line - np.int64(32)) << np.int64(1))
-                        x[k + 5] = _place((column - np.int64(32)) << np.int64(1))
-                        x[k + 6] = _place(np.int64(c * 255 // channels - 127))
-                        x[k + 7], x[k + 8] = _place(lms.rounded(slow)), _place(lms.rounded(fast))
+                        x[k] = place((level - np.int64(32)) << np.int64(1))
+                        x[k + 1] = place(((whole - plan.low) >> plan.shift) - np.int64(128))
+                        x[k + 2] = place((p - (whole << FRACTION)) << np.int64(3))
+                        x[k + 3] = place((near.places[0][b] - np.int64(32)) << np.int64(1))
+                        x[k + 4] = place((line - np.int64(32)) << np.int64(1))
+                        x[k + 5] = place((column - np.int64(32)) << np.int64(1))
+                        x[k + 6] = place(np.int64(c * 255 // channels - 127))
+                        x[k + 7], x[k + 8] = place(lms.rounded(slow)), place(lms.rounded(fast))
+                        trace = TRACE * (np.int64(1) + (v if columns > 1 else np.int64(0)) * channels + c)
+                        if traced:
+                            recall(traces, np.int64(0), level, unit, shift, x, first_trace)
+                            recall(traces, trace, level, unit, shift, x, first_trace + TRACE)
                         if mode == LEARN:
                             if take[i]:
                                 for k in range(x.size):
@@ -230,8 +237,11 @@ def walk(
                                     word += 1
                             n += 1
                         error[i] = min(max((q[i] << FRACTION) - p, -_ERROR_LIMIT), _ERROR_LIMIT)
+                        if traced:
+                            note(traces, np.int64(0), np.int64(error[i]), level, *_SCAN)
+                            note(traces, trace, np.int64(error[i]), level, *_COLUMN)
                         if known:
-                            wanted = np.int64(_scaled((q[i] << FRACTION) - p, unit, shift))
+                            wanted = np.int64(scaled((q[i] << FRACTION) - p, unit, shift))
                             lms.learn(slow_weights, fast_weights, mine, x, near_inputs, power, wanted, slow, fast)
                         i += 1
     return n

@@ -32,6 +32,7 @@ from aecompress.trainer.sampling import fill_values, sample
 
 if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
+    from aecompress.context.coder import ContextModel
 
 #: A sample block, and what it is on a model's lattice.
 Work = tuple[Array, methods.Work]
@@ -74,6 +75,7 @@ class Search(ABC):
         self.size = source.spec.row_shape[-1] if of_places else source.spec.row_size  # of what an autoencoder takes
         self.rows = self.values // max(self.size, 1)
         self.tried: dict[str, int] = {}
+        self._content: list[ContextModel] = []  # coders for which a network was trained and did not pay
         self.checkpoint = None if checkpoint is None else CheckpointFile(checkpoint)
 
     @cached_property
@@ -142,11 +144,15 @@ class Search(ABC):
             if self.clock.is_over():
                 break
             coder = getattr(model, name)
+            if any(coder is known for known in self._content):
+                continue
             seconds = self.clock.share(_NETWORK_SHARE)
             many = self._coded_values(model)
             found, saved = context.with_network(
                 coder, parts, many, units, steps, seconds, self.seed, self.device, self.progress
             )
+            if found is coder:
+                self._content.append(coder)
             changed: dict[str, Any] = {
                 name: found,
                 "rate": model.rate - (saved * many / max(self.values, 1) if name != "joint" else 0.0),
