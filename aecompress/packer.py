@@ -162,7 +162,7 @@ def pack(
         fitting = time.monotonic()
         fitted = _model(writer, opened, partial(learn, opened), keep_latents)
         fit_took = time.monotonic() - fitting
-        _log.info("model %s after %.1f s: %.3g bits a value", fitted.kind, fit_took, fitted.rate)
+        _log.info("model %s after %.1f s: %.3g bits a value", fitted.name, fit_took, fitted.rate)
         if keep_latents:
             writer.keep_columns(_with_latents(opened, fitted))
         fitted = replace(fitted, device="cuda") if device == "cuda" else fitted
@@ -364,7 +364,7 @@ def facts(model: Model, totals: Totals, key: str) -> dict[str, Any]:
     if model.encoder is not None and len(model.encoder.course):
         found["training"] = course(model.encoder.course)
     return found | {
-        "model": model.kind,
+        "model": model.name,
         "distortion": stored(totals.error),
         "methods": totals.methods,
         "payload_bytes": totals.payload,
@@ -397,7 +397,7 @@ def summary(
         psnr=error.psnr,
         cosine=totals.similarity.mean if totals.similarity.rows else None,
         bound_kept=True if model.target.bounded else None,
-        model=model.kind,
+        model=model.name,
         methods=totals.methods,
         seconds=took,
         fit_seconds=fit_took,

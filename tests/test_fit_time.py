@@ -47,7 +47,10 @@ def test_a_clock_counts_down_and_leaves_a_training_its_share(monkeypatch: pytest
     assert clock.share(0.5) == 10.0
     now = 110.0
     assert (clock.spent, clock.share(0.5), clock.is_over(), clock.is_late()) == (10.0, 5.0, False, False)
+    early = clock.part(0.2)
+    assert (early.spent, early.seconds, early.is_over()) == (10.0, 12.0, False)
     now = 113.0
+    assert (early.is_over(), early.part(0.5).is_over()) == (True, True)
     assert (clock.is_late(), clock.is_over()) == (True, False)
     now = 130.0
     assert clock.is_over()

@@ -59,6 +59,7 @@ def test_bands_first_are_coded_as_pixels_and_come_back_as_bands(packed: Path, ba
     assert (archive.model.turned, archive.model.of_places) == (24, True)
     assert (archive.shape, archive.dtype) == (bands.shape, bands.dtype)
     assert archive.manifest.report["methods"] == {"autoencoder": 1}
+    assert aecompress.info(packed)["model"] == "pca of places"
     assert rmse(archive[:], bands) <= float(bands.max() - bands.min()) * 10 ** (-45 / 20)
     np.testing.assert_array_equal(archive[5:9], archive[:][5:9])
     np.testing.assert_array_equal(archive[-1], archive[:][-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -162,11 +163,35 @@ def test_channels_at_the_end_are_taken_apart() -> None:
     blank = Model(
         ArraySpec(values.dtype, values.shape[1:]), "none", Target("max-error", 0.5), cells, values.reshape(-1)[:0]
     )
-    model = fit_subbands(blank, [values], values.nbytes, Clock(600.0))
+    model = fit_subbands(blank, [values], values.nbytes, 1.0, Clock(600.0))
     assert model is not None
     assert model.subbands is not None
     assert model.subbands.order == (3, 0, 1, 2)
     assert np.abs(model.decompress(model.compress(values)) - values).max() <= 0.5
+
+
+def test_subbands_that_stay_behind_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another coder takes less than any levels would, no step is tried, and of the time only a part is taken."""
+    values = smooth("f4")
+    cells = Cells("real", np.asarray(1.0), np.asarray(0.5))
+    blank = Model(
+        ArraySpec(values.dtype, values.shape[1:]), "none", Target("max-error", 0.5), cells, values.reshape(-1)[:0]
+    )
+    found = fit_subbands(blank, [values], math.inf, 1.0, Clock(600.0))
+    assert found is not None
+    size = float(len(found.compress(values)))
+    monkeypatch.setattr("aecompress.trainer.smooth._with_step", lambda *_: pytest.fail("a step was tried"))
+    assert fit_subbands(blank, [values], 0.5 * size, 10.0, Clock(600.0)) is None
+    tried: list[Subbands] = []
+    monkeypatch.setattr(
+        "aecompress.trainer.smooth._bytes", lambda _, subbands, __: tried.append(subbands) or size - len(tried)
+    )
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0 + 150.0 * len(tried))
+    assert fit_subbands(blank, [values], 0.5 * size, 10.0, Clock(600.0, started=100.0)) is None
+    few = len(tried)
+    tried.clear()
+    assert fit_subbands(blank, [values], 0.5 * size, 10.0, Clock(60_000.0, started=100.0)) is None
+    assert few < len(tried)
 
 
 def test_special_values_in_smooth_fields(tmp_path: Path) -> None:

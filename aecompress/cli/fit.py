@@ -115,7 +115,7 @@ def fit(
         raise
     data = model.to_bytes(encoder=True)
     lines = [
-        ("model", f"{dest}: {model.kind}, {output.size(len(data))}"),
+        ("model", f"{dest}: {model.name}, {output.size(len(data))}"),
         ("fitted to", f"{model.about['source']} at {model.target.describe()}"),
         ("in archives", f"{output.size(len(model.to_bytes()))}, the decoder alone"),
     ]

@@ -146,9 +146,9 @@ def _bound(report: Report) -> str:
     return "every value checked" + ("" if report.bound is None else f" and within {report.bound:.6g}")
 
 
-def _model(kind: str, asked: str) -> str:
-    dropped = asked in MODEL_KINDS and asked not in ("auto", kind)
-    return f"{kind} ({asked} brought nothing)" if dropped else kind
+def _model(name: str, asked: str) -> str:
+    dropped = asked in MODEL_KINDS and asked not in ("auto", name.split()[0])
+    return f"{name} ({asked} brought nothing)" if dropped else name
 
 
 def _tried(report: Report) -> list[tuple[str, str]]:

@@ -375,6 +375,11 @@ class Model:
             return False
         return self.turned > 0 or len(self.network.offset) != math.prod(self.coded_shape)
 
+    @property
+    def name(self) -> str:
+        """What people call the model: its kind, and whether that is one of places."""
+        return f"{self.kind} of places" if self.of_places else self.kind
+
     def needs_rows(self) -> None:
         """Raise ModelError if the autoencoder is one of places."""
         if self.of_places:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -40,9 +40,7 @@ from aecompress.devices import Device
 from aecompress.entropy.tables import Tables
 from aecompress.spec import Array
 
-#: Values that weights, activity and tree are fitted to; values that layouts are compared on.
-FIT_VALUES = 400_000
-TREE_VALUES = 1_500_000
+#: Values that layouts are compared on.
 TRIAL_VALUES = 300_000
 
 #: A set that takes fewer bits has nothing to win from a network, which itself takes some thousand bytes.
@@ -63,6 +61,18 @@ _CHOSEN = 20  # neighbours a channel chooses
 
 #: Layouts tried at once.
 _WORKERS = 2
+
+
+@dataclass(frozen=True)
+class _Lessons:
+    """How many values, at random places of the samples, weights and activity are fitted to, and the tree."""
+
+    weights: int
+    tree: int
+
+
+# Layouts that are compared are fitted to fewer values than the model that stays: all of them lose by that alike.
+_FOR_GOOD, _FOR_TRIALS = _Lessons(400_000, 1_500_000), _Lessons(100_000, 400_000)
 
 #: What the activity is fitted to: neighbours' errors and differences [n, 2 K], errors [n], channels [n].
 Errors = tuple[Array, Array, Array]
@@ -134,7 +144,7 @@ def _costs(samples: Sequence[Sample], tried: Sequence[Layout], total: int, *, wi
     seen = sum(int(s.coded.sum()) for s in samples)
 
     def cost(layout: Layout) -> float:
-        model = _fit_layout(samples, layout, total, with_classes=with_classes)
+        model = _fit_layout(samples, layout, total, _FOR_TRIALS, with_classes=with_classes)
         return bits(model, samples) * (total / seen) + 8.0 * len(model.to_bytes())
 
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -212,19 +222,20 @@ def _fit_layout(
     samples: Sequence[Sample],
     layout: Layout,
     total: int,
+    lessons: _Lessons = _FOR_GOOD,
     *,
     with_classes: bool = True,
     leaves: int = MOST_TABLES,
 ) -> ContextModel:
-    predictor = _fit_predictor(samples, layout, total)
-    errors = _collect_errors(samples, predictor)
+    predictor = _fit_predictor(samples, layout, total, lessons.weights)
+    errors = _collect_errors(samples, predictor, lessons.weights)
     if with_classes:
-        refined = classes.refine(predictor, *_collect(samples, predictor), total)
-        found = _collect_errors(samples, refined)
+        refined = classes.refine(predictor, *_collect(samples, predictor, lessons.weights), total)
+        found = _collect_errors(samples, refined, lessons.weights)
         if _error_bits(found) < _error_bits(errors):
             predictor, errors = refined, found
     activity = _fit_activity(predictor, errors)
-    tree = _fit_tree(samples, predictor, activity, total, leaves)
+    tree = _fit_tree(samples, predictor, activity, total, leaves, lessons.tree)
     model = ContextModel(
         predictor,
         activity,
@@ -240,7 +251,7 @@ def _fit_layout(
 # --- prediction -----------------------------------------------------------------------------------------------------
 
 
-def _fit_predictor(samples: Sequence[Sample], layout: Layout, total: int) -> Predictor:
+def _fit_predictor(samples: Sequence[Sample], layout: Layout, total: int, values: int) -> Predictor:
     channels = layout.canonical(samples[0].q.shape)[4]
     reference = reference_steps(layout.depth) if samples[0].reference is not None else []
     low = min(int(s.q[s.coded].min()) for s in samples)
@@ -249,8 +260,8 @@ def _fit_predictor(samples: Sequence[Sample], layout: Layout, total: int) -> Pre
     steps = tuple((*reference, *_pool(layout, channels, c)) for c in range(channels))
     naive = _naive(layout, steps, means, low, high)
     if channels > 1:
-        naive = _naive(layout, _choose(samples, naive, total), means, low, high)
-    return _linear(samples, naive)
+        naive = _naive(layout, _choose(samples, naive, total, values), means, low, high)
+    return _linear(samples, naive, values)
 
 
 def _naive(
@@ -294,11 +305,11 @@ def _pool(layout: Layout, channels: int, channel: int) -> list[Step]:
     return spatial_steps(layout.depth, far=bool(layout.far))
 
 
-def _collect(samples: Sequence[Sample], predictor: Predictor) -> tuple[Array, Array, Array, Array]:
-    """Regressors float64 [n, K], targets [n], groups int64 [n] = set * C + channel and looks int16 [n, F], at random
-    places; errors are those of the predictor."""
+def _collect(samples: Sequence[Sample], predictor: Predictor, values: int) -> tuple[Array, Array, Array, Array]:
+    """Regressors float64 [n, K], targets [n], groups int64 [n] = set * C + channel and looks int16 [n, F], at about
+    so many random places; errors are those of the predictor."""
     rng = np.random.default_rng(0)
-    share = min(1.0, FIT_VALUES / sum(s.q.size for s in samples))
+    share = min(1.0, values / sum(s.q.size for s in samples))
     width = max(len(channel) for channel in predictor.steps)
     found = []
     for s in samples:
@@ -335,16 +346,16 @@ def _no_activity(predictor: Predictor) -> Activity:
     return Activity(none, none, np.zeros(channels, np.int32))
 
 
-def _choose(samples: Sequence[Sample], blank: Predictor, total: int) -> tuple[tuple[Step, ...], ...]:
+def _choose(samples: Sequence[Sample], blank: Predictor, total: int, values: int) -> tuple[tuple[Step, ...], ...]:
     """For each channel the few neighbours that pay, best first (forward selection by the sweep operator)."""
-    steps, target, group, _ = _collect(samples, blank)
+    steps, target, group, _ = _collect(samples, blank, values)
     channels = len(blank.steps)
     chosen: list[tuple[Step, ...]] = []
     for c, mine in enumerate(classes.members(group % channels, channels)):
         pool = blank.steps[c]
-        values = steps[mine][:, : len(pool)]
-        values[:, 1:] += values[:, :1]  # differences from the first neighbour, back to values
-        order = _forward(values, target[mine], total / channels)
+        known = steps[mine][:, : len(pool)]
+        known[:, 1:] += known[:, :1]  # differences from the first neighbour, back to values
+        order = _forward(known, target[mine], total / channels)
         chosen.append(tuple(pool[k] for k in order) or pool[:1])
     return tuple(chosen)
 
@@ -379,13 +390,13 @@ def _sweep(gram: Array, k: int) -> Array:
     return gram - np.outer(gram[:, k], gram[k]) / gram[k, k]
 
 
-def _linear(samples: Sequence[Sample], naive: Predictor) -> Predictor:
+def _linear(samples: Sequence[Sample], naive: Predictor, values: int) -> Predictor:
     """Weights by iterated, weighted least squares, one row for each weight set and channel.
 
     Each squared error is divided by the local activity, which brings the fit close to least code length: a residual
     matters in proportion to its own scale.
     """
-    steps, target, group, _ = _collect(samples, naive)
+    steps, target, group, _ = _collect(samples, naive, values)
     channels, width = len(naive.steps), steps.shape[1]
     weights = np.zeros((_SETS * channels, width + 1))
     weights[:, 0] = 1.0
@@ -457,10 +468,10 @@ def _error_bits(errors: Errors) -> float:
     return float(np.log2(error + 0.3).mean()) if len(error) else 0.0
 
 
-def _collect_errors(samples: Sequence[Sample], predictor: Predictor) -> Errors:
+def _collect_errors(samples: Sequence[Sample], predictor: Predictor, values: int) -> Errors:
     """Errors of a predictor that really runs on the samples, with what their size may depend on."""
     rng = np.random.default_rng(1)
-    share = min(1.0, FIT_VALUES / sum(s.q.size for s in samples))
+    share = min(1.0, values / sum(s.q.size for s in samples))
     width = predictor.weights.shape[1] - 1
     found = []
     for s in samples:
@@ -508,9 +519,11 @@ def _non_negative(gram: Array, moment: Array, rounds: int) -> Array:
 # --- contexts -------------------------------------------------------------------------------------------------------
 
 
-def _fit_tree(samples: Sequence[Sample], predictor: Predictor, activity: Activity, total: int, leaves: int) -> Tree:
+def _fit_tree(
+    samples: Sequence[Sample], predictor: Predictor, activity: Activity, total: int, leaves: int, values: int
+) -> Tree:
     rng = np.random.default_rng(2)
-    share = min(1.0, TREE_VALUES / sum(s.q.size for s in samples))
+    share = min(1.0, values / sum(s.q.size for s in samples))
     features, tokens = [], []
     for s in samples:
         folded, _, described = describe(predictor, activity, STUMP, s.q, s.coded, s.reference, features=True)

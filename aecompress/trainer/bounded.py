@@ -105,8 +105,9 @@ class Bounded(Search):
             return rough
         size = self._size(rough)
         share = sum(block.size for block in self.samples) / self.values
-        most = _HOPE[self.effort] * share * size
-        rival = smooth.fit_subbands(replace(model, cells=even), self.samples, most, self.clock, self.ordered)
+        rival = smooth.fit_subbands(
+            replace(model, cells=even), self.samples, share * size, _HOPE[self.effort], self.clock, self.ordered
+        )
         if rival is None:
             return rough if self.clock.is_over() else self._taught(model, rough)
         least = self._bytes(rival, self.samples)

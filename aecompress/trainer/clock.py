@@ -37,6 +37,11 @@ class Clock:
         """The same, so many seconds further."""
         return replace(self, started=self.started - seconds)
 
+    def part(self, share: float) -> Clock:
+        """A clock that is over when this share of what is left is."""
+        spent = self.spent
+        return replace(self, seconds=spent + share * max(self.seconds - spent, 0.0))
+
     def is_over(self) -> bool:
         """True if no time is left."""
         return self.spent >= self.seconds

@@ -35,6 +35,9 @@ _SHORTEST = 8
 #: Blocks that take this share of the bytes decide.
 _SHARE = 0.6
 
+#: Share of the time left that goes to subbands which stay behind the other coder.
+_LONG_SHOT = 0.25
+
 
 def suits(shape: tuple[int, ...], ordered: tuple[bool, ...] | None = None) -> bool:
     """True if blocks of this shape have two axes side by side that are long enough for a transform, and ordered as far
@@ -44,15 +47,22 @@ def suits(shape: tuple[int, ...], ordered: tuple[bool, ...] | None = None) -> bo
 
 
 def fit_subbands(
-    model: Model, blocks: Sequence[Array], most: float, clock: Clock, ordered: tuple[bool, ...] | None = None
+    model: Model,
+    blocks: Sequence[Array],
+    other: float,
+    hope: float,
+    clock: Clock,
+    ordered: tuple[bool, ...] | None = None,
 ) -> Model | None:
-    """The model with the subbands that code the blocks in the fewest bytes; None if they would take more than ``most``.
+    """The model with the subbands that code the blocks in the fewest bytes; None if there is no hope for them.
 
     Args:
         model: its cells decide the error allowed, without a bound that of the whole.
         blocks: of about the size that blocks of the set have: what adapts learns more from larger ones.
-        most: bytes that a first try may take.
-        clock: when it is over, the best so far stays.
+        other: bytes that another coder takes, infinite if there is none.
+        hope: share of them that a first try may take.
+        clock: when it is over, the best so far stays. While none takes less than the other coder, a part of it is all
+            there is; and where levels do not bring that about, no step will.
         ordered: which of their axes longer than 1 a transform may run along; None for all.
     """
     works = [work for work in (methods.prepare(model, block) for block in blocks) if work is not None]
@@ -62,18 +72,26 @@ def fit_subbands(
     along = ordered or (True,) * len(axes)
     firsts = [_settled(model, first, works) for first in _firsts(axes, along)]
     sizes = np.array([[_bytes(model, first, work) for work in works] for first in firsts])
-    if sizes.sum(1).min() > most:
+    if sizes.sum(1).min() > hope * other:
         return None
-    decisive = [works[i] for i in _largest(sizes.min(0))]
+    largest = _largest(sizes.min(0))
+    decisive = [works[i] for i in largest]
+    enough = other * float(sizes.min(0)[largest].sum() / sizes.min(0).sum())
+    early, behind = clock.part(_LONG_SHOT), math.isfinite(other)
 
     def cost(rival: Subbands) -> float:
-        if clock.is_over():
+        nonlocal behind
+        if clock.is_over() or (behind and early.is_over()):
             return math.inf
-        return sum(_bytes(model, _settled(model, rival, decisive), work) for work in decisive)
+        size = sum(_bytes(model, _settled(model, rival, decisive), work) for work in decisive)
+        behind = behind and size > enough
+        return size
 
     # levels before steps, and for each order: what is worse without them may be better with them
     found = [_with_levels(first, cost(first), axes, along, cost) for first in firsts]
     best, least = min(found, key=lambda pair: pair[1])
+    if behind:
+        return None
     best = _with_step(best, least, cost) if model.target.bounded else _settled(model, best, works)
     return replace(model, context=None, subbands=best)
 
