@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -164,11 +163,11 @@ def test_loud_and_quiet_at_once() -> None:
 
 
 def test_help_takes_little_time() -> None:
-    """Processor time, the best of five: the machine may be busy with other things."""
-    taken = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([*PROCESS, "--help"], capture_output=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(taken) < 0.3
+    """What takes seconds to load is loaded where it is needed; how long help takes is a matter of the machine."""
+    program = "import sys; from aecompress.__main__ import main; sys.argv[1:] = ['--help']; main()"
+    listed = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
+    done = subprocess.run([sys.executable, "-c", listed + program], capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout
+    loaded = set(done.stderr.split())
+    assert "click" in loaded
+    assert not loaded & {"torch", "numba", "pyarrow", "pandas", "scipy", "safetensors", "imagecodecs", "fsspec"}

@@ -407,7 +407,7 @@ PEAK = """
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks are read from /proc")
 def test_peak_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
     peaks = []
-    for megabytes in (20, 80):  # both more than a fit looks at
+    for megabytes in (40, 80):  # both more than a fit looks at, and than fills the queues
         source, archive = tmp_path / f"{megabytes}.npy", tmp_path / f"{megabytes}"
         rows = np.lib.format.open_memmap(source, "w+", np.float64, (megabytes, 125_000))
         rows[:] = np.random.default_rng(0).integers(0, 7, 125_000)
