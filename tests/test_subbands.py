@@ -163,7 +163,7 @@ def test_channels_at_the_end_are_taken_apart() -> None:
     blank = Model(
         ArraySpec(values.dtype, values.shape[1:]), "none", Target("max-error", 0.5), cells, values.reshape(-1)[:0]
     )
-    model = fit_subbands(blank, [values], values.nbytes, 1.0, Clock(600.0))
+    model = fit_subbands(blank, [values], values.nbytes, 1.0, 1.0, Clock(600.0))
     assert model is not None
     assert model.subbands is not None
     assert model.subbands.order == (3, 0, 1, 2)
@@ -177,20 +177,20 @@ def test_subbands_that_stay_behind_give_up(monkeypatch: pytest.MonkeyPatch) -> N
     blank = Model(
         ArraySpec(values.dtype, values.shape[1:]), "none", Target("max-error", 0.5), cells, values.reshape(-1)[:0]
     )
-    found = fit_subbands(blank, [values], math.inf, 1.0, Clock(600.0))
+    found = fit_subbands(blank, [values], math.inf, 1.0, 1.0, Clock(600.0))
     assert found is not None
     size = float(len(found.compress(values)))
     monkeypatch.setattr("aecompress.trainer.smooth._with_step", lambda *_: pytest.fail("a step was tried"))
-    assert fit_subbands(blank, [values], 0.5 * size, 10.0, Clock(600.0)) is None
+    assert fit_subbands(blank, [values], 0.5 * size, 10.0, 0.6, Clock(600.0)) is None
     tried: list[Subbands] = []
     monkeypatch.setattr(
         "aecompress.trainer.smooth._bytes", lambda _, subbands, __: tried.append(subbands) or size - len(tried)
     )
     monkeypatch.setattr(time, "monotonic", lambda: 100.0 + 150.0 * len(tried))
-    assert fit_subbands(blank, [values], 0.5 * size, 10.0, Clock(600.0, started=100.0)) is None
+    assert fit_subbands(blank, [values], 0.5 * size, 10.0, 0.6, Clock(600.0, started=100.0)) is None
     few = len(tried)
     tried.clear()
-    assert fit_subbands(blank, [values], 0.5 * size, 10.0, Clock(60_000.0, started=100.0)) is None
+    assert fit_subbands(blank, [values], 0.5 * size, 10.0, 0.6, Clock(60_000.0, started=100.0)) is None
     assert few < len(tried)
 
 

@@ -105,9 +105,8 @@ class Bounded(Search):
             return rough
         size = self._size(rough)
         share = sum(block.size for block in self.samples) / self.values
-        rival = smooth.fit_subbands(
-            replace(model, cells=even), self.samples, share * size, _HOPE[self.effort], self.clock, self.ordered
-        )
+        chances = share * size, _HOPE[self.effort], _SURE[self.effort]
+        rival = smooth.fit_subbands(replace(model, cells=even), self.samples, *chances, self.clock, self.ordered)
         if rival is None:
             return rough if self.clock.is_over() else self._taught(model, rough)
         least = self._bytes(rival, self.samples)

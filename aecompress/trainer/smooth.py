@@ -35,8 +35,8 @@ _SHORTEST = 8
 #: Blocks that take this share of the bytes decide.
 _SHARE = 0.6
 
-#: Share of the time left that goes to subbands which stay behind the other coder.
-_LONG_SHOT = 0.25
+#: Share of the time left that goes to subbands which the other coder, once it has learned more, may well beat.
+_UNSURE = 0.25
 
 
 def suits(shape: tuple[int, ...], ordered: tuple[bool, ...] | None = None) -> bool:
@@ -51,6 +51,7 @@ def fit_subbands(
     blocks: Sequence[Array],
     other: float,
     hope: float,
+    sure: float,
     clock: Clock,
     ordered: tuple[bool, ...] | None = None,
 ) -> Model | None:
@@ -60,9 +61,9 @@ def fit_subbands(
         model: its cells decide the error allowed, without a bound that of the whole.
         blocks: of about the size that blocks of the set have: what adapts learns more from larger ones.
         other: bytes that another coder takes, infinite if there is none.
-        hope: share of them that a first try may take.
-        clock: when it is over, the best so far stays. While none takes less than the other coder, a part of it is all
-            there is; and where levels do not bring that about, no step will.
+        hope: share of them that a first try may take; where levels do not bring them below all of it, no step will.
+        sure: share of them below which the other coder needs no further care, so that all of the time may be taken.
+        clock: when it is over, or a part of it while it is not sure, the best so far stays.
         ordered: which of their axes longer than 1 a transform may run along; None for all.
     """
     works = [work for work in (methods.prepare(model, block) for block in blocks) if work is not None]
@@ -77,20 +78,20 @@ def fit_subbands(
     largest = _largest(sizes.min(0))
     decisive = [works[i] for i in largest]
     enough = other * float(sizes.min(0)[largest].sum() / sizes.min(0).sum())
-    early, behind = clock.part(_LONG_SHOT), math.isfinite(other)
+    early, fewest = clock.part(_UNSURE), math.inf
 
     def cost(rival: Subbands) -> float:
-        nonlocal behind
-        if clock.is_over() or (behind and early.is_over()):
+        nonlocal fewest
+        if clock.is_over() or (fewest > sure * enough and early.is_over()):
             return math.inf
         size = sum(_bytes(model, _settled(model, rival, decisive), work) for work in decisive)
-        behind = behind and size > enough
+        fewest = min(fewest, size)
         return size
 
     # levels before steps, and for each order: what is worse without them may be better with them
     found = [_with_levels(first, cost(first), axes, along, cost) for first in firsts]
     best, least = min(found, key=lambda pair: pair[1])
-    if behind:
+    if least > enough:
         return None
     best = _with_step(best, least, cost) if model.target.bounded else _settled(model, best, works)
     return replace(model, context=None, subbands=best)
