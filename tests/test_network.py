@@ -27,6 +27,7 @@ from aecompress.context.network import (
     MOST_UNITS,
     MOST_WEIGHT,
     OUTPUTS,
+    TRACE,
     TRACE_INPUTS,
     Network,
     inputs_of,
@@ -297,8 +298,8 @@ def test_a_predictor_learns_what_has_changed() -> None:
 @numba.njit
 def _traced(errors: Array, levels: Array, units: Array, paces: tuple[int, int, int, int]) -> Array:
     """What a trace says before each error, int64 [n, TRACE]."""
-    trace, x = np.zeros(inputs.TRACE, np.int64), np.zeros(inputs.TRACE, np.int16)
-    found = np.empty((len(errors), inputs.TRACE), np.int64)
+    trace, x = np.zeros(TRACE, np.int64), np.zeros(TRACE, np.int16)
+    found = np.empty((len(errors), TRACE), np.int64)
     for i in range(len(errors)):
         unit, shift = units[levels[i], 0], units[levels[i], 1]
         inputs.recall(trace, np.int64(0), levels[i], unit, shift, x, np.int64(0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -157,13 +158,16 @@ def test_bounds_of_each_variable(per: int, tmp_path: Path) -> None:
     assert (np.abs(values.astype(np.float64) - decoded) <= bound).all()
 
 
+def blank(values: Array) -> Model:
+    """A model of these blocks that has no coder yet."""
+    cells = Cells("real", np.asarray(1.0), np.asarray(0.5))
+    spec = ArraySpec(values.dtype, values.shape[1:])
+    return Model(spec, "none", Target("max-error", 0.5), cells, values.reshape(-1)[:0])
+
+
 def test_channels_at_the_end_are_taken_apart() -> None:
     values = np.stack([smooth("f4"), 50 * smooth("f4", 1)[::-1]], -1)
-    cells = Cells("real", np.asarray(1.0), np.asarray(0.5))
-    blank = Model(
-        ArraySpec(values.dtype, values.shape[1:]), "none", Target("max-error", 0.5), cells, values.reshape(-1)[:0]
-    )
-    model = fit_subbands(blank, [values], values.nbytes, 1.0, 1.0, Clock(600.0))
+    model = fit_subbands(blank(values), [values], Clock(600.0), other=values.nbytes)
     assert model is not None
     assert model.subbands is not None
     assert model.subbands.order == (3, 0, 1, 2)
@@ -173,24 +177,21 @@ def test_channels_at_the_end_are_taken_apart() -> None:
 def test_subbands_that_stay_behind_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where another coder takes less than any levels would, no step is tried, and of the time only a part is taken."""
     values = smooth("f4")
-    cells = Cells("real", np.asarray(1.0), np.asarray(0.5))
-    blank = Model(
-        ArraySpec(values.dtype, values.shape[1:]), "none", Target("max-error", 0.5), cells, values.reshape(-1)[:0]
-    )
-    found = fit_subbands(blank, [values], math.inf, 1.0, 1.0, Clock(600.0))
+    found = fit_subbands(blank(values), [values], Clock(600.0))
     assert found is not None
     size = float(len(found.compress(values)))
+    behind = partial(fit_subbands, blank(values), [values], other=0.5 * size, hope=10.0, sure=0.6)
     monkeypatch.setattr("aecompress.trainer.smooth._with_step", lambda *_: pytest.fail("a step was tried"))
-    assert fit_subbands(blank, [values], 0.5 * size, 10.0, 0.6, Clock(600.0)) is None
+    assert behind(Clock(600.0)) is None
     tried: list[Subbands] = []
     monkeypatch.setattr(
         "aecompress.trainer.smooth._bytes", lambda _, subbands, __: tried.append(subbands) or size - len(tried)
     )
     monkeypatch.setattr(time, "monotonic", lambda: 100.0 + 150.0 * len(tried))
-    assert fit_subbands(blank, [values], 0.5 * size, 10.0, 0.6, Clock(600.0, started=100.0)) is None
+    assert behind(Clock(600.0, started=100.0)) is None
     few = len(tried)
     tried.clear()
-    assert fit_subbands(blank, [values], 0.5 * size, 10.0, 0.6, Clock(60_000.0, started=100.0)) is None
+    assert behind(Clock(60_000.0, started=100.0)) is None
     assert few < len(tried)
 
 

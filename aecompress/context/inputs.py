@@ -1,8 +1,8 @@
 """What a network is told about a value: numbers in units of the activity, and how predictions have fared so far.
 
-A trace is four running means over the errors of one kind of place: all of a block, or one column of it. They tell
-what near neighbours cannot: how large errors are in the long run, to which side they lean, and whether the activity
-over- or underrates them.
+A trace is TRACE running means over the errors of one kind of place: all of a block, or one column of it. They tell
+what near neighbours cannot: how large errors are, in the short run and in the long, to which side they lean, and
+whether the activity over- or underrates them, in levels.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from aecompress.context.kernel import level_of
 from aecompress.context.network import MOST_INPUT
 from aecompress.entropy.tokens import Scalar
 from aecompress.spec import Array
-
-#: Means of a trace: sizes, fast and slow; errors with their sign; levels above that of the activity.
-TRACE = 4
 
 _FAR = np.int64(1 << 46)
 _POINT = np.int64(8)  # further bits of a mean below the point

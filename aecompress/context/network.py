@@ -36,8 +36,9 @@ OUTPUTS = 3 * COMPONENTS
 # Before version 12 mixtures had three; weights of the others are 0 with a logit that no sum falls below.
 _FORMER_COMPONENTS, _NEVER = 3, -(1 << 28)
 
-#: Inputs for traces of errors, behind all others; networks of models before version 12 have none.
-TRACE_INPUTS = 8
+#: Means of a trace of errors, and inputs for two traces, behind all others; before version 12 there are none.
+TRACE = 4
+TRACE_INPUTS = 2 * TRACE
 
 #: Units of a layer come in vectors of this many, inputs in groups of four.
 LANES = 16

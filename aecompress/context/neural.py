@@ -15,7 +15,7 @@ import numpy as np
 from aecompress.context import lms
 from aecompress.context import mixture as mix
 from aecompress.context.dense import dense
-from aecompress.context.inputs import TRACE, note, place, recall, scaled
+from aecompress.context.inputs import note, place, recall, scaled
 from aecompress.context.kernel import (
     ACTIVITY,
     FRACTION,
@@ -32,6 +32,7 @@ from aecompress.context.network import (
     MOST_CHANNELS,
     MOST_UNIT,
     PLACE_INPUTS,
+    TRACE,
     TRACE_INPUTS,
     WEIGHT_BITS,
     Layers,
@@ -170,7 +171,7 @@ def walk(
                         x[k + 5] = place((column - np.int64(32)) << np.int64(1))
                         x[k + 6] = place(np.int64(c * 255 // channels - 127))
                         x[k + 7], x[k + 8] = place(lms.rounded(slow)), place(lms.rounded(fast))
-                        trace = TRACE * (np.int64(1) + (v if columns > 1 else np.int64(0)) * channels + c)
+                        trace = TRACE * (np.int64(1) + min(v, columns - np.int64(1)) * channels + c)
                         if traced:
                             recall(traces, np.int64(0), level, unit, shift, x, first_trace)
                             recall(traces, trace, level, unit, shift, x, first_trace + TRACE)

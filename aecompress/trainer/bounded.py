@@ -105,8 +105,15 @@ class Bounded(Search):
             return rough
         size = self._size(rough)
         share = sum(block.size for block in self.samples) / self.values
-        chances = share * size, _HOPE[self.effort], _SURE[self.effort]
-        rival = smooth.fit_subbands(replace(model, cells=even), self.samples, *chances, self.clock, self.ordered)
+        rival = smooth.fit_subbands(
+            replace(model, cells=even),
+            self.samples,
+            self.clock,
+            self.ordered,
+            other=share * size,
+            hope=_HOPE[self.effort],
+            sure=_SURE[self.effort],
+        )
         if rival is None:
             return rough if self.clock.is_over() else self._taught(model, rough)
         least = self._bytes(rival, self.samples)

@@ -144,8 +144,6 @@ class Search(ABC):
             if self.clock.is_over():
                 break
             coder = getattr(model, name)
-            if any(coder is known for known in self._content):
-                continue
             seconds = self.clock.share(_NETWORK_SHARE)
             many = self._coded_values(model)
             found, saved = context.with_network(
@@ -173,16 +171,20 @@ class Search(ABC):
         return context.FAST_TABLES if self.effort == "fast" else context.MOST_TABLES
 
     def _lessons(self, model: Model) -> dict[str, list[Sample]]:
-        """What each context coder of a model that has no network yet is asked to code of the samples."""
+        """What each context coder of a model that has yet to try a network is asked to code of the samples."""
         found: dict[str, list[Sample]] = {}
         if model.latents_alone:
-            return {} if model.context is None else {"context": self._latent_parts(model, self.lessons)}
-        if model.context is not None and model.context.network is None:
+            return {"context": self._latent_parts(model, self.lessons)} if self._is_due(model.context) else {}
+        if self._is_due(model.context):
             works = self._works(model, self.lessons)
             found["context"] = [Sample(split_wide(work.q)[0], work.keep) for _, work in works]
-        if model.joint is not None:
+        if self._is_due(model.joint):
             found["joint"] = self._joint_parts(model, self._works(model, self.lessons))
         return found
+
+    def _is_due(self, coder: ContextModel | None) -> bool:
+        """True if there is a coder for which no network was trained."""
+        return coder is not None and coder.network is None and not any(coder is known for known in self._content)
 
     def _latent_parts(self, model: Model, blocks: Sequence[Array]) -> list[Sample]:
         """Latents that a model which codes no others has for the blocks."""

@@ -49,22 +49,24 @@ def suits(shape: tuple[int, ...], ordered: tuple[bool, ...] | None = None) -> bo
 def fit_subbands(
     model: Model,
     blocks: Sequence[Array],
-    other: float,
-    hope: float,
-    sure: float,
     clock: Clock,
     ordered: tuple[bool, ...] | None = None,
+    *,
+    other: float = math.inf,
+    hope: float = 1.0,
+    sure: float = 1.0,
 ) -> Model | None:
     """The model with the subbands that code the blocks in the fewest bytes; None if there is no hope for them.
 
     Args:
         model: its cells decide the error allowed, without a bound that of the whole.
         blocks: of about the size that blocks of the set have: what adapts learns more from larger ones.
-        other: bytes that another coder takes, infinite if there is none.
-        hope: share of them that a first try may take; where levels do not bring them below all of it, no step will.
-        sure: share of them below which the other coder needs no further care, so that all of the time may be taken.
-        clock: when it is over, or a part of it while it is not sure, the best so far stays.
+        clock: when it is over, or a part of it while they are not sure to stay, the best so far is taken.
         ordered: which of their axes longer than 1 a transform may run along; None for all.
+        other: bytes that another coder takes; infinite if there is none.
+        hope: share of these that a first try may take; subbands which their levels do not bring below all of these are
+            out.
+        sure: share of these below which subbands stay whatever the other coder may still learn.
     """
     works = [work for work in (methods.prepare(model, block) for block in blocks) if work is not None]
     if not works:

@@ -142,9 +142,7 @@ class Unbounded(Search):
         """Subbands that reach the goal; nothing where blocks have no plane to transform."""
         if not self.samples or not smooth.suits(self.samples[0].shape, self.ordered):
             return []
-        model = smooth.fit_subbands(
-            self._in_cells(self._step), self.samples, math.inf, 1.0, 1.0, self.clock, self.ordered
-        )
+        model = smooth.fit_subbands(self._in_cells(self._step), self.samples, self.clock, self.ordered)
         return [] if model is None else self._widest(model)
 
     @cached_property
