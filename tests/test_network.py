@@ -398,7 +398,7 @@ def test_decode_undoes_encode(
 def test_code_length_is_what_the_stream_takes() -> None:
     q = walk((50, 400))
     model = with_random_network(q, np.ones(q.shape, bool), 16, 1)
-    bits = model.lengths(q, np.ones(q.shape, bool)).sum(dtype=np.float64)
+    bits = model.lengths(Sample(q, np.ones(q.shape, bool))).sum(dtype=np.float64)
     assert abs(8 * len(model.encode(q, np.ones(q.shape, bool))) - bits) < 200
 
 

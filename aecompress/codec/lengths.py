@@ -14,6 +14,7 @@ import numpy as np
 
 from aecompress.codec import methods
 from aecompress.context.coder import ContextModel
+from aecompress.context.sample import Sample
 from aecompress.entropy import rans
 from aecompress.quantize import split_wide
 from aecompress.spec import Array
@@ -30,27 +31,40 @@ def code_lengths(model: Model, values: Array, latents: Array | None = None) -> A
 
     Args:
         model: of an archive.
-        values: rows [n, *row_shape] in its dtype, n >= 1; the bits of each depend on those before it.
+        values: rows [n, *row_shape] in its dtype, n >= 1; the bits of each depend on those before it. A model that
+            learns while it codes what rows are like is taken to know that from the first row on.
         latents: int32 [n, K], what their payload held beside them.
 
     Returns:
-        None if the values do not fit the model's cells, or latents are all it codes.
+        None if the values do not fit the model's cells, or latents are all it codes, or it codes a set at once and this
+        is a part.
     """
+    if model.turned not in (0, len(values)):
+        return None
     if model.network is not None and not model.target.bounded:
         return None
-    values = values.reshape(len(values), *model.coded_shape)
+    rows = len(values)
+    values = model.as_coded(values)
     work = methods.prepare(model, values)
     if work is None:
         return None
     q, _ = split_wide(work.q)
     if model.joint is not None and latents is not None:
-        found = model.joint.lengths(q, work.keep, model.reference(latents, values.shape))
+        found = model.joint.lengths(Sample(q, work.keep, model.reference(latents, values.shape)))
     elif model.context is not None:
-        found = model.context.lengths(q, work.keep)
+        found = _learned(model.context, Sample(q, work.keep))
     else:
         found = _gamma(np.where(work.keep, q, 0))
     found[~work.keep] = 8 * values.dtype.itemsize
-    return found.reshape(len(values), *model.spec.row_shape)
+    return model.as_came(found).reshape(rows, *model.spec.row_shape)
+
+
+def _learned(coder: ContextModel, sample: Sample) -> Array:
+    """Bits of a block's values; where the coder learns what rows are like, as if it had coded the block before."""
+    if coder.regression is None:
+        return coder.lengths(sample)
+    twice = Sample(*(np.concatenate([part, part]) for part in (sample.q, sample.coded)))
+    return coder.lengths(twice)[len(sample.q) :]
 
 
 def _gamma(q: Array) -> Array:
@@ -67,7 +81,7 @@ def latent_lengths(model: Model, latents: Array) -> Array | None:
     if coder is None:
         return None
     if isinstance(coder, ContextModel):
-        return coder.lengths(values, np.ones(values.shape, bool))
+        return coder.lengths(Sample(values, np.ones(values.shape, bool)))
     tokens = rans.tokens(values.reshape(-1)).reshape(values.shape)
     found: Array = coder.prices[np.arange(values.shape[1]), tokens].astype(np.float32)
     return found

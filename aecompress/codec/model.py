@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
-VERSION = 12
+VERSION = 13
 
 #: How far away neighbours could be before version 9.
 _NEAR = 16
@@ -162,7 +162,7 @@ class Model:
 
     def code(self, batch: Array) -> Coded:
         """Compress a batch by the cheapest method and decode it as a reader will, to be sure of its error."""
-        values = self._checked(batch)
+        values = self.as_coded(batch)
         best, expected = self._best(values)
         payload = best.to_bytes(self.identity)
         decoded = self._decoded(payload)
@@ -179,9 +179,7 @@ class Model:
 
     def decompress(self, payload: bytes) -> Array:
         """The batch of a payload. Raises CorruptError if the payload is damaged or of another model."""
-        decoded = self._decoded(payload)
-        if self.turned:
-            decoded = np.ascontiguousarray(np.moveaxis(decoded, -1, 0))
+        decoded = self.as_came(self._decoded(payload))
         return decoded.reshape(len(decoded), *self.spec.row_shape)
 
     def _decoded(self, payload: bytes) -> Array:
@@ -204,7 +202,8 @@ class Model:
         apart = ~specials.within(values, decoded, bound) | ~specials.ordinary(values, self.fills)
         return _same(values[apart], decoded[apart])
 
-    def _checked(self, batch: Array) -> Array:
+    def as_coded(self, batch: Array) -> Array:
+        """A batch in the shape that it is coded in. Raises ModelError if it is not what the model was fitted for."""
         values = np.asarray(batch)
         shapes = (self.spec.row_shape, self._row_shape)
         if values.dtype.newbyteorder("=") != self.spec.native or values.shape[1:] not in shapes:
@@ -222,6 +221,10 @@ class Model:
             )
         return np.ascontiguousarray(np.moveaxis(shaped, 0, -1))
 
+    def as_came(self, values: Array) -> Array:
+        """Undo ``as_coded``, but for the view: rows first again."""
+        return np.ascontiguousarray(np.moveaxis(values, -1, 0)) if self.turned else values
+
     @property
     def coded_shape(self) -> tuple[int, ...]:
         """The shape of a row as it is coded."""
@@ -234,12 +237,12 @@ class Model:
 
     def estimate(self, batch: Array) -> int:
         """Bytes that the learned candidates make of a batch; nothing is checked and the simple ways are left out."""
-        values = self._checked(batch)
+        values = self.as_coded(batch)
         return min((frame.size for frame, _ in self._learned(values, self._prepared(values))), default=values.nbytes)
 
     def error(self, batch: Array) -> Distortion:
         """Error of the smallest learned candidate of a batch; nothing is checked."""
-        values = self._checked(batch)
+        values = self.as_coded(batch)
         found = self._learned(values, self._prepared(values))
         return distortion(values, min(found, key=lambda pair: pair[0].size)[1]) if found else Distortion()
 
@@ -300,7 +303,7 @@ class Model:
 
     def simplest(self, batch: Array) -> int:
         """Bytes that the candidates without a model make of a batch."""
-        values = self._checked(batch)
+        values = self.as_coded(batch)
         return min(frame.size for frame, _ in self._simple(values, self._prepared(values)))
 
     def _simple(self, values: Array, work: methods.Work | None, least: float = math.inf) -> list[tuple[Frame, Array]]:
@@ -342,7 +345,7 @@ class Model:
         Raises ModelError if there is no autoencoder of rows, or no encoder with it.
         """
         self.needs_rows()
-        values = self._checked(batch)
+        values = self.as_coded(batch)
         latents = self.quantize_latents(values, specials.ordinary(values, self.fills))
         return (latents * np.asarray(self.steps)).astype(np.float32)
 
@@ -447,8 +450,10 @@ class Model:
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
         coders = [coder for coder in (self.context, self.joint) if coder is not None]
-        if any(coder.network is not None and coder.network.traced for coder in coders):
+        if any(coder.regression is not None for coder in coders):
             return VERSION
+        if any(coder.network is not None and coder.network.traced for coder in coders):
+            return 12
         if self.turned or self.of_places or (self.strided is not None and self.strided.grid.axes == 3):
             return 11
         if self.network is not None and self.latent_coder is not self.prior:

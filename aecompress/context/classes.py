@@ -17,6 +17,7 @@ import numpy as np
 
 from aecompress.context import kernel
 from aecompress.context.coder import Predictor
+from aecompress.context.sample import FRACTION
 from aecompress.context.tree import Tree
 from aecompress.spec import Array
 
@@ -188,5 +189,5 @@ def quantize(weights: Array, steps: Array, target: Array, row: Array) -> Array:
         change = np.einsum("nk,nk->n", steps, (rounded / one - exact[:, :-1])[row])
         if drop == 0 or not len(error) or float(np.median(np.square(change))) < spare:
             break
-    constant = np.rint(exact[:, -1:] * (1 << kernel.FRACTION)) * (1 << (kernel.WEIGHT - kernel.FRACTION))
+    constant = np.rint(exact[:, -1:] * (1 << FRACTION)) * (1 << (kernel.WEIGHT - FRACTION))
     return np.concatenate([rounded, np.clip(constant, -(2**30), 2**30)], 1).astype(np.int32)

@@ -10,6 +10,8 @@ import numpy as np
 from aecompress.context import kernel, mixture, neural
 from aecompress.context.forest import plant
 from aecompress.context.network import Network
+from aecompress.context.regression import NO_STATE, Regression, State
+from aecompress.context.sample import FRACTION, Sample
 from aecompress.context.stencil import MOST_CHANNELS, MOST_REACH, MOST_STEPS, Layout, Step, geometry
 from aecompress.context.tree import Tree
 from aecompress.entropy import rans, record
@@ -77,6 +79,7 @@ class ContextModel:
         predictor, activity: what a value and the size of its residual are expected to be.
         tree, tables: choose the frequencies of the residual; one leaf where a network does that.
         network: None, or what gives the distribution of each integer.
+        regression: None, or what makes the reference, of the rows before and the row so far.
     """
 
     predictor: Predictor
@@ -84,6 +87,7 @@ class ContextModel:
     tree: Tree
     tables: Tables
     network: Network | None = None
+    regression: Regression | None = None
 
     def encode(self, q: Array, coded: Array, reference: Array | None = None) -> bytes:
         """Stream for a block.
@@ -91,57 +95,61 @@ class ContextModel:
         Args:
             q: int64 [rows, ...] integers, of magnitude below 2^56.
             coded: bool, same shape: False where a value need not come back.
-            reference: int64, same shape: an estimate both sides know, if the model was fitted with one.
+            reference: int64, same shape: an estimate both sides know, if the model was fitted with one; not where it
+                makes its own.
 
         Raises CorruptError if the block or the reference is not of the kind the model was fitted to.
         """
-        self._check(coded, reference)
+        sample = Sample(q, coded, reference)
         if self.network is not None:
-            starts, spans, rest, widths = self._spans(self.network, q, coded, reference)
+            starts, spans, rest, widths = self._spans(self.network, self._known(sample))
             return rans.join(neural.encode_spans(starts, spans), join_bits(rest, widths))
-        folded, tables = self.residuals(q, coded, reference)
+        folded, tables = self.residuals(sample)
         symbols = kernel.symbols(folded, tables, self.tables.cumulative)
         coded_words = rans.encode_symbols(symbols, tables, self.tables.cumulative, 1)
         return rans.join(coded_words, rans.encode_raw(folded, symbols, self.tables.escape))
 
     def decode(self, data: bytes, coded: Array, reference: Array | None = None) -> Array:
         """The int64 block of a stream; values that were not coded come back as some value near them."""
-        self._check(coded, reference)
+        made, learning = None, NO_STATE
+        if self.regression is not None:
+            made, learning = np.zeros(coded.shape, np.int64), self.regression.state(coded.shape)
+        blank = Sample(np.zeros(coded.shape, np.int64), coded, reference, made)
+        self._check(blank)
         words, raw = rans.split(data)
         near = stencil(self.predictor, coded.shape)
-        q = _buffer(np.zeros(coded.shape, np.int64), reference)
+        q, fine = blank.flat(), blank.fine()
         flags = np.ascontiguousarray(coded).reshape(-1)
         if self.network is not None:
-            _walk(neural.DECODE, q, flags, near, self.plan, self.network, words=words, raw=raw)
+            _walk(neural.DECODE, q, flags, near, self.plan, self.network, learning, fine, words=words, raw=raw)
             return q[: coded.size].reshape(coded.shape)
-        kernel.restore(q, flags, near, self.plan, words, raw, self.tables.lookup, self.tables.cumulative)
+        frequencies = self.tables.lookup, self.tables.cumulative
+        kernel.restore(q, flags, near, self.plan, learning, fine, words, raw, *frequencies)
         return q[: coded.size].reshape(coded.shape)
 
-    def _spans(
-        self, network: Network, q: Array, coded: Array, reference: Array | None
-    ) -> tuple[Array, Array, Array, Array]:
+    def _spans(self, network: Network, sample: Sample) -> tuple[Array, Array, Array, Array]:
         """Slots of the coded values, uint32 [n] starts and frequencies, and their raw bits: uint64 [n], int64 [n]."""
-        starts, spans = np.empty(q.size, np.uint32), np.empty(q.size, np.uint32)
-        rest, widths = np.empty(q.size, np.uint64), np.empty(q.size, np.int64)
-        flags = np.ascontiguousarray(coded).reshape(-1)
-        near = stencil(self.predictor, coded.shape)
-        buffer = _buffer(q, reference)
-        n = _walk(neural.ENCODE, buffer, flags, near, self.plan, network, (starts, spans, rest, widths))
+        size = sample.q.size
+        starts, spans = np.empty(size, np.uint32), np.empty(size, np.uint32)
+        rest, widths = np.empty(size, np.uint64), np.empty(size, np.int64)
+        flags = np.ascontiguousarray(sample.coded).reshape(-1)
+        near = stencil(self.predictor, sample.q.shape)
+        slots = starts, spans, rest, widths
+        n = _walk(neural.ENCODE, sample.flat(), flags, near, self.plan, network, NO_STATE, sample.fine(), slots)
         return starts[:n], spans[:n], rest[:n], widths[:n]
 
-    def residuals(self, q: Array, coded: Array, reference: Array | None = None) -> tuple[Array, Array]:
+    def residuals(self, sample: Sample) -> tuple[Array, Array]:
         """Zigzagged residuals uint64 [n] and table indices uint16 [n] of the coded values."""
-        return describe(self.predictor, self.activity, self.tree, q, coded, reference)[:2]
+        return describe(self.predictor, self.activity, self.tree, self._known(sample))[:2]
 
-    def lengths(self, q: Array, coded: Array, reference: Array | None = None) -> Array:
+    def lengths(self, sample: Sample) -> Array:
         """float32 [rows, ...], bits of each value in the stream that ``encode`` makes; 0 where none is coded."""
-        self._check(coded, reference)
-        found = np.zeros(coded.shape, np.float32)
+        found = np.zeros(sample.q.shape, np.float32)
         if self.network is not None:
-            _, spans, _, widths = self._spans(self.network, q, coded, reference)
-            found[coded] = mixture.PRECISION - np.log2(spans) + widths
+            _, spans, _, widths = self._spans(self.network, self._known(sample))
+            found[sample.coded] = mixture.PRECISION - np.log2(spans) + widths
             return found
-        found[coded] = kernel.lengths(*self.residuals(q, coded, reference), self.tables.prices)
+        found[sample.coded] = kernel.lengths(*self.residuals(sample), self.tables.prices)
         return found
 
     def thrifty(self, values: Array, q: Array, coded: Array, price: float, weights: Array = _EVENLY) -> Array:
@@ -153,23 +161,32 @@ class ContextModel:
             coded: bool, same shape.
             price: squared error, in cells, that a bit is worth.
             weights: float64 of squared errors, one for each entry of the last axis.
+
+        A regression expects what it would of the nearest integers: prices are then about right.
         """
-        flags = np.ascontiguousarray(coded).reshape(-1)
-        chosen = q.reshape(-1).copy()
+        sample = self._known(Sample(q, coded))
+        flags, chosen = np.ascontiguousarray(coded).reshape(-1), sample.flat()
         folded, tables = np.empty(q.size, np.uint64), np.empty(q.size, np.uint16)
         none = np.empty((0, len(kernel.FEATURES)), np.int16)
         near = stencil(self.predictor, q.shape)
         wanted = np.ascontiguousarray(values, np.float64).reshape(-1)
         prices = price * self.tables.prices
-        kernel.residuals(chosen, flags, near, self.plan, folded, tables, none, wanted, weights, prices)
-        return np.where(coded, chosen.reshape(q.shape), q)
+        kernel.residuals(chosen, flags, near, self.plan, sample.fine(), folded, tables, none, wanted, weights, prices)
+        return np.where(coded, chosen[: q.size].reshape(q.shape), q)
 
-    def _check(self, coded: Array, reference: Array | None) -> None:
+    def _known(self, sample: Sample) -> Sample:
+        """The block with what the regression makes of it, checked."""
+        if self.regression is not None:
+            sample = self.regression.informed(sample)
+        self._check(sample)
+        return sample
+
+    def _check(self, sample: Sample) -> None:
         """The stencil looks at a reference exactly if there is one; that of a set without values has one step only."""
         steps = [step for channel in self.predictor.steps for step in channel]
         looks = any(step[5] for step in steps)
-        fits = looks == (reference is not None) or (len(steps) == 1 and not looks)
-        _fit(fits and (reference is None or reference.shape == coded.shape))
+        fits = looks == sample.has_reference or (len(steps) == 1 and not looks)
+        _fit(fits and (sample.reference is None or sample.reference.shape == sample.coded.shape))
 
     @property
     def reach(self) -> int:
@@ -203,13 +220,14 @@ class ContextModel:
             p.classes.threshold,
             p.classes.child,
             (p.weights[:, :-1] // grain).T,
-            p.weights[:, -1] >> (kernel.WEIGHT - kernel.FRACTION),
+            p.weights[:, -1] >> (kernel.WEIGHT - FRACTION),
             *sizes,
             a.bias,
             t.feature,
             t.threshold,
             t.child,
             self.tables.levels.T,
+            *([] if self.regression is None else self.regression.arrays()),
             *([] if self.network is None else self.network.arrays()),
         ]
         return record.pack(arrays)
@@ -228,23 +246,20 @@ def describe(
     predictor: Predictor,
     activity: Activity,
     tree: Tree,
-    q: Array,
-    coded: Array,
-    reference: Array | None,
+    sample: Sample,
     *,
     features: bool = False,
 ) -> tuple[Array, Array, Array]:
     """Zigzagged residuals [n], table indices [n] and, if asked for, features int16 [n, F] of the coded values."""
-    near = stencil(predictor, q.shape)
-    flags = np.ascontiguousarray(coded).reshape(-1)
-    folded = np.empty(q.size, np.uint64)
-    tables = np.empty(q.size, np.uint16)
-    described = np.empty((q.size if features else 0, len(kernel.FEATURES)), np.int16)
+    size = sample.q.size
+    folded, tables = np.empty(size, np.uint64), np.empty(size, np.uint16)
+    described = np.empty((size if features else 0, len(kernel.FEATURES)), np.int16)
     n = kernel.residuals(
-        _buffer(q, reference),
-        flags,
-        near,
+        sample.flat(),
+        np.ascontiguousarray(sample.coded).reshape(-1),
+        stencil(predictor, sample.q.shape),
         plan(predictor, activity, tree),
+        sample.fine(),
         folded,
         tables,
         described,
@@ -262,6 +277,8 @@ def _walk(
     near: kernel.Stencil,
     numbers: kernel.Plan,
     network: Network,
+    learning: State,
+    fine: Array,
     slots: tuple[Array, Array, Array, Array] | None = None,
     words: Array = _NO_WORDS,
     raw: Array = _NO_WORDS,
@@ -269,7 +286,9 @@ def _walk(
     """A pass that encodes or decodes; see ``neural.walk``."""
     slots = slots or (_NO_WORDS, _NO_WORDS, np.empty(0, np.uint64), np.empty(0, np.int64))
     nothing = (np.empty(0, np.bool_), np.empty((0, 0), np.int8), np.empty((0, 0), np.int64))
-    return int(neural.walk(mode, q, flags, near, numbers, network.layers(), *nothing, *slots, words, raw))
+    return int(
+        neural.walk(mode, q, flags, near, numbers, learning, fine, network.layers(), *nothing, *slots, words, raw)
+    )
 
 
 def plan(predictor: Predictor, activity: Activity, tree: Tree) -> kernel.Plan:
@@ -321,17 +340,11 @@ def _stencil(layout: Layout, steps: tuple[tuple[Step, ...], ...], shape: tuple[i
     return kernel.Stencil(size, table.rows, (b, y, x), width, table.offsets.reshape(-1), table.sets)
 
 
-def _buffer(q: Array, reference: Array | None) -> Array:
-    """A flat copy of ``q`` for the loops to write to, with the reference behind it."""
-    flat = np.asarray(q, np.int64).reshape(-1)
-    return flat.copy() if reference is None else np.concatenate([flat, reference.reshape(-1)])
-
-
 class _Parts:
     """Checks the arrays of a stored model, so that the compiled loops can trust every index in it."""
 
     def __init__(self, arrays: list[Array]) -> None:
-        _require(len(arrays) in (17, 23) and arrays[0].shape == (5,) and arrays[1].ndim == 1)
+        _require(len(arrays) in (17, 19, 23, 25) and arrays[0].shape == (5,) and arrays[1].ndim == 1)
         self.arrays = arrays
         self.channels = len(arrays[1])
         _require(1 <= self.channels <= MOST_CHANNELS)
@@ -343,8 +356,10 @@ class _Parts:
         _require(len(levels) == tree.tables <= _MOST_TABLES)
         tables = Tables.from_levels(levels)
         width = predictor.weights.shape[1] - 1
-        network = Network.from_arrays(self.arrays[17:], width, self.channels) if len(self.arrays) > 17 else None
-        return ContextModel(predictor, self._activity(width), tree, tables, network)
+        rest = self.arrays[17:]
+        regression = Regression.from_arrays(rest[:2]) if len(rest) in (2, 8) else None
+        network = Network.from_arrays(rest[-6:], width, self.channels) if len(rest) >= 6 else None
+        return ContextModel(predictor, self._activity(width), tree, tables, network, regression)
 
     def _predictor(self) -> Predictor:
         (depth, has_channels, low, high, grain), counts, flat, means, roots = self.arrays[:5]
@@ -378,7 +393,7 @@ class _Parts:
         full = np.concatenate(
             [
                 weights.T * grain,
-                constants[:, None] << (kernel.WEIGHT - kernel.FRACTION),
+                constants[:, None] << (kernel.WEIGHT - FRACTION),
             ],
             1,
         )

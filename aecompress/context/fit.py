@@ -25,11 +25,13 @@ from aecompress.context.coder import (
     stencil,
 )
 from aecompress.context.network import LANES, MOST_INPUTS, inputs_of
-from aecompress.context.sample import Sample
+from aecompress.context.regression import Regression, columns_of
+from aecompress.context.sample import FRACTION, Sample
 from aecompress.context.stencil import (
     Layout,
     Step,
     channel_steps,
+    column_layouts,
     has_far,
     layouts,
     reference_steps,
@@ -61,6 +63,12 @@ _CHOSEN = 20  # neighbours a channel chooses
 
 #: Layouts tried at once.
 _WORKERS = 2
+
+#: A regression over the columns is tried if its errors take at most so many bits more than those of neighbours.
+_NEAR_BITS = 0.5
+
+#: What it is tried with: rows that count as seen without correlations. It stays if it takes less than this share.
+_PRIORS, _PAYS = (4, 16, 64, 256), 0.99
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,74 @@ def fit(
     if layout is None or (layout.far is None and with_classes):
         tried = [layout] if layout else layouts(samples[0].q.shape)
         layout = _reading(samples, total, tried, far) if with_classes else _roughly(samples, total, tried, 1.0)[0]
-    return _fit_layout(samples, layout, total, with_classes=with_classes, leaves=leaves)
+    regression = None
+    if with_classes and far:
+        layout, regression = _regressed(samples, total, layout)
+    if regression is not None:
+        samples = [regression.informed(s) for s in samples]
+    model = _fit_layout(samples, layout, total, with_classes=with_classes, leaves=leaves)
+    return replace(model, regression=regression)
+
+
+def cost(model: ContextModel, samples: Sequence[Sample], total: int) -> float:
+    """Bits of a set of ``total`` values, model included, by what the model makes of samples."""
+    return bits(model, samples) * (total / sum(int(s.coded.sum()) for s in samples)) + 8.0 * len(model.to_bytes())
+
+
+def turned(part: Sample, total: int) -> tuple[Layout, float, float] | None:
+    """How to read a part of a set whose columns were its rows, and about the bits of the whole set so and as it came.
+
+    Both are of rough coders, the former with a regression over the columns; None where that is not near the other.
+    """
+    if part.q.ndim < 2 or columns_of(part.q.shape) != part.q.shape[-1]:
+        return None
+    back = Sample(*(np.ascontiguousarray(np.moveaxis(values, -1, 0)) for values in (part.q, part.coded)))
+    tried = [Regression.of([part], prior) for prior in _PRIORS]
+    missed = [_missed_bits(part, regression) for regression in tried]
+    alone = min(_neighbour_bits(back, layout, total) for layout in layouts(back.q.shape))
+    rivals = column_layouts(part.q.shape)
+    if not rivals or min(missed) > alone + _NEAR_BITS:
+        return None
+    informed = tried[int(np.argmin(missed))].informed(part)
+    costs = _costs([informed], rivals, total, with_classes=False)
+    straight = min(_costs([back], layouts(back.q.shape), total, with_classes=False))
+    return rivals[int(np.argmin(costs))], min(costs), straight
+
+
+def _neighbour_bits(part: Sample, layout: Layout, total: int) -> float:
+    """About how many bits an error takes where values are expected from their neighbours alone."""
+    predictor = _fit_predictor([part], layout, total, _FOR_TRIALS.weights)
+    return _error_bits(_collect_errors([part], predictor, _FOR_TRIALS.weights))
+
+
+def largest(samples: Sequence[Sample]) -> Sample:
+    """A corner of the sample of most values, of about as many as rivals are compared on."""
+    return max(samples, key=lambda s: int(s.coded.sum())).crop(_LONGER * TRIAL_VALUES)
+
+
+def _regressed(samples: Sequence[Sample], total: int, layout: Layout) -> tuple[Layout, Regression | None]:
+    """A regression over the columns of rows and the layout to go with it, if a coder takes fewer bits so.
+
+    It is tried on part of the largest sample, if its errors are about as small as those of neighbours.
+    """
+    part, columns = largest(samples), columns_of(samples[0].q.shape)
+    if part.has_reference or columns is None or columns != columns_of(part.q.shape):
+        return layout, None
+    tried = [Regression.of(samples, prior) for prior in _PRIORS]
+    missed = [_missed_bits(part, regression) for regression in tried]
+    if min(missed) > _neighbour_bits(part, layout, total) + _NEAR_BITS:
+        return layout, None
+    best = tried[int(np.argmin(missed))]
+    rivals = [layout, *(rival for rival in column_layouts(part.q.shape) if rival != layout)]
+    before = _costs([part], [layout], total, with_classes=False)[0]
+    costs = _costs([best.informed(part)], rivals, total, with_classes=False)
+    return (rivals[int(np.argmin(costs))], best) if min(costs) < _PAYS * before else (layout, None)
+
+
+def _missed_bits(sample: Sample, regression: Regression) -> float:
+    """About how many bits an error of the regression takes."""
+    missed = (sample.q << FRACTION) - regression.guesses(sample.q, sample.coded)
+    return float(np.log2(np.abs(missed[sample.coded]) / (1 << FRACTION) + 0.3).mean())
 
 
 def _reading(samples: Sequence[Sample], total: int, tried: Sequence[Layout], far: bool) -> Layout:
@@ -141,14 +216,12 @@ def _part(samples: Sequence[Sample], values: int) -> list[Sample]:
 
 def _costs(samples: Sequence[Sample], tried: Sequence[Layout], total: int, *, with_classes: bool = True) -> list[float]:
     """Bits of the whole set, model included, in each layout."""
-    seen = sum(int(s.coded.sum()) for s in samples)
 
-    def cost(layout: Layout) -> float:
-        model = _fit_layout(samples, layout, total, _FOR_TRIALS, with_classes=with_classes)
-        return bits(model, samples) * (total / seen) + 8.0 * len(model.to_bytes())
+    def costs(layout: Layout) -> float:
+        return cost(_fit_layout(samples, layout, total, _FOR_TRIALS, with_classes=with_classes), samples, total)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(cost, tried))
+        return list(pool.map(costs, tried))
 
 
 def _empty() -> ContextModel:
@@ -164,9 +237,9 @@ def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
     spent = 0.0
     for s in samples:
         if model.network is not None:
-            spent += float(model.lengths(s.q, s.coded, s.reference).sum(dtype=np.float64))
+            spent += float(model.lengths(s).sum(dtype=np.float64))
             continue
-        folded, tables = model.residuals(s.q, s.coded, s.reference)
+        folded, tables = model.residuals(s)
         count = kernel.counts(folded, tables, model.tree.tables)
         spent += model.tables.bits(count) + float(count.sum(0) @ kernel.RAW_WIDTHS)
     return spent
@@ -199,6 +272,8 @@ def with_network(
     Raises InputError if there is no such device.
     """
     samples = [s for s in samples if s.coded.any()]
+    if model.regression is not None:
+        samples = [model.regression.informed(s) for s in samples]
     seen = sum(int(s.coded.sum()) for s in samples)
     if model.network is not None or not seen or inputs_of(model.predictor.weights.shape[1] - 1) > MOST_INPUTS:
         return model, 0.0
@@ -244,7 +319,7 @@ def _fit_layout(
     )
     count = np.zeros((tree.tables, 256), np.int64)
     for s in samples:
-        count += kernel.counts(*model.residuals(s.q, s.coded, s.reference), tree.tables)
+        count += kernel.counts(*model.residuals(s), tree.tables)
     return replace(model, tables=Tables.from_counts(count))
 
 
@@ -253,7 +328,9 @@ def _fit_layout(
 
 def _fit_predictor(samples: Sequence[Sample], layout: Layout, total: int, values: int) -> Predictor:
     channels = layout.canonical(samples[0].q.shape)[4]
-    reference = reference_steps(layout.depth) if samples[0].reference is not None else []
+    reference = reference_steps(layout.depth) if samples[0].has_reference else []
+    if samples[0].made is not None:
+        reference = [step for step in reference if step[:4] <= (0, 0, 0, 0)]  # the others are yet to come
     low = min(int(s.q[s.coded].min()) for s in samples)
     high = max(int(s.q[s.coded].max()) for s in samples)
     means = np.array([_median(samples, channels, c) for c in range(channels)], np.int64)
@@ -331,6 +408,7 @@ def _collect(samples: Sequence[Sample], predictor: Predictor, values: int) -> tu
             take,
             near,
             numbers,
+            s.fine(),
             steps,
             target,
             group,
@@ -349,14 +427,15 @@ def _no_activity(predictor: Predictor) -> Activity:
 def _choose(samples: Sequence[Sample], blank: Predictor, total: int, values: int) -> tuple[tuple[Step, ...], ...]:
     """For each channel the few neighbours that pay, best first (forward selection by the sweep operator)."""
     steps, target, group, _ = _collect(samples, blank, values)
-    channels = len(blank.steps)
+    channels, made = len(blank.steps), int(samples[0].made is not None)
     chosen: list[tuple[Step, ...]] = []
     for c, mine in enumerate(classes.members(group % channels, channels)):
         pool = blank.steps[c]
         known = steps[mine][:, : len(pool)]
         known[:, 1:] += known[:, :1]  # differences from the first neighbour, back to values
-        order = _forward(known, target[mine], total / channels)
-        chosen.append(tuple(pool[k] for k in order) or pool[:1])
+        # what a regression makes stays, and the others are chosen as without it
+        order = _forward(known[:, made:], target[mine], total / channels)
+        chosen.append((*pool[:made], *(pool[made + k] for k in order)) or pool[:1])
     return tuple(chosen)
 
 
@@ -464,7 +543,7 @@ def _fit_activity(predictor: Predictor, errors: Errors) -> Activity:
 
 def _error_bits(errors: Errors) -> float:
     """About how many bits an error takes."""
-    error = errors[1] / (1 << kernel.FRACTION)
+    error = errors[1] / (1 << FRACTION)
     return float(np.log2(error + 0.3).mean()) if len(error) else 0.0
 
 
@@ -479,7 +558,7 @@ def _collect_errors(samples: Sequence[Sample], predictor: Predictor, values: int
         room = int(take.sum())
         parts, target, channel = np.empty((room, 2 * width)), np.empty(room), np.empty(room, np.int64)
         near, numbers = stencil(predictor, s.q.shape), plan(predictor, _no_activity(predictor), STUMP)
-        n = kernel.errors(s.flat(), s.coded.reshape(-1), take, near, numbers, parts, target, channel)
+        n = kernel.errors(s.flat(), s.coded.reshape(-1), take, near, numbers, s.fine(), parts, target, channel)
         found.append((parts[:n], target[:n], channel[:n]))
     return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
 
@@ -490,7 +569,7 @@ def _size_weights(parts: Array, target: Array, width: int) -> Array:
         return np.zeros(2 * width + 1)
     few = slice(None, None, max(1, len(target) // _SIZE_ROWS))
     parts, target = parts[few], target[few]
-    table = np.column_stack([parts, np.full(len(parts), float(1 << kernel.FRACTION))])
+    table = np.column_stack([parts, np.full(len(parts), float(1 << FRACTION))])
     guess = parts.mean(1) + 4.0
     weights = np.zeros(table.shape[1])
     for _ in range(3):
@@ -501,7 +580,7 @@ def _size_weights(parts: Array, target: Array, width: int) -> Array:
         guess = table @ weights + 2.0
     weights = np.rint(weights * (1 << kernel.ACTIVITY))
     weights[:-1] = np.clip(weights[:-1], 0, 255)
-    weights[-1] *= 1 << kernel.FRACTION
+    weights[-1] *= 1 << FRACTION
     return weights
 
 
@@ -526,7 +605,7 @@ def _fit_tree(
     share = min(1.0, values / sum(s.q.size for s in samples))
     features, tokens = [], []
     for s in samples:
-        folded, _, described = describe(predictor, activity, STUMP, s.q, s.coded, s.reference, features=True)
+        folded, _, described = describe(predictor, activity, STUMP, s, features=True)
         keep = rng.random(len(folded)) < share
         features.append(described[keep])
         tokens.append(kernel.tokens(folded[keep]))

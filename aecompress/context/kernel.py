@@ -17,6 +17,8 @@ import numba
 import numpy as np
 
 from aecompress.context.forest import Forest, leaf_of
+from aecompress.context.regression import State, expect, guessed, observe
+from aecompress.context.sample import FRACTION
 from aecompress.entropy.bits import get_bits, word_at
 from aecompress.entropy.rans import advance, first_state, symbol_at, symbol_of
 from aecompress.entropy.tokens import (
@@ -29,9 +31,6 @@ from aecompress.entropy.tokens import (
     zigzag,
 )
 from aecompress.spec import Array
-
-#: Bits below the point of predictions and errors.
-FRACTION = 4
 
 #: Bits below the point of prediction weights and of activity weights.
 WEIGHT = 16
@@ -51,6 +50,7 @@ LOOKS = ("slope 1", "slope 2", "slope 3", "errors", "level", "y", "x")
 RAW_WIDTHS = np.array([0] * 16 + [(token - 16) // 4 + 2 for token in range(16, 256)], np.int64)
 
 _HALF = np.int64(1 << (FRACTION - 1))
+_ONE = np.float64(1 << FRACTION)
 _ERROR_LIMIT = np.int64(1 << 30)
 _LOW = np.uint64(1 << 31)
 _WORD = np.uint64(32)
@@ -191,14 +191,20 @@ def step_sizes(q: Array, i: Scalar, offsets: Array, at: Scalar, width: Scalar, o
 @numba.njit(inline="always")
 def foreseen(
     q: Array, error: Array, i: Scalar, at: Scalar, c: Scalar, row: Scalar, line: Scalar, column: Scalar,
-    near: Stencil, plan: Plan,
+    near: Stencil, plan: Plan, fine: Array,
 ) -> tuple[tuple[Scalar, ...], tuple[Scalar, ...], Scalar]:  # fmt: skip
-    """Of value ``i``, which has neighbours: the nearest, LOOKS, and the weighted sum of all that its class takes."""
+    """Of value ``i``, which has neighbours: the nearest, LOOKS, and the weighted sum of all that its class takes.
+
+    Where a regression makes the first of them, ``fine`` is what that is beyond its whole cells, in 1/2^FRACTION.
+    """
     nearest = nearest_of(i, near.offsets, at, near.width)
     look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
     root = plan.classes.roots[near.sets[np.uint64(row)] * near.size[4] + c]
     leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
-    return nearest, look, weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+    total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
+    if fine.size:
+        total += (np.int64(fine[i]) * plan.weights[np.uint64(leaf * (near.width + 2))]) >> np.int64(FRACTION)
+    return nearest, look, total
 
 
 @numba.njit(forceinline=True)
@@ -230,6 +236,7 @@ def regressors(
     take: Array,
     near: Stencil,
     plan: Plan,
+    fine: Array,
     steps: Array,
     target: Array,
     group: Array,
@@ -259,11 +266,13 @@ def regressors(
                             continue
                         total = np.int64(0)
                         if known:
-                            _, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan)
+                            _, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         error[i] = _error_of(q[i], p)
                         if take[i] and known:
-                            first = q[i + near.offsets[at]]
+                            first = np.float64(q[i + near.offsets[at]])
+                            if fine.size:
+                                first += fine[i] / _ONE
                             steps[n, 0] = first - plan.means[c]
                             for k in range(1, near.width):
                                 steps[n, k] = q[i + near.offsets[at + k]] - first
@@ -283,6 +292,7 @@ def errors(
     take: Array,
     near: Stencil,
     plan: Plan,
+    fine: Array,
     parts: Array,
     target: Array,
     channel: Array,
@@ -308,7 +318,7 @@ def errors(
                             continue
                         total = np.int64(0)
                         if known:
-                            _, _, total = foreseen(q, error, i, at, c, row, line, column, near, plan)
+                            _, _, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         error[i] = _error_of(q[i], p)
                         if take[i]:
@@ -345,6 +355,7 @@ def residuals(
     coded: Array,
     near: Stencil,
     plan: Plan,
+    fine: Array,
     folded: Array,
     tables: Array,
     described: Array,
@@ -380,7 +391,7 @@ def residuals(
                             continue
                         total = np.int64(0)
                         if known:
-                            nearest, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan)
+                            nearest, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         whole = (p + _HALF) >> FRACTION
                         phase = p - (whole << FRACTION)
@@ -415,17 +426,25 @@ def restore(
     coded: Array,
     near: Stencil,
     plan: Plan,
+    learning: State,
+    fine: Array,
     words: Array,
     raw: Array,
     lookup: Array,
     cumulative: Array,
 ) -> None:
-    """Decoder's pass: the mirror of ``residuals`` with the entropy decoder in its loop; fills ``q``."""
+    """Decoder's pass: the mirror of ``residuals`` with the entropy decoder in its loop; fills ``q``.
+
+    With a regression, whose state has columns, it fills the reference and ``fine`` as well.
+    """
     error, level = np.zeros(q.size, np.uint32), np.zeros(q.size, np.uint8)
     escape = np.int64(cumulative.shape[1] - 2)
     state = first_state(words, 0)
     word, bit = np.int64(2), np.int64(0)
     channels = near.size[4]
+    traits, rows, values, innovations, gram, factor = learning
+    regressed = traits.size > 0
+    position, expected = np.int64(0), np.int64(0)
     i = np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
@@ -439,13 +458,22 @@ def restore(
                     for c in range(channels):
                         at = (row * channels + c) * near.width
                         known = near.offsets[np.uint64(at)] != 0
+                        if regressed:
+                            expected = expect(position, factor, innovations)
+                            made = guessed(position, expected, traits)
+                            whole = (made + _HALF) >> FRACTION
+                            q[i + coded.size], fine[i] = whole, np.int8(made - (whole << FRACTION))
                         if not coded[np.uint64(i)]:
                             q[i] = q[i + near.offsets[at]] if known else plan.means[c]
+                            if regressed:
+                                position = observe(
+                                    position, q[i], False, expected, traits, rows, values, innovations, gram, factor
+                                )
                             i += 1
                             continue
                         total = np.int64(0)
                         if known:
-                            nearest, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan)
+                            nearest, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         whole = (p + _HALF) >> FRACTION
                         phase = p - (whole << FRACTION)
@@ -476,6 +504,10 @@ def restore(
                         q[i] = whole + unzigzag(u) * sign
                         error[i] = _error_of(q[i], p)
                         level[i] = level_of(error[i])
+                        if regressed:
+                            position = observe(
+                                position, q[i], True, expected, traits, rows, values, innovations, gram, factor
+                            )
                         i += 1
 
 

@@ -18,7 +18,6 @@ from aecompress.context.dense import dense
 from aecompress.context.inputs import note, place, recall, scaled
 from aecompress.context.kernel import (
     ACTIVITY,
-    FRACTION,
     Plan,
     Stencil,
     clamp,
@@ -37,6 +36,8 @@ from aecompress.context.network import (
     WEIGHT_BITS,
     Layers,
 )
+from aecompress.context.regression import State, expect, guessed, observe
+from aecompress.context.sample import FRACTION
 from aecompress.entropy.bits import get_bits, word_at
 from aecompress.entropy.tokens import Scalar, bit_length, unzigzag, zigzag
 from aecompress.spec import Array
@@ -75,6 +76,8 @@ def walk(
     coded: Array,
     near: Stencil,
     plan: Plan,
+    learning: State,
+    fine: Array,
     layers: Layers,
     take: Array,
     inputs: Array,
@@ -93,6 +96,7 @@ def walk(
         q: int64, flat, with the reference behind it; values that are not coded are replaced, DECODE fills all.
         coded: bool.
         near, plan: as in ``kernel``; the plan's context tree is not used.
+        learning, fine: of a regression, or without columns and empty: DECODE fills ``fine`` and the reference.
         layers: the network; in LEARN its numbers are not used.
         take, inputs, facts: LEARN notes int8 [n, inputs] and int64 [n, FACTS] where ``take`` is set.
         starts, spans: ENCODE writes the uint32 start and frequency of each value, in 2^-PRECISION.
@@ -124,6 +128,9 @@ def walk(
     if mode == DECODE:
         state = word_at(words, 0) | (word_at(words, 1) << _WORD)
     word, bit = np.int64(2), np.int64(0)
+    traits, rows, values, innovations, gram, factor = learning
+    regressed = mode == DECODE and traits.size > 0
+    position, expected = np.int64(0), np.int64(0)
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
         for b in range(near.size[1]):
@@ -136,13 +143,22 @@ def walk(
                     for c in range(channels):
                         at = (row * channels + c) * near.width
                         known = near.offsets[np.uint64(at)] != 0
+                        if regressed:
+                            expected = expect(position, factor, innovations)
+                            made = guessed(position, expected, traits)
+                            whole = (made + _HALF) >> FRACTION
+                            q[i + coded.size], fine[i] = whole, np.int8(made - (whole << FRACTION))
                         if not coded[np.uint64(i)]:
                             q[i] = q[i + near.offsets[at]] if known else plan.means[c]
+                            if regressed:
+                                position = observe(
+                                    position, q[i], False, expected, traits, rows, values, innovations, gram, factor
+                                )
                             i += 1
                             continue
                         total, activity = np.int64(0), plan.bias[c]
                         if known:
-                            _, _, total = foreseen(q, error, i, at, c, row, line, column, near, plan)
+                            _, _, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
                             activity += error_sizes(error, i, near.offsets, at, near.width, plan.of_error, c)
                             activity += step_sizes(q, i, near.offsets, at, near.width, plan.of_step, c)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
@@ -154,6 +170,8 @@ def walk(
                                 neighbour = np.uint64(i + near.offsets[np.uint64(at + k)])
                                 seen[np.uint64(k)] = (q[neighbour] << FRACTION) - p
                                 seen[np.uint64(near.width + k)] = np.int64(error[neighbour])
+                            if fine.size:
+                                seen[0] += np.int64(fine[i])
                             for k in range(near_inputs):
                                 x[np.uint64(k)] = scaled(seen[np.uint64(k)], unit, shift)
                             slow, fast, power = lms.guess(slow_weights, fast_weights, mine, x, near_inputs)
@@ -244,6 +262,10 @@ def walk(
                         if known:
                             wanted = np.int64(scaled((q[i] << FRACTION) - p, unit, shift))
                             lms.learn(slow_weights, fast_weights, mine, x, near_inputs, power, wanted, slow, fast)
+                        if regressed:
+                            position = observe(
+                                position, q[i], True, expected, traits, rows, values, innovations, gram, factor
+                            )
                         i += 1
     return n
 

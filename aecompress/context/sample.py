@@ -1,4 +1,4 @@
-"""Blocks of integers that a context model is fitted to."""
+"""Blocks of integers that a context model is fitted to or codes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,45 @@ import numpy as np
 
 from aecompress.spec import Array
 
+#: Bits below the point of predictions, errors and what a regression makes.
+FRACTION = 4
+
 
 @dataclass(frozen=True)
 class Sample:
-    """One block to learn from: ``q`` int64 [rows, ...], ``coded`` bool, ``reference`` int64 or None."""
+    """One block, and what else both sides know of it.
+
+    Attributes:
+        q: int64 [rows, ...]; ``coded`` bool, same shape.
+        reference: int64, same shape, an estimate of all that is known beforehand; or None.
+        made: int64, same shape, in 1/2^FRACTION, what a regression expects of each value when its turn comes; or None.
+            It takes the place of a reference.
+    """
 
     q: Array
     coded: Array
     reference: Array | None = None
+    made: Array | None = None
+
+    @property
+    def has_reference(self) -> bool:
+        """True if something lies behind ``q`` in ``flat``."""
+        return self.reference is not None or self.made is not None
 
     def flat(self) -> Array:
-        """A flat copy of ``q`` with the reference behind it."""
-        parts = [self.q] if self.reference is None else [self.q, self.reference]
-        return np.concatenate([part.reshape(-1) for part in parts])
+        """A flat copy of ``q`` with the reference behind it, that which is made in whole cells."""
+        parts = [self.q]
+        if self.reference is not None:
+            parts.append(self.reference)
+        elif self.made is not None:
+            parts.append(whole(self.made))
+        return np.concatenate([np.asarray(part, np.int64).reshape(-1) for part in parts])
+
+    def fine(self) -> Array:
+        """int8, flat: what is made beyond its whole cells; nothing if nothing is made."""
+        if self.made is None:
+            return np.empty(0, np.int8)
+        return (self.made - (whole(self.made) << FRACTION)).astype(np.int8).reshape(-1)
 
     def crop(self, values: int) -> Sample:
         """A corner of about ``values`` values that keeps a few indices of every leading axis."""
@@ -32,9 +58,12 @@ class Sample:
             cut.append(slice(0, keep))
             values = max(values // keep, 1)
         index = tuple(cut)
-        reference = None if self.reference is None else np.ascontiguousarray(self.reference[index])
-        return Sample(
-            np.ascontiguousarray(self.q[index]),
-            np.ascontiguousarray(self.coded[index]),
-            reference,
+        reference, made = (
+            None if part is None else np.ascontiguousarray(part[index]) for part in (self.reference, self.made)
         )
+        return Sample(np.ascontiguousarray(self.q[index]), np.ascontiguousarray(self.coded[index]), reference, made)
+
+
+def whole(made: Array) -> Array:
+    """The nearest whole cells of numbers in 1/2^FRACTION."""
+    return (made + (1 << (FRACTION - 1))) >> FRACTION

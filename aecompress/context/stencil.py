@@ -70,6 +70,14 @@ def layouts(shape: tuple[int, ...]) -> list[Layout]:
     return found
 
 
+def column_layouts(shape: tuple[int, ...]) -> list[Layout]:
+    """Layouts whose channels are columns of a regression, what has them side by side on one axis or two."""
+    sizes = axes_of(shape)
+    if len(sizes) < 2 or sizes[-1] > MOST_CHANNELS:
+        return []
+    return [Layout(depth, True, False) for depth in range(1, min(len(sizes) - 1, 2) + 1)]
+
+
 _LINE = [(0, -x) for x in range(1, 13)]
 _PLANE = [
     (0, -1),

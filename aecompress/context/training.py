@@ -37,6 +37,7 @@ from aecompress.context.network import (
     Network,
     inputs_of,
 )
+from aecompress.context.regression import NO_STATE
 from aecompress.context.sample import Sample
 from aecompress.context.tree import STUMP
 from aecompress.devices import Device, find_device, move, seeded
@@ -88,6 +89,8 @@ def lesson(samples: Sequence[Sample], predictor: Predictor, activity: Activity) 
             np.ascontiguousarray(s.coded).reshape(-1),
             stencil(predictor, s.q.shape),
             numbers,
+            NO_STATE,
+            s.fine(),
             _no_layers(many),
             take,
             inputs,

@@ -19,7 +19,7 @@ from aecompress.errors import InputError, ModelError
 from aecompress.recipe import Recipe
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
-from aecompress.trainer import places, views
+from aecompress.trainer import places, turning, views
 from aecompress.trainer.autoencoders import needs_channels
 from aecompress.trainer.bounded import Bounded
 from aecompress.trainer.clock import Clock
@@ -96,6 +96,8 @@ def fit(
         if not (axes or recipe.changed) and places.serves(kind, target):
             as_rows = Unbounded(shaped, *asked, kept_at)
             model = places.smallest(as_rows, lambda source: Unbounded(source, *asked, of_places=True), kind)
+        elif target.bounded and target.per is None and not axes and effort != "fast":
+            model = turning.smallest(lambda source: Bounded(source, *asked, kept_at), shaped, kind)
         else:
             search = Bounded if target.bounded else Unbounded
             model = search(shaped, *asked, kept_at).run(kind)
@@ -129,12 +131,13 @@ def adapt(
             f"has {source.spec.row_shape} and {source.spec.native}: fit a model for this source."
         )
     of_places = model.of_places and not target.bounded
+    turned = model.turned and (of_places or model.network is None)
     shaped: Source = source
     fitted = model
     if model.view:
         shaped, fitted = views.Reshaped(source, model.view), views.shaped(model)
     viewed = shaped.spec
-    if of_places and model.turned:
+    if turned:
         if source.spec.shape[0] != model.turned:
             raise ModelError(
                 f"The model was fitted for sets of {model.turned} rows, the source has {source.spec.shape[0]}: fit a "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
 from aecompress.context import fit as context
+from aecompress.context.sample import Sample
+from aecompress.context.stencil import Layout, axes_of
 from aecompress.errors import InputError, ModelError
 from aecompress.quantize import split_wide
 from aecompress.trainer import autoencoders, smooth
@@ -29,6 +32,7 @@ _HOPE = {"fast": 1.15, "balanced": 1.3, "best": 1.3}
 _SURE = {"fast": 0.8, "balanced": 0.6, "best": 0.6}
 # and they must take less than this share of its bytes when both are ready, for they take four times as long as trees
 _PATIENCE = {"fast": 0.85, "balanced": 1.0, "best": 1.0}
+_UNSURE = 0.25  # share of the time left that subbands get beside a turned set
 _GAIN = 0.99  # an autoencoder, or other cells, must bring the bytes of a bounded set below this share
 
 
@@ -36,7 +40,7 @@ class Bounded(Search):
     """A search for the model of the fewest bytes that keeps every value within the target's bound."""
 
     def adapted(self, model: Model) -> Model:
-        cells = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
+        cells = self._even
         fresh = replace(self._blank(), cells=cells)
         if not model.latents_alone:  # whose coder knows no lattice
             if (cells.lossless and model.cells.lossless) or _serves(model.cells, cells):
@@ -48,10 +52,33 @@ class Bounded(Search):
         fresh = self._with_context(replace(fresh, kind=model.kind, encoder=model.encoder))
         return self._sharpened(self._with_joint(fresh, model.encoder))
 
+    def largest(self) -> Sample | None:
+        """A corner of the largest block of the sample, in even cells; None where there is none."""
+        model = replace(self._blank(), cells=self._even)
+        parts = [Sample(split_wide(work.q)[0], work.keep) for _, work in self._works(model)]
+        return context.largest(parts) if any(part.coded.any() for part in parts) else None
+
+    def read_as_columns(self, layout: Layout) -> None:
+        """Look for coders of this layout only, whose columns are in no order."""
+        self.layout, self.ordered = layout, (False,) * len(axes_of(self.source.spec.shape))
+
+    def has_subbands(self, below: float) -> bool:
+        """True if subbands take fewer bytes than that."""
+        if not self.samples or self._even.lossless or not smooth.suits(self.samples[0].shape, self.ordered):
+            return False
+        model = replace(self._blank(), cells=self._even)
+        other = below * sum(block.size for block in self.samples) / self.values
+        rival = smooth.fit_subbands(model, self.samples, self.clock.part(_UNSURE), self.ordered, other=other)
+        return rival is not None and self._bytes(rival, self.samples) < below
+
+    @cached_property
+    def _even(self) -> Cells:
+        """Cells of one width for all, or for each of what has a bound of its own."""
+        return bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
+
     def _found(self, kind: str) -> Model:
-        even = bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
-        model = replace(self._blank(), cells=self._thriftiest(even))
-        return self._sharpened(self._joined(self._fewest(model, even), kind))
+        model = replace(self._blank(), cells=self._thriftiest(self._even))
+        return self._sharpened(self._joined(self._fewest(model, self._even), kind))
 
     def _joined(self, model: Model, kind: str) -> Model:
         """The model, with an autoencoder beside its coder where that takes fewer bytes."""

@@ -22,7 +22,7 @@ import numpy as np
 import aecompress
 from aecompress.codec import methods
 from aecompress.codec.model import Model
-from aecompress.config import Target
+from aecompress.config import Effort, Target
 from aecompress.context.coder import NO_TABLES
 from aecompress.context.sample import Sample
 from aecompress.context.training import lesson, train
@@ -135,13 +135,19 @@ def cube(bands: int, height: int, width: int) -> Array:
     return (spectra @ shares.T).reshape(bands, height, width).astype(np.int16)
 
 
+def spectra(bands: int, height: int, width: int) -> Array:
+    """int32 [bands, height, width]: each place a mixture of its own."""
+    return np.moveaxis(mixture(height * width, bands, 25, 43).reshape(height, width, bands) * 4096, -1, 0).astype("i4")
+
+
 def noise(dtype: str, rows: int, columns: int) -> Array:
     """Every bit random, so that blocks are stored exactly."""
     item = np.dtype(dtype).itemsize
     return (sequence(rows * columns * item, 99) % 251).astype(np.uint8).view(dtype).reshape(rows, columns)
 
 
-#: name: (array, model kind, "network" for contexts with one or "other" for a model fitted to other rows, target)
+#: name: (array, model kind, target); instead of a kind "network" for contexts with one, "learned" for such with a
+#: regression, or "other" for a model fitted to other rows.
 CASES: dict[str, tuple[Array, str, Target]] = {
     "context-f4": (mixture(200, 12, 3, 1), "none", Target("max-error", 0.01)),
     "context-f4-special": (with_specials(mixture(200, 12, 3, 1)), "none", Target("rel-error", 1e-3)),
@@ -194,6 +200,10 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "traces-i2": (walk(60, 40, 37).astype(np.int16), "network", Target("lossless")),
     "traces-line-f4": (with_specials(mixture(1500, 1, 1, 38))[:, 0], "network", Target("max-error", 0.01)),
     "traces-channels": (mixture(150, 24, 3, 39).astype(np.float64), "network", Target("max-error", 0.01)),
+    "regression-f4": (mixture(500, 60, 30, 40), "none", Target("max-error", 0.01)),
+    "regression-special": (with_specials(mixture(400, 50, 25, 41)), "none", Target("max-error", 0.01)),
+    "regression-network": (mixture(400, 60, 30, 42).astype(np.float64), "learned", Target("max-error", 0.01)),
+    "regression-turned-i4": (spectra(60, 16, 40), "none", Target("max-error", 40)),
     "far-i2": (echo(4000, 20, 35).astype(np.int16), "none", Target("lossless")),
     "subbands-f4": (field(4, 64, 80), "none", Target("max-error", 40.0)),
     "subbands-special": (with_specials(field(4, 64, 80)), "none", Target("max-error", 40.0)),
@@ -207,7 +217,10 @@ def fitted(values: Array, kind: str, target: Target) -> Model | str:
     """What to pack with: a model, or the kind of one."""
     if kind == "other":
         return aecompress.fit(np.zeros_like(values), target, kind="none")
-    return networked(aecompress.fit(values, target, kind="none", effort="fast"), values) if kind == "network" else kind
+    if kind in ("network", "learned"):
+        effort: Effort = "fast" if kind == "network" else "balanced"
+        return networked(aecompress.fit(values, target, kind="none", effort=effort), values)
+    return kind
 
 
 def networked(model: Model, values: Array) -> Model:
@@ -215,7 +228,9 @@ def networked(model: Model, values: Array) -> Model:
     coder, work = model.context, methods.prepare(model, values)
     if coder is None or work is None:
         raise ValueError("the values fit no context coder")
-    learned = lesson([Sample(work.q, work.keep)], coder.predictor, coder.activity)
+    sample = Sample(work.q, work.keep)
+    sample = sample if coder.regression is None else coder.regression.informed(sample)
+    learned = lesson([sample], coder.predictor, coder.activity)
     network = train(learned, 16, 200, 600.0, values.size, seed=0)
     return replace(model, context=replace(coder, tree=STUMP, tables=NO_TABLES, network=network), known_as=None)
 
