@@ -141,6 +141,7 @@ def pack(
             seed=seed,
             device=device,
             progress=progress,
+            once=True,
         )
     else:
         learn = partial(adapt, given, target=goal, effort=effort, device=device, progress=progress)

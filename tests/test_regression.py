@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from aecompress.context.stencil import Layout
 from aecompress.entropy import record
 from aecompress.errors import CorruptError, InputError, ModelError
 from aecompress.spec import Array
+from aecompress.trainer import turning
 
 relaxed = settings(max_examples=25, deadline=None)
 
@@ -278,7 +280,7 @@ def bands(seed: int = 0) -> Array:
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return aecompress.fit(bands(), BOUND, kind="none", seconds=20)
+    return aecompress.fit(bands(), BOUND, kind="none", seconds=20, once=True)
 
 
 @pytest.fixture(scope="module")
@@ -353,13 +355,24 @@ def test_another_bound_keeps_the_places(model: Model, tmp_path: Path) -> None:
 def test_smooth_fields_stay_as_they_are() -> None:
     t, y, x = np.meshgrid(np.arange(24) / 9, np.arange(40) / 12, np.arange(50) / 15, indexing="ij")
     field = (np.sin(x + t) * np.cos(y - t / 2) * 100).astype(np.float32)
-    found = aecompress.fit(field, Target("rel-error", 1e-3), kind="none", seconds=15)
+    found = aecompress.fit(field, Target("rel-error", 1e-3), kind="none", seconds=15, once=True)
     assert found.turned == 0
 
 
-def test_named_axes_say_how_a_set_is_read() -> None:
-    found = aecompress.fit(bands(), BOUND, kind="none", seconds=15, axes=("independent", "ordered", "ordered"))
-    assert found.turned == 0
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"once": True, "axes": ("independent", "ordered", "ordered")},
+        {"once": True, "effort": "fast"},
+        {"once": True, "target": Target("rel-error", 0.1, per=0)},
+    ],
+    ids=["for more sets", "named axes", "fast", "rows of their own bounds"],
+)
+def test_what_is_asked_may_leave_rows_to_be_rows(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turning, "smallest", pytest.fail)
+    asked = {"target": BOUND, **asked}
+    assert aecompress.fit(bands()[:, :3, :5], kind="none", seconds=5, **asked).turned == 0
 
 
 def test_latents_of_rows_are_refused_as_before(packed: Path, tmp_path: Path) -> None:

@@ -137,8 +137,9 @@ def turned(part: Sample, total: int) -> tuple[Layout, float, float] | None:
         return None
     informed = tried[int(np.argmin(missed))].informed(part)
     costs = _costs([informed], rivals, total, with_classes=False)
-    straight = min(_costs([back], layouts(back.q.shape), total, with_classes=False))
-    return rivals[int(np.argmin(costs))], min(costs), straight
+    layout, regression = _regressed([back], total, _roughly([back], total, layouts(back.q.shape), 1.0)[0])
+    back = back if regression is None else regression.informed(back)
+    return rivals[int(np.argmin(costs))], min(costs), _costs([back], [layout], total, with_classes=False)[0]
 
 
 def _neighbour_bits(part: Sample, layout: Layout, total: int) -> float:

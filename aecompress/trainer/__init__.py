@@ -44,6 +44,7 @@ def fit(
     device: Device = "auto",
     progress: Progress = silent,
     checkpoint: str | Path | None = None,
+    once: bool = False,
 ) -> Model:
     """Learn a model of a source for a target.
 
@@ -66,6 +67,7 @@ def fit(
         checkpoint: file to keep the state of a training in while the fit lasts. If it is there, left of a fit of the
             same source, target, kind, recipe and seed that was interrupted, the training goes on from it, and
             ``seconds`` count what it took before. A model whose training ends with its epochs comes out the same.
+        once: the model is for this set alone, so under a bound it may code all rows at once, with their axis last.
 
     Raises:
         InputError: the source cannot be read, or the target, the recipe or the axes do not suit it, or there is no such
@@ -96,7 +98,7 @@ def fit(
         if not (axes or recipe.changed) and places.serves(kind, target):
             as_rows = Unbounded(shaped, *asked, kept_at)
             model = places.smallest(as_rows, lambda source: Unbounded(source, *asked, of_places=True), kind)
-        elif target.bounded and target.per is None and not axes and effort != "fast":
+        elif target.bounded and once and target.per is None and not axes and effort != "fast":
             model = turning.smallest(lambda source: Bounded(source, *asked, kept_at), shaped, kind)
         else:
             search = Bounded if target.bounded else Unbounded
