@@ -166,10 +166,16 @@ def _regressed(samples: Sequence[Sample], total: int, layout: Layout) -> tuple[L
     if min(missed) > _neighbour_bits(part, layout, total) + _NEAR_BITS:
         return layout, None
     best = tried[int(np.argmin(missed))]
+    informed = best.informed(part)
     rivals = [layout, *(rival for rival in column_layouts(part.q.shape) if rival != layout)]
     before = _costs([part], [layout], total, with_classes=False)[0]
-    costs = _costs([best.informed(part)], rivals, total, with_classes=False)
-    return (rivals[int(np.argmin(costs))], best) if min(costs) < _PAYS * before else (layout, None)
+    costs = _costs([informed], rivals, total, with_classes=False)
+    if min(costs) > _PAYS * before:
+        return layout, None
+    close = [rival for rival, spent in zip(rivals, costs, strict=True) if spent <= _CLOSE * min(costs)]
+    if len(close) > 1:
+        close = [close[int(np.argmin(_costs([informed], close, total)))]]
+    return close[0], best
 
 
 def _missed_bits(sample: Sample, regression: Regression) -> float:
