@@ -35,6 +35,7 @@ from aecompress.context.stencil import (
     has_far,
     layouts,
     reference_steps,
+    shared_layout,
     spatial_steps,
 )
 from aecompress.context.tree import STUMP, Tree, grow
@@ -67,8 +68,8 @@ _WORKERS = 2
 #: A regression over the columns is tried if its errors take at most so many bits more than those of neighbours.
 _NEAR_BITS = 0.5
 
-#: What it is tried with: rows that count as seen without correlations. It stays if it takes less than this share.
-_PRIORS, _PAYS = (4, 16, 64, 256), 0.99
+#: What it is tried with: rows that count as seen without correlations.
+_PRIORS = (4, 16, 64, 256)
 
 
 @dataclass(frozen=True)
@@ -166,16 +167,14 @@ def _regressed(samples: Sequence[Sample], total: int, layout: Layout) -> tuple[L
     if min(missed) > _neighbour_bits(part, layout, total) + _NEAR_BITS:
         return layout, None
     best = tried[int(np.argmin(missed))]
-    informed = best.informed(part)
-    rivals = [layout, *(rival for rival in column_layouts(part.q.shape) if rival != layout)]
-    before = _costs([part], [layout], total, with_classes=False)[0]
-    costs = _costs([informed], rivals, total, with_classes=False)
-    if min(costs) > _PAYS * before:
-        return layout, None
-    close = [rival for rival, spent in zip(rivals, costs, strict=True) if spent <= _CLOSE * min(costs)]
-    if len(close) > 1:
-        close = [close[int(np.argmin(_costs([informed], close, total)))]]
-    return close[0], best
+    informed, apart = [best.informed(part)], column_layouts(part.q.shape)
+    if layout in apart:
+        rivals = [layout, shared_layout(part.q.shape)]
+    else:
+        costs = _costs(informed, apart, total, with_classes=False) if len(apart) > 1 else [0.0]
+        rivals = [layout, *apart[int(np.argmin(costs)) :][:1]]
+    before, costs = _costs([part], [layout], total)[0], _costs(informed, rivals, total)
+    return (rivals[int(np.argmin(costs))], best) if min(costs) < before else (layout, None)
 
 
 def _missed_bits(sample: Sample, regression: Regression) -> float:

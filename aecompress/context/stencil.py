@@ -78,6 +78,12 @@ def column_layouts(shape: tuple[int, ...]) -> list[Layout]:
     return [Layout(depth, True, False) for depth in range(1, min(len(sizes) - 1, 2) + 1)]
 
 
+def shared_layout(shape: tuple[int, ...]) -> Layout:
+    """The layout in which all columns have one stencil, and share its weights."""
+    layout = Layout(min(len(axes_of(shape)), 2), False)
+    return Layout(layout.depth, False, has_far(layout, shape))
+
+
 _LINE = [(0, -x) for x in range(1, 13)]
 _PLANE = [
     (0, -1),
