@@ -219,6 +219,14 @@ def test_columns_that_depend_on_many_others_take_fewer_bits() -> None:
     assert fitting.cost(with_one, parts, q.size) < 0.9 * fitting.cost(without, parts, q.size)
 
 
+def test_a_regression_leaves_a_layout_that_was_named() -> None:
+    q = dependent(500, 60)
+    for layout in (Layout(1, True, False), Layout(2, False, False)):
+        model = fitting.fit([Sample(q, everywhere(q))], q.size, layout, fixed=True)
+        assert model.regression is not None
+        assert model.predictor.layout == layout
+
+
 @pytest.mark.parametrize("what", ["noise", "steps", "short"])
 def test_where_nothing_is_won_there_is_none(what: str) -> None:
     rng = np.random.default_rng(0)

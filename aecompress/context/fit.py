@@ -95,12 +95,14 @@ def fit(
     with_classes: bool = True,
     far: bool = True,
     leaves: int = MOST_TABLES,
+    fixed: bool = False,
 ) -> ContextModel:
     """Fit to ``samples``, blocks of one row shape, that stand for ``total`` values of the whole set.
 
     Every layout is tried on part of the samples unless one is given, and ``far`` says whether stencils may reach far
-    where the layout leaves that open. Without classes of predictions it takes a third of the time and some percent more
-    bits; with FAST_TABLES leaves of the context tree blocks are coded a third faster and take half a percent more.
+    where the layout leaves that open. A regression may change the layout unless it is ``fixed``. Without classes of
+    predictions it takes a third of the time and some percent more bits; with FAST_TABLES leaves of the context tree
+    blocks are coded a third faster and take half a percent more.
     """
     samples = [s for s in samples if s.coded.any()]
     if not samples:
@@ -110,7 +112,7 @@ def fit(
         layout = _reading(samples, total, tried, far) if with_classes else _roughly(samples, total, tried, 1.0)[0]
     regression = None
     if with_classes and far:
-        layout, regression = _regressed(samples, total, layout)
+        layout, regression = _regressed(samples, total, layout, fixed=fixed)
     if regression is not None:
         samples = [regression.informed(s) for s in samples]
     model = _fit_layout(samples, layout, total, with_classes=with_classes, leaves=leaves)
@@ -154,7 +156,9 @@ def largest(samples: Sequence[Sample]) -> Sample:
     return max(samples, key=lambda s: int(s.coded.sum())).crop(_LONGER * TRIAL_VALUES)
 
 
-def _regressed(samples: Sequence[Sample], total: int, layout: Layout) -> tuple[Layout, Regression | None]:
+def _regressed(
+    samples: Sequence[Sample], total: int, layout: Layout, *, fixed: bool = False
+) -> tuple[Layout, Regression | None]:
     """A regression over the columns of rows and the layout to go with it, if a coder takes fewer bits so.
 
     It is tried on part of the largest sample, if its errors are about as small as those of neighbours.
@@ -168,11 +172,13 @@ def _regressed(samples: Sequence[Sample], total: int, layout: Layout) -> tuple[L
         return layout, None
     best = tried[int(np.argmin(missed))]
     informed, apart = [best.informed(part)], column_layouts(part.q.shape)
-    if layout in apart:
+    if fixed or not apart:
+        rivals = [layout]
+    elif layout in apart:
         rivals = [layout, shared_layout(part.q.shape)]
     else:
         costs = _costs(informed, apart, total, with_classes=False) if len(apart) > 1 else [0.0]
-        rivals = [layout, *apart[int(np.argmin(costs)) :][:1]]
+        rivals = [layout, apart[int(np.argmin(costs))]]
     before, costs = _costs([part], [layout], total)[0], _costs(informed, rivals, total)
     return (rivals[int(np.argmin(costs))], best) if min(costs) < before else (layout, None)
 

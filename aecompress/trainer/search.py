@@ -275,7 +275,15 @@ class Search(ABC):
             parts.append(Sample(split_wide(work.q)[0], work.keep))
             apart += sum(len(data) for data in work.streams.values())
         layout = layout or self.layout
-        coder = context.fit(parts, self.values, layout, with_classes=not rough, far=self.far, leaves=self.leaves)
+        coder = context.fit(
+            parts,
+            self.values,
+            layout,
+            with_classes=not rough,
+            far=self.far,
+            leaves=self.leaves,
+            fixed=self.layout is not None,
+        )
         seen = sum(part.q.size for part in parts)
         rate = (context.bits(coder, parts) + 8 * apart) / seen if seen else 0.0
         return replace(model, context=coder, rate=rate)
