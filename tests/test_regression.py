@@ -199,7 +199,7 @@ def test_decode_undoes_encode(
 def test_a_network_hears_what_is_made() -> None:
     q = dependent(900, 60, 1)
     parts = [Sample(q, everywhere(q))]
-    plain = fitting.fit(parts, 100 * q.size)
+    plain = fitting.fit(parts, 100 * q.size, Layout(1, True, False), fixed=True)
     model, saved = fitting.with_network(plain, parts, 100 * q.size, 16, 300, 600.0, 0)
     assert plain.regression is not None
     assert model.network is not None
