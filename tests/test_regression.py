@@ -227,6 +227,15 @@ def test_a_regression_leaves_a_layout_that_was_named() -> None:
         assert model.predictor.layout == layout
 
 
+def test_sets_that_begin_with_nothing_are_fitted_too() -> None:
+    q = dependent(12_000, 60)
+    coded = everywhere(q)
+    coded[:10_500] = False  # more than a corner that rivals are compared on
+    model = fitting.fit([Sample(q, coded)], q.size)
+    assert model.regression is not None
+    assert np.array_equal(model.decode(model.encode(q, coded), coded)[coded], q[coded])
+
+
 @pytest.mark.parametrize("what", ["noise", "steps", "short"])
 def test_where_nothing_is_won_there_is_none(what: str) -> None:
     rng = np.random.default_rng(0)

@@ -132,14 +132,12 @@ def turned(part: Sample, total: int) -> tuple[Layout, float, float] | None:
     if part.q.ndim < 2 or columns_of(part.q.shape) != part.q.shape[-1]:
         return None
     back = Sample(*(np.ascontiguousarray(np.moveaxis(values, -1, 0)) for values in (part.q, part.coded)))
-    tried = [Regression.of([part], prior) for prior in _PRIORS]
-    missed = [_missed_bits(part, regression) for regression in tried]
+    best, missed = _best_regression([part], part)
     alone = min(_neighbour_bits(back, layout, total) for layout in layouts(back.q.shape))
     rivals = column_layouts(part.q.shape)
-    if not rivals or min(missed) > alone + _NEAR_BITS:
+    if not rivals or missed > alone + _NEAR_BITS:
         return None
-    informed = tried[int(np.argmin(missed))].informed(part)
-    costs = _costs([informed], rivals, total, with_classes=False)
+    costs = _costs([best.informed(part)], rivals, total, with_classes=False)
     layout, regression = _regressed([back], total, _roughly([back], total, layouts(back.q.shape), 1.0)[0])
     back = back if regression is None else regression.informed(back)
     return rivals[int(np.argmin(costs))], min(costs), _costs([back], [layout], total, with_classes=False)[0]
@@ -153,7 +151,7 @@ def _neighbour_bits(part: Sample, layout: Layout, total: int) -> float:
 
 def largest(samples: Sequence[Sample]) -> Sample:
     """A corner of the sample of most values, of about as many as rivals are compared on."""
-    return max(samples, key=lambda s: int(s.coded.sum())).crop(_LONGER * TRIAL_VALUES)
+    return _part([max(samples, key=lambda s: int(s.coded.sum()))], _LONGER * TRIAL_VALUES)[0]
 
 
 def _regressed(
@@ -166,11 +164,9 @@ def _regressed(
     part, columns = largest(samples), columns_of(samples[0].q.shape)
     if part.has_reference or columns is None or columns != columns_of(part.q.shape):
         return layout, None
-    tried = [Regression.of(samples, prior) for prior in _PRIORS]
-    missed = [_missed_bits(part, regression) for regression in tried]
-    if min(missed) > _neighbour_bits(part, layout, total) + _NEAR_BITS:
+    best, missed = _best_regression(samples, part)
+    if missed > _neighbour_bits(part, layout, total) + _NEAR_BITS:
         return layout, None
-    best = tried[int(np.argmin(missed))]
     informed, apart = [best.informed(part)], column_layouts(part.q.shape)
     if fixed or not apart:
         rivals = [layout]
@@ -181,6 +177,15 @@ def _regressed(
         rivals = [layout, apart[int(np.argmin(costs))]]
     before, costs = _costs([part], [layout], total)[0], _costs(informed, rivals, total)
     return (rivals[int(np.argmin(costs))], best) if min(costs) < before else (layout, None)
+
+
+def _best_regression(samples: Sequence[Sample], part: Sample) -> tuple[Regression, float]:
+    """The one for the samples that misses a part of them least, and by about how many bits."""
+    known = Regression.of(samples, _PRIORS[0])
+    tried = [replace(known, prior=prior) for prior in _PRIORS]
+    missed = [_missed_bits(part, regression) for regression in tried]
+    best = int(np.argmin(missed))
+    return tried[best], missed[best]
 
 
 def _missed_bits(sample: Sample, regression: Regression) -> float:
@@ -199,8 +204,7 @@ def _reading(samples: Sequence[Sample], total: int, tried: Sequence[Layout], far
     rivals = [replace(layout, far=reach) for layout in close for reach in _reaches(layout, shape, far)]
     if len(rivals) == 1:
         return rivals[0]
-    largest = max(samples, key=lambda s: int(s.coded.sum()))
-    return rivals[int(np.argmin(_costs(_part([largest], _LONGER * TRIAL_VALUES), rivals, total)))]
+    return rivals[int(np.argmin(_costs([largest(samples)], rivals, total)))]
 
 
 def _roughly(samples: Sequence[Sample], total: int, tried: Sequence[Layout], close: float) -> list[Layout]:

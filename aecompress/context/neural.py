@@ -36,7 +36,7 @@ from aecompress.context.network import (
     WEIGHT_BITS,
     Layers,
 )
-from aecompress.context.regression import State, expect, guessed, observe
+from aecompress.context.regression import State, observe, tell
 from aecompress.context.sample import FRACTION
 from aecompress.entropy.bits import get_bits, word_at
 from aecompress.entropy.tokens import Scalar, bit_length, unzigzag, zigzag
@@ -144,10 +144,7 @@ def walk(
                         at = (row * channels + c) * near.width
                         known = near.offsets[np.uint64(at)] != 0
                         if regressed:
-                            expected = expect(position, factor, innovations)
-                            made = guessed(position, expected, traits)
-                            whole = (made + _HALF) >> FRACTION
-                            q[i + coded.size], fine[i] = whole, np.int8(made - (whole << FRACTION))
+                            expected = tell(position, q, i, fine, traits, innovations, factor)
                         if not coded[np.uint64(i)]:
                             q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             if regressed:

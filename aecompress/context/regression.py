@@ -44,6 +44,7 @@ _RIDGE = np.int64(1 << (_FACTOR - 12))
 _LEAST_VARIANCE = np.int64(1 << (2 * _FACTOR - 12))
 _MOST_FACTOR = np.int64(17 << (_FACTOR - 4))
 _FAR = np.int64(1 << 44)
+_HALF = np.int64(1 << (FRACTION - 1))
 
 # rows between two factors: at least so many, and a share of the rows so far and of the columns
 _FEWEST_ROWS, _SHARE_OF_ROWS, _SHARE_OF_COLUMNS, _MOST_ROWS = (np.int64(n) for n in (8, 16, 12, 4096))
@@ -207,6 +208,18 @@ def guessed(c: Scalar, expected: Scalar, traits: Array) -> Scalar:
     value = _limited((expected * traits[of + SIZE]) >> np.int64(_INNOVATION))
     down = np.int64(_VALUE - FRACTION) - traits[of + UNIT]
     return (traits[of + CENTRE] << np.int64(FRACTION)) + (value >> down if down > 0 else value << -down)
+
+
+@numba.njit(forceinline=True)
+def tell(
+    c: Scalar, q: Array, i: Scalar, fine: Array, traits: Array, innovations: Array, factor: Array
+) -> Scalar:  # fmt: skip
+    """Write what is made of value ``i``, in column ``c``, behind ``q`` and to ``fine``; returns what is expected."""
+    expected = expect(c, factor, innovations)
+    made = guessed(c, expected, traits)
+    cells = (made + _HALF) >> np.int64(FRACTION)
+    q[i + fine.size], fine[i] = cells, np.int8(made - (cells << np.int64(FRACTION)))
+    return expected
 
 
 @numba.njit(forceinline=True)

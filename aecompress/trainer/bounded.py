@@ -48,7 +48,7 @@ class Bounded(Search):
             if alike(model.cells, cells):
                 return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
         if model.encoder is None or model.of_places:
-            return self._sharpened(self._with_context(fresh) if model.subbands is None else self._fewest(fresh, cells))
+            return self._sharpened(self._with_context(fresh) if model.subbands is None else self._fewest(fresh))
         fresh = self._with_context(replace(fresh, kind=model.kind, encoder=model.encoder))
         return self._sharpened(self._with_joint(fresh, model.encoder))
 
@@ -64,7 +64,7 @@ class Bounded(Search):
 
     def has_subbands(self, below: float) -> bool:
         """True if subbands take fewer bytes than that."""
-        if not self.samples or self._even.lossless or not smooth.suits(self.samples[0].shape, self.ordered):
+        if not self._may_be_smooth:
             return False
         model = replace(self._blank(), cells=self._even)
         other = below * sum(block.size for block in self.samples) / self.values
@@ -76,9 +76,15 @@ class Bounded(Search):
         """Cells of one width for all, or for each of what has a bound of its own."""
         return bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
 
+    @property
+    def _may_be_smooth(self) -> bool:
+        """True if there are blocks that subbands can be tried on."""
+        known = bool(self.samples) and not self._even.lossless
+        return known and smooth.suits(self.samples[0].shape, self.ordered)
+
     def _found(self, kind: str) -> Model:
         model = replace(self._blank(), cells=self._thriftiest(self._even))
-        return self._sharpened(self._joined(self._fewest(model, self._even), kind))
+        return self._sharpened(self._joined(self._fewest(model), kind))
 
     def _joined(self, model: Model, kind: str) -> Model:
         """The model, with an autoencoder beside its coder where that takes fewer bytes."""
@@ -123,9 +129,9 @@ class Bounded(Search):
         except (InputError, ModelError, ArithmeticError, np.linalg.LinAlgError):
             return None
 
-    def _fewest(self, model: Model, even: Cells) -> Model:
-        """The model with subbands, in ``even`` cells, or a context coder: the one that takes fewer bytes."""
-        if not self.samples or even.lossless or not smooth.suits(self.samples[0].shape, self.ordered):
+    def _fewest(self, model: Model) -> Model:
+        """The model with subbands, in even cells, or a context coder: the one that takes fewer bytes."""
+        if not self._may_be_smooth:
             return self._with_context(model, self._affordable(self.lessons))
         rough = self._with_context(model, self._trial())
         if self.clock.is_over():
@@ -133,7 +139,7 @@ class Bounded(Search):
         size = self._size(rough)
         share = sum(block.size for block in self.samples) / self.values
         rival = smooth.fit_subbands(
-            replace(model, cells=even),
+            replace(model, cells=self._even),
             self.samples,
             self.clock,
             self.ordered,
