@@ -291,15 +291,21 @@ def test_more_tables_than_a_model_may_have_are_refused() -> None:
             ContextModel.from_bytes(data)
 
 
-def test_a_reference_that_was_not_there_at_the_fit_is_refused() -> None:
+def test_a_reference_that_does_not_fit_is_refused() -> None:
     q = integers((64, 5), "smooth", 0)
     coded = np.ones(q.shape, bool)
     alone, joint = fit(q, coded), fit(q, coded, q)
-    for model, reference in ((alone, q), (joint, None), (joint, q[:9]), (joint, q.reshape(5, 64))):
+    for model, reference in ((alone, q[:9]), (joint, None), (joint, q[:9]), (joint, q.reshape(5, 64))):
         with pytest.raises(CorruptError):
             model.encode(q, coded, reference)
         with pytest.raises(CorruptError):
             model.decode(b"\0" * 40, coded, reference)
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if len(s) > 1])
+def test_a_reference_that_tells_nothing_is_left_out(shape: tuple[int, ...]) -> None:
+    q = integers(shape, "smooth", 0)
+    check(fit(q, np.ones(shape, bool), np.zeros_like(q)), q, np.ones(shape, bool), np.zeros_like(q))
 
 
 def test_a_model_that_needs_a_reference_refuses_to_go_without() -> None:

@@ -182,11 +182,10 @@ class ContextModel:
         return sample
 
     def _check(self, sample: Sample) -> None:
-        """The stencil looks at a reference exactly if there is one; that of a set without values has one step only."""
-        steps = [step for channel in self.predictor.steps for step in channel]
-        looks = any(step[5] for step in steps)
-        fits = looks == sample.has_reference or (len(steps) == 1 and not looks)
-        _fit(fits and (sample.reference is None or sample.reference.shape == sample.coded.shape))
+        """A stencil that looks at a reference needs one; a fit may have found that none of it pays."""
+        looks = any(step[5] for channel in self.predictor.steps for step in channel)
+        _fit(sample.has_reference or not looks)
+        _fit(sample.reference is None or sample.reference.shape == sample.coded.shape)
 
     @property
     def reach(self) -> int:
