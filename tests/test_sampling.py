@@ -56,5 +56,5 @@ def test_what_is_looked_at_are_the_blocks_that_are_packed(tmp_path) -> None:
     source = open_source(values)
     heights = {len(block) for block in scan(source, "quality", silent)}
     assert heights == {len(block) for block in sample(source, 3 << 20, 8, silent)} == {130_000}
-    aecompress.pack(values, tmp_path / "a", target=Target("max-error", 0.1), effort="fast")
+    aecompress.pack(values, tmp_path / "a", target=Target("max-error", 0.1), model="none", effort="fast")
     assert aecompress.open(tmp_path / "a").manifest.block_rows == 130_000
