@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from aecompress.abreast import abreast
 from aecompress.codec.model import Model
 from aecompress.errors import ArchiveError, CorruptError, InputError
 from aecompress.indexing import select
@@ -265,15 +265,7 @@ class Archive:
             yield first, last + 1
 
     def _decode_all(self, blocks: Iterable[Block], workers: int) -> Iterator[tuple[Block, Array]]:
-        with ThreadPoolExecutor(workers) as pool:
-            waiting: list[tuple[Block, Future[Array]]] = []
-            for block in blocks:
-                waiting.append((block, pool.submit(self._decode, block)))
-                if len(waiting) > workers:
-                    ready, rows = waiting.pop(0)
-                    yield ready, rows.result()
-            for ready, rows in waiting:
-                yield ready, rows.result()
+        return abreast(lambda block: (block, self._decode(block)), blocks, workers)
 
     def blocks(self, start: int, stop: int) -> Iterator[Block]:
         """The blocks that overlap the rows, as they are coded. Raises InputError, CorruptError."""

@@ -13,7 +13,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from aecompress import ranks
+from aecompress.abreast import abreast
 from aecompress.codec.model import Model
 from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, Target, silent
 from aecompress.devices import Device, check_device
@@ -342,21 +342,20 @@ def _coded(
     source: Source, model: Model, start: int, workers: int, keep_latents: bool
 ) -> Iterator[tuple[Block, Array | None]]:
     """Blocks in row order, with their latents if wanted; up to ``workers`` are coded at once: memory stays bounded."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: list[Future[tuple[Block, Array | None]]] = []
+
+    def code(numbered: tuple[int, Array]) -> tuple[Block, Array | None]:
+        first, batch = numbered
+        done = model.code(batch)
+        block = Block(first, len(batch), done.payload, done.method, done.distortion, done.similarity)
+        return block, model.embed(batch) if keep_latents else None
+
+    def batches() -> Iterator[tuple[int, Array]]:
+        first = start
         for batch in source.batches(_height(model, source.spec), start):
-            waiting.append(pool.submit(_code, model, start, batch, keep_latents))
-            start += len(batch)
-            if len(waiting) > workers:
-                yield waiting.pop(0).result()
-        for item in waiting:
-            yield item.result()
+            yield first, batch
+            first += len(batch)
 
-
-def _code(model: Model, start: int, batch: Array, keep_latents: bool) -> tuple[Block, Array | None]:
-    done = model.code(batch)
-    block = Block(start, len(batch), done.payload, done.method, done.distortion, done.similarity)
-    return block, model.embed(batch) if keep_latents else None
+    return abreast(code, batches(), workers)
 
 
 def facts(model: Model, totals: Totals, key: str) -> dict[str, Any]:

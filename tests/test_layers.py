@@ -18,7 +18,7 @@ ROOT = Path(aecompress.__file__).parent
 #: Low to high. Modules and folders of one layer are blind to each other; inside a folder all may be used.
 LAYERS = (
     {"errors"},
-    {"spec", "locations", "devices"},
+    {"spec", "locations", "devices", "abreast"},
     {"config", "recipe", "metrics", "ranks", "indexing", "attributes", "pictures", "charts"},
     {"normalize", "entropy", "tensorfile"},
     {"sources", "sinks", "autoencoder", "subbands", "wavelet", "quantize", "lossless", "context", "shards"},

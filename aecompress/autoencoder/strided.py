@@ -43,8 +43,11 @@ _CROPS, _MINIBATCH = {1: (1, 128), 2: (16, 16), 3: (8, 8, 8)}, 2048
 _STEPS, _RATE, _WARM_UP, _FULL, _CLIP = 8000, 2e-3, 100, 0.5, 1.0
 
 #: The price of errors begins at this (bits of a value, for a squared error of one step), follows the error of these
-#: batches, by this much a batch at most, and stays for the last share of the schedule.
-_PRICE, _MEMORY, _PACE, _SETTLED = 2.5, 0.98, 0.01, 0.97
+#: batches, by this much a batch at most, less before this share of the schedule, and stays for the last of it.
+_PRICE, _MEMORY, _PACE, _HEARD, _SETTLED = 2.5, 0.98, 0.01, 0.25, 0.97
+
+#: What would still take this much more than is worth it after this share of the schedule is given up.
+_HOPELESS, _TELLING = 2.0, 0.3
 
 #: Cells that latents' spread and layers' powers are measured on, and rounding noise of the weights.
 _MEASURED, _WEIGHT_NOISE = 1 << 15, 0.01
@@ -166,17 +169,19 @@ def fit_strided(
     blocks: Sequence[Array],
     rmse: float,
     *,
+    worth: float = math.inf,
     seconds: float,
     seed: int,
     device: Device = "auto",
     progress: Progress,
 ) -> StridedAutoencoder | None:
     """Fit ``strided`` to blocks of one row shape; None if they are neither series nor pictures nor volumes, or hold too
-    little to learn from.
+    little to learn from, or if early on it is far from what it is worth.
 
     Args:
         blocks: floats [rows, ...]; NaN where there is no value, which is taken for the mean of the others.
         rmse: root mean squared error that reconstructions should have.
+        worth: bits of a value that others take at that error.
         seconds: training time at most.
         seed: of weights, noise and the choice of crops.
         device: to train on: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -201,7 +206,9 @@ def fit_strided(
     place = find_device(device)
     with seeded(seed, place):
         learner = Strider(grid.axes, basis, deviation, _HIDDEN).to(place)
-        _train(learner, _crops(parts, rng), (rmse / scale) ** 2, seconds, Throttle(progress))
+        whole = _train(learner, _crops(parts, rng), (rmse / scale) ** 2, worth, seconds, Throttle(progress))
+    if not whole:
+        return None
     encoder, decoder = learner.cpu().paths()
     found = StridedAutoencoder(grid, centre, scale, encoder, decoder, deviation)
     return _measured(found, blocks)
@@ -257,8 +264,10 @@ def _crops(parts: Sequence[Array], rng: np.random.Generator) -> Iterator[Array]:
         yield np.moveaxis(np.stack(crops), -1, 1)
 
 
-def _train(learner: Strider, crops: Iterator[Array], wanted: float, seconds: float, report: Throttle) -> None:
-    """Lower bits + price x error, with the price that leads the error to ``wanted``."""
+def _train(
+    learner: Strider, crops: Iterator[Array], wanted: float, worth: float, seconds: float, report: Throttle
+) -> bool:
+    """Lower bits + price x error, with the price that leads the error to ``wanted``; False if that was given up."""
     import torch
 
     def lowered(x: Tensor, price: Tensor) -> tuple[Tensor, Tensor]:
@@ -267,9 +276,10 @@ def _train(learner: Strider, crops: Iterator[Array], wanted: float, seconds: flo
 
     place = next(learner.parameters()).device
     losses = descent(lowered, place, seconds)
+    finer = learner.share / (2 * math.log(2))  # bits of a value for e times less error
     optimiser = torch.optim.Adam(learner.parameters(), _RATE)
     started = ranks.now()
-    price, usual = _PRICE, 0.0
+    price, usual, rate, told = _PRICE, 0.0, 0.0, False
     for step in range(_STEPS):
         done = max(step / _STEPS, (ranks.now() - started) / max(seconds, 1e-3))
         if done >= 1:
@@ -284,7 +294,14 @@ def _train(learner: Strider, crops: Iterator[Array], wanted: float, seconds: flo
         optimiser.step()
         seen = float(error)
         usual = _MEMORY * usual + (1 - _MEMORY) * seen if step else seen
+        rate = _MEMORY * rate + (1 - _MEMORY) * (float(loss) - price * seen)
+        excess = math.log(max(usual, 1e-12) / wanted)
+        if step > _WARM_UP and done > _TELLING and not told:
+            told = True
+            if ranks.agreed(rate + finer * max(excess, 0.0)) > _HOPELESS * worth:
+                return False
         if step > _WARM_UP and done < _SETTLED:
-            price *= math.exp(_PACE * min(max(math.log(max(usual, 1e-12) / wanted), -1.0), 1.0))
+            price *= math.exp(_PACE * min(done / _HEARD, 1.0) * min(max(excess, -1.0), 1.0))
         report("strided", done, loss=round(float(loss), 4), price=round(price, 3), error=round(usual, 4))
     ranks.agree(learner)
+    return True

@@ -6,13 +6,13 @@ Each step is closed form or greedy, so a fit takes seconds. What is kept is deci
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
 
+from aecompress.abreast import abreast
 from aecompress.config import Progress, silent
 from aecompress.context import classes, kernel
 from aecompress.context.coder import (
@@ -63,7 +63,6 @@ _SIZE_ROWS = 100_000  # rows that activity weights are fitted to
 _CHOSEN = 20  # neighbours a channel chooses
 
 #: Layouts tried at once.
-_WORKERS = 2
 
 #: A regression over the columns is tried if its errors take at most so many bits more than those of neighbours.
 _NEAR_BITS = 0.5
@@ -236,8 +235,7 @@ def _costs(samples: Sequence[Sample], tried: Sequence[Layout], total: int, *, wi
     def costs(layout: Layout) -> float:
         return cost(_fit_layout(samples, layout, total, _FOR_TRIALS, with_classes=with_classes), samples, total)
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(costs, tried))
+    return list(abreast(costs, tried))
 
 
 def _empty() -> ContextModel:
@@ -250,15 +248,14 @@ def _empty() -> ContextModel:
 
 def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
     """Code length of ``samples`` in bits."""
-    spent = 0.0
-    for s in samples:
+
+    def spent(s: Sample) -> float:
         if model.network is not None:
-            spent += float(model.lengths(s).sum(dtype=np.float64))
-            continue
-        folded, tables = model.residuals(s)
-        count = kernel.counts(folded, tables, model.tree.tables)
-        spent += model.tables.bits(count) + float(count.sum(0) @ kernel.RAW_WIDTHS)
-    return spent
+            return float(model.lengths(s).sum(dtype=np.float64))
+        count = kernel.counts(*model.residuals(s), model.tree.tables)
+        return model.tables.bits(count) + float(count.sum(0) @ kernel.RAW_WIDTHS)
+
+    return sum(abreast(spent, samples))
 
 
 def with_network(
@@ -333,9 +330,7 @@ def _fit_layout(
         tree,
         Tables.from_counts(np.ones((tree.tables, 1), np.int64)),
     )
-    count = np.zeros((tree.tables, 256), np.int64)
-    for s in samples:
-        count += kernel.counts(*model.residuals(s), tree.tables)
+    count = sum(abreast(lambda s: kernel.counts(*model.residuals(s), tree.tables), samples))
     return replace(model, tables=Tables.from_counts(count))
 
 
@@ -401,37 +396,28 @@ def _pool(layout: Layout, channels: int, channel: int) -> list[Step]:
 def _collect(samples: Sequence[Sample], predictor: Predictor, values: int) -> tuple[Array, Array, Array, Array]:
     """Regressors float64 [n, K], targets [n], groups int64 [n] = set * C + channel and looks int16 [n, F], at about
     so many random places; errors are those of the predictor."""
-    rng = np.random.default_rng(0)
     share = min(1.0, values / sum(s.q.size for s in samples))
     width = max(len(channel) for channel in predictor.steps)
-    found = []
-    for s in samples:
-        take = rng.random(s.q.size) < share
+    numbers = plan(predictor, _no_activity(predictor), STUMP)
+
+    def collect(chosen: tuple[Sample, Array]) -> tuple[Array, ...]:
+        s, take = chosen
         room = int(take.sum())
-        steps, target, group = (
-            np.empty((room, width)),
-            np.empty(room),
-            np.empty(room, np.int64),
-        )
+        steps, target, group = np.empty((room, width)), np.empty(room), np.empty(room, np.int64)
         looks = np.empty((room, len(kernel.LOOKS)), np.int16)
-        near, numbers = (
-            stencil(predictor, s.q.shape),
-            plan(predictor, _no_activity(predictor), STUMP),
-        )
-        n = kernel.regressors(
-            s.flat(),
-            s.coded.reshape(-1),
-            take,
-            near,
-            numbers,
-            s.fine(),
-            steps,
-            target,
-            group,
-            looks,
-        )
-        found.append((steps[:n], target[:n], group[:n], looks[:n]))
+        near, flags = stencil(predictor, s.q.shape), s.coded.reshape(-1)
+        n = kernel.regressors(s.flat(), flags, take, near, numbers, s.fine(), steps, target, group, looks)
+        return steps[:n], target[:n], group[:n], looks[:n]
+
+    found = abreast(collect, _chosen(samples, share, 0))
     return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
+
+
+def _chosen(samples: Sequence[Sample], share: float, seed: int) -> Iterator[tuple[Sample, Array]]:
+    """The samples, and bool [n] which of their values are looked at."""
+    rng = np.random.default_rng(seed)
+    for s in samples:
+        yield s, rng.random(s.q.size) < share
 
 
 def _no_activity(predictor: Predictor) -> Activity:
@@ -565,17 +551,19 @@ def _error_bits(errors: Errors) -> float:
 
 def _collect_errors(samples: Sequence[Sample], predictor: Predictor, values: int) -> Errors:
     """Errors of a predictor that really runs on the samples, with what their size may depend on."""
-    rng = np.random.default_rng(1)
     share = min(1.0, values / sum(s.q.size for s in samples))
     width = predictor.weights.shape[1] - 1
-    found = []
-    for s in samples:
-        take = rng.random(s.q.size) < share
+    numbers = plan(predictor, _no_activity(predictor), STUMP)
+
+    def collect(chosen: tuple[Sample, Array]) -> tuple[Array, ...]:
+        s, take = chosen
         room = int(take.sum())
         parts, target, channel = np.empty((room, 2 * width)), np.empty(room), np.empty(room, np.int64)
-        near, numbers = stencil(predictor, s.q.shape), plan(predictor, _no_activity(predictor), STUMP)
-        n = kernel.errors(s.flat(), s.coded.reshape(-1), take, near, numbers, s.fine(), parts, target, channel)
-        found.append((parts[:n], target[:n], channel[:n]))
+        near, flags = stencil(predictor, s.q.shape), s.coded.reshape(-1)
+        n = kernel.errors(s.flat(), flags, take, near, numbers, s.fine(), parts, target, channel)
+        return parts[:n], target[:n], channel[:n]
+
+    found = abreast(collect, _chosen(samples, share, 1))
     return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
 
 
@@ -600,7 +588,7 @@ def _size_weights(parts: Array, target: Array, width: int) -> Array:
     return weights
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _non_negative(gram: Array, moment: Array, rounds: int) -> Array:
     """Minimise x'Gx/2 - m'x over x >= 0 by coordinate descent."""
     x = np.zeros(moment.size)
@@ -617,15 +605,13 @@ def _non_negative(gram: Array, moment: Array, rounds: int) -> Array:
 def _fit_tree(
     samples: Sequence[Sample], predictor: Predictor, activity: Activity, total: int, leaves: int, values: int
 ) -> Tree:
-    rng = np.random.default_rng(2)
     share = min(1.0, values / sum(s.q.size for s in samples))
-    features, tokens = [], []
-    for s in samples:
+
+    def collect(chosen: tuple[Sample, Array]) -> tuple[Array, Array]:
+        s, take = chosen
         folded, _, described = describe(predictor, activity, STUMP, s, features=True)
-        keep = rng.random(len(folded)) < share
-        features.append(described[keep])
-        tokens.append(kernel.tokens(folded[keep]))
-    seen = sum(len(part) for part in tokens)
-    if not seen:
-        return STUMP
-    return grow(np.concatenate(features), np.concatenate(tokens), total / seen, leaves)
+        keep = take[: len(folded)]
+        return described[keep], kernel.tokens(folded[keep])
+
+    features, tokens = map(np.concatenate, zip(*abreast(collect, _chosen(samples, share, 2)), strict=True))
+    return grow(features, tokens, total / len(tokens), leaves) if len(tokens) else STUMP

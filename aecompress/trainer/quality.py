@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aecompress.abreast import abreast
 from aecompress.codec import methods
 from aecompress.codec.model import Model
 from aecompress.config import Progress, Target
@@ -180,11 +181,14 @@ def sure_step(goal: Goal, dtype: np.dtype[Any]) -> float:
 
 def outcomes(model: Model, blocks: Iterable[Array]) -> Iterator[Pair]:
     """The blocks that fit the model's lattice, if it has one, and what they come back as."""
-    for block in blocks:
+
+    def outcome(block: Array) -> Pair | None:
         if model.latents_alone:
-            yield block, methods.latents_outcome(model, block)
-        elif (work := methods.prepare(model, block)) is not None:
-            yield block, methods.outcome(model, work)
+            return block, methods.latents_outcome(model, block)
+        work = methods.prepare(model, block)
+        return None if work is None else (block, methods.outcome(model, work))
+
+    return (pair for pair in abreast(outcome, blocks) if pair)
 
 
 def latent_step(

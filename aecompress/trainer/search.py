@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aecompress.abreast import abreast
 from aecompress.codec import methods
 from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
@@ -188,7 +189,7 @@ class Search(ABC):
 
     def _latent_parts(self, model: Model, blocks: Sequence[Array]) -> list[Sample]:
         """Latents that a model which codes no others has for the blocks."""
-        found = [methods.latents_of(model, block)[0] for block in blocks]
+        found = abreast(lambda block: methods.latents_of(model, block)[0], blocks)
         return [Sample(latents.astype(np.int64), np.ones(latents.shape, bool)) for latents in found]
 
     def _coded_values(self, model: Model) -> int:
@@ -318,7 +319,7 @@ class Search(ABC):
     def _bytes(self, model: Model, trial: Sequence[Array]) -> float:
         """Bytes of the whole set, model included, from coding the trial blocks."""
         raw = sum(block.nbytes for block in trial)
-        coded = sum(model.estimate(block) for block in trial)
+        coded = sum(abreast(model.estimate, trial))
         share = self.values * self.source.spec.native.itemsize / max(raw, 1)
         return coded * share + len(model.decoder().to_bytes())
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aecompress.abreast import abreast
 from aecompress.codec import specials
 from aecompress.codec.model import Model
 from aecompress.context import fit as context
@@ -41,7 +42,8 @@ _RESTEERED = 0.15  # by which widths may change before a coder of prices mislead
 _LOW_RATE = 1.5  # bits a value up to which a strided autoencoder may do better than others
 _RESEMBLANCE = 0.25  # square of the steps of a series, relative to its variance, up to which neighbours are alike
 _LEARNED = 0.9  # error that it learns for where the goal is a size, relative to its rivals'
-_PATCHES_SHARE = 3 / 4  # of the time left, for its training
+_HOPE_OF_PATCHES = 1.6  # a strided autoencoder with a rough coder of more than so many times the best is out
+_PATCHES_SHARE = 3 / 5  # of the time left, for its training
 _TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # and for a convolution that is tried, and for the one that stays
 
 
@@ -68,7 +70,8 @@ class Unbounded(Search):
         if kind == "conv":
             return self._coded_well(self._restored_for())
         if kind == "strided":
-            return (self._in_patches([] if self._goal.bytes is None else self._bands) or [self._plain])[0]
+            rivals = [] if self._goal.bytes is None else [self._roughly, *self._bands]
+            return (self._in_patches(rivals) or [self._plain])[0]
         if kind != "auto":
             return self._coded_well(self.pca if kind == "pca" else self._autoencoder(kind))
         return self._smallest()
@@ -111,8 +114,9 @@ class Unbounded(Search):
             linear = [self._coded_well(linear[0])]  # before others take its time
             found = [*linear, self._roughly, *bands]
             least = min(map(self.cost, found))
-        if hope and self._may_stride(bands, least) and not self.clock.is_late():
-            found += self._in_patches([*linear, *bands])
+        rate = 8 * (self._goal.bytes or least) / self.values
+        if hope and self._may_stride(bands, least, rate) and not self.clock.is_late():
+            found += self._in_patches([self._roughly, *linear, *bands], rate)
         if hope and not beyond and not self.clock.is_late():
             rival = self._restored_for()
             found.append(self._coded_well(rival) if self.cost(rival) < _SIGHT * least else rival)
@@ -154,13 +158,13 @@ class Unbounded(Search):
         """The blocks as floats, NaN where a value is special."""
         return [np.where(specials.ordinary(block, self.fills), block, np.nan) for block in blocks]
 
-    def _may_stride(self, bands: Sequence[Model], least: float) -> bool:
-        """True if a strided autoencoder may do better than what costs ``least``, at a low rate: on planes where that is
-        ``bands``, and on series whose neighbours resemble each other."""
+    def _may_stride(self, bands: Sequence[Model], least: float, rate: float) -> bool:
+        """True if a strided autoencoder may do better than what costs ``least``, at so many bits a value: on planes
+        where that is ``bands``, and on series whose neighbours resemble each other."""
         from aecompress.autoencoder.strided import grid_of
 
         grid = grid_of(self.source.spec.row_shape)
-        if 8 * (self._goal.bytes or least) > _LOW_RATE * self.values:
+        if rate > _LOW_RATE:
             return False
         if grid is None or grid.axes == 2:
             return any(self.cost(m) <= least for m in bands)
@@ -172,8 +176,9 @@ class Unbounded(Search):
         steps, values = steps[np.isfinite(steps)], values[np.isfinite(values)]
         return bool(len(steps) and np.square(steps).sum() < _RESEMBLANCE * np.square(values - values.mean()).sum())
 
-    def _in_patches(self, rivals: Sequence[Model]) -> list[Model]:
-        """A strided autoencoder that reaches the goal; nothing where there is none, or too little to learn from.
+    def _in_patches(self, rivals: Sequence[Model], worth: float = math.inf) -> list[Model]:
+        """A strided autoencoder that reaches the goal; nothing where there is none, or too little to learn from, or
+        where it is far from the rivals, which take ``worth`` bits a value.
 
         Where the goal is a size it learns to err a little less than the rivals do at that.
         """
@@ -183,22 +188,28 @@ class Unbounded(Search):
             return []
         patches = fit_strided(
             self._ordinary(self._pictures),
-            self._goal.rmse or _LEARNED * min(map(self.cost, (self._roughly, *rivals))),
+            self._goal.rmse or _LEARNED * min(map(self.cost, rivals)),
+            worth=worth,
             seconds=self.clock.share(_PATCHES_SHARE),
             seed=self.seed,
             device=self.device,
             progress=self.progress,
         )
-        return [] if patches is None else self._stepped(patches)
+        most = min(map(self.cost, rivals)) if math.isfinite(worth) else math.inf
+        return [] if patches is None else self._stepped(patches, _HOPE_OF_PATCHES * most)
 
-    def _stepped(self, patches: StridedAutoencoder) -> list[Model]:
-        """The strided autoencoder in the widest step that reaches the goal, and a coder of its latents.
+    def _stepped(self, patches: StridedAutoencoder, most: float = math.inf) -> list[Model]:
+        """The strided autoencoder in the widest step that reaches the goal, and a coder of its latents; nothing where
+        the goal is out of reach, or it costs more than ``most`` with a rough coder.
 
         It is thrifty where that costs less; what latents cost is told by a rough coder of those without thrift.
         """
         plain = self._paced(replace(self._blank(), kind="strided", patches=patches))
+        trial = self._trial()
+        if self._free(plain, trial) > most:
+            return []
         thrifty = self._paced(replace(plain, thrift=_THRIFT_OF_CELLS, prices=plain.context))
-        near = min((plain, thrifty), key=partial(self._free, blocks=self._trial()))
+        near = min((plain, thrifty), key=partial(self._free, blocks=trial))
         step = self._checked(near.pace or 1.0, partial(_at_pace, near))
         if step is None:
             return []
@@ -232,7 +243,15 @@ class Unbounded(Search):
     def _with_latent_coder(self, model: Model, blocks: Sequence[Array], *, rough: bool = False) -> Model:
         """The model of latents alone with a context coder fitted to those of these blocks."""
         parts = self._latent_parts(model, blocks)
-        coder = context.fit(parts, self._coded_values(model), with_classes=not rough, far=self.far, leaves=self.leaves)
+        layout = layout_of(model)  # if it was compared with others before, only how far it reaches is asked again
+        coder = context.fit(
+            parts,
+            self._coded_values(model),
+            layout and replace(layout, far=None),
+            with_classes=not rough,
+            far=self.far,
+            leaves=self.leaves,
+        )
         rate = context.bits(coder, parts) / sum(block.size for block in blocks)
         return replace(model, context=coder, rate=rate)
 
@@ -265,7 +284,7 @@ class Unbounded(Search):
         """What is still free at the goal: the bytes where an error is asked for, the error where a size is."""
         if self._goal.bytes is None:
             return self._bytes(model, blocks)
-        return sum((model.error(block) for block in blocks), Distortion()).rmse
+        return sum(abreast(model.error, blocks), Distortion()).rmse
 
     @cached_property
     def _costs(self) -> dict[int, tuple[Model, float]]:

@@ -47,6 +47,7 @@ class Strider(nn.Module):
         self.encode_linear, self.encode_curved = _linear(basis.T, seen), _curved(patch, hidden, latents, seen)
         self.decode_linear, self.decode_curved = _linear(basis, seen), _curved(latents, hidden, patch, seen)
         self.prior = Prior(deviation, _BEFORE[axes])
+        self.share = latents / patch  # latents for a value
 
     def encode(self, x: Tensor) -> Tensor:
         y: Tensor = self.encode_linear(x) + self.encode_curved(x)
