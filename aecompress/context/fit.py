@@ -134,7 +134,7 @@ def turned(part: Sample, total: int) -> tuple[Layout, float, float] | None:
     best, missed = _best_regression([part], part)
     alone = min(_neighbour_bits(back, layout, total) for layout in layouts(back.q.shape))
     rivals = column_layouts(part.q.shape)
-    if not rivals or missed > alone + _NEAR_BITS:
+    if not rivals or missed > min(alone + _NEAR_BITS, _centred_bits(part, best)):
         return None
     costs = _costs([best.informed(part)], rivals, total, with_classes=False)
     layout, regression = _regressed([back], total, _roughly([back], total, layouts(back.q.shape), 1.0)[0])
@@ -158,13 +158,14 @@ def _regressed(
 ) -> tuple[Layout, Regression | None]:
     """A regression over the columns of rows and the layout to go with it, if a coder takes fewer bits so.
 
-    It is tried on part of the largest sample, if its errors are about as small as those of neighbours.
+    It is tried on part of the largest sample, if its errors are about as small as those of neighbours, and smaller than
+    those of each column's mean.
     """
     part, columns = largest(samples), columns_of(samples[0].q.shape)
     if part.has_reference or columns is None or columns != columns_of(part.q.shape):
         return layout, None
     best, missed = _best_regression(samples, part)
-    if missed > _neighbour_bits(part, layout, total) + _NEAR_BITS:
+    if missed > min(_neighbour_bits(part, layout, total) + _NEAR_BITS, _centred_bits(part, best)):
         return layout, None
     informed, apart = [best.informed(part)], column_layouts(part.q.shape)
     if fixed or not apart:
@@ -190,7 +191,18 @@ def _best_regression(samples: Sequence[Sample], part: Sample) -> tuple[Regressio
 def _missed_bits(sample: Sample, regression: Regression) -> float:
     """About how many bits an error of the regression takes."""
     missed = (sample.q << FRACTION) - regression.guesses(sample.q, sample.coded)
-    return float(np.log2(np.abs(missed[sample.coded]) / (1 << FRACTION) + 0.3).mean())
+    return _bits_of(missed[sample.coded] / (1 << FRACTION))
+
+
+def _centred_bits(sample: Sample, regression: Regression) -> float:
+    """The same where each column's centre is expected."""
+    missed = sample.q.reshape(-1, len(regression.centres)) - regression.centres
+    return _bits_of(missed.reshape(sample.q.shape)[sample.coded])
+
+
+def _bits_of(errors: Array) -> float:
+    """About how many bits an error, in cells, takes."""
+    return float(np.log2(np.abs(errors) + 0.3).mean()) if len(errors) else 0.0
 
 
 def _reading(samples: Sequence[Sample], total: int, tried: Sequence[Layout], far: bool) -> Layout:
@@ -544,9 +556,8 @@ def _fit_activity(predictor: Predictor, errors: Errors) -> Activity:
 
 
 def _error_bits(errors: Errors) -> float:
-    """About how many bits an error takes."""
-    error = errors[1] / (1 << FRACTION)
-    return float(np.log2(error + 0.3).mean()) if len(error) else 0.0
+    """About how many bits an error of a predictor takes."""
+    return _bits_of(errors[1] / (1 << FRACTION))
 
 
 def _collect_errors(samples: Sequence[Sample], predictor: Predictor, values: int) -> Errors:
