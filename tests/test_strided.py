@@ -45,6 +45,19 @@ def fitted() -> StridedAutoencoder:
     return found
 
 
+def test_what_is_worth_far_less_is_given_up_early() -> None:
+    noise = [np.random.default_rng(0).normal(0, 60, (20, 64, 64))]
+    spent = []
+    for worth in (0.05, math.inf):
+        seen: list[float] = []
+        found = fit_strided(
+            noise, 12.0, worth=worth, seconds=6.0, seed=0, progress=lambda _, done, __, seen=seen: seen.append(done)
+        )
+        assert (found is None) == (worth < 1.0)
+        spent.append(seen[-1])
+    assert spent[0] < 0.9 < spent[1]
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.integers(1, 5),

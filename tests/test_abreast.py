@@ -1,0 +1,43 @@
+"""Work on many items at once: in order, no further ahead than is worked on, and errors in their turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aecompress.abreast import abreast
+
+
+@given(st.lists(st.integers()), st.integers(1, 4))
+def test_results_come_in_the_order_of_the_items(items: list[int], workers: int) -> None:
+    assert list(abreast(lambda n: n + 1, items, workers)) == [n + 1 for n in items]
+
+
+def test_as_many_as_there_are_workers_are_worked_on_at_once() -> None:
+    together = threading.Barrier(3)
+    assert len(list(abreast(lambda _: together.wait(60), range(6), 3))) == 6
+
+
+def test_items_are_taken_when_they_are_needed() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for n in range(100):
+            taken.append(n)
+            yield n
+
+    results = abreast(lambda n: n, items(), 2)
+    assert next(results) == 0
+    assert len(taken) <= 3
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_what_fails_is_raised_after_what_came_before() -> None:
+    results = abreast(lambda n: 1 // n, [1, -1, 0, 1])
+    assert [next(results), next(results)] == [1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
