@@ -136,7 +136,7 @@ def test_every_layout_codes_the_block(shape: tuple[int, ...]) -> None:
     q = integers((max(shape[0], 9), *shape[1:]), "smooth", 2)
     coded = np.ones(q.shape, bool)
     for layout in layouts(q.shape):
-        check(fitting._fit_layout([fitting.Sample(q, coded)], layout, q.size), q, coded)
+        check(fitting._fit_layout([fitting.Sample(q, coded)], layout, q.size)[0], q, coded)
 
 
 def test_fits_are_deterministic() -> None:
@@ -395,7 +395,7 @@ def test_a_block_of_other_channels_is_refused() -> None:
         table = rng.integers(-9, 10, (4000, 3)).cumsum(0)
         table[:, 1:] = table[:, :1] * 3 + rng.integers(0, 2, (4000, 2))
         from aecompress.context.stencil import Layout
-        wide = fitting._fit_layout([fitting.Sample(table, np.ones(table.shape, bool))], Layout(1, True), table.size)
+        wide, _ = fitting._fit_layout([fitting.Sample(table, np.ones(table.shape, bool))], Layout(1, True), table.size)
         try:
             wide.decode(payload, np.ones((4000, 500), bool))
         except (CorruptError, ValueError):

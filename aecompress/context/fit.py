@@ -55,8 +55,9 @@ _VECTOR_BITS, _FEWEST_VECTORS = 400_000, 2
 #: Most leaves of the context tree, and as many as have room in one mask of ``forest``.
 MOST_TABLES, FAST_TABLES = 512, 64
 
-#: Layouts that take this many times the bits of the best on a part of the samples are tried on one this much larger.
-_CLOSE, _LONGER = 1.15, 2
+#: So many layouts that take at most this many times the bits of the best on a part of the samples are tried on one this
+#: much larger.
+_MOST_CLOSE, _CLOSE, _LONGER = 3, 1.15, 2
 
 _SETS = 8
 _SIZE_ROWS = 100_000  # rows that activity weights are fitted to
@@ -114,13 +115,18 @@ def fit(
         layout, regression = _regressed(samples, total, layout, fixed=fixed)
     if regression is not None:
         samples = [regression.informed(s) for s in samples]
-    model = _fit_layout(samples, layout, total, with_classes=with_classes, leaves=leaves)
+    model, _ = _fit_layout(samples, layout, total, with_classes=with_classes, leaves=leaves)
     return replace(model, regression=regression)
 
 
 def cost(model: ContextModel, samples: Sequence[Sample], total: int) -> float:
     """Bits of a set of ``total`` values, model included, by what the model makes of samples."""
-    return bits(model, samples) * (total / sum(int(s.coded.sum()) for s in samples)) + 8.0 * len(model.to_bytes())
+    return _whole(model, bits(model, samples), samples, total)
+
+
+def _whole(model: ContextModel, spent: float, samples: Sequence[Sample], total: int) -> float:
+    """Bits of a set of ``total`` values, model included, where samples take ``spent`` of them."""
+    return spent * (total / sum(int(s.coded.sum()) for s in samples)) + 8.0 * len(model.to_bytes())
 
 
 def turned(part: Sample, total: int) -> tuple[Layout, float, float] | None:
@@ -219,9 +225,11 @@ def _reading(samples: Sequence[Sample], total: int, tried: Sequence[Layout], far
 
 
 def _roughly(samples: Sequence[Sample], total: int, tried: Sequence[Layout], close: float) -> list[Layout]:
-    """The layouts that take at most ``close`` times the fewest bits on a part of the samples, without classes."""
+    """The few layouts, the best first, that take at most ``close`` times the fewest bits on a part of the samples,
+    without classes."""
     costs = _costs(_part(samples, TRIAL_VALUES), tried, total, with_classes=False)
-    return [layout for layout, cost in zip(tried, costs, strict=True) if cost <= close * min(costs)]
+    order = np.argsort(costs, kind="stable")[:_MOST_CLOSE]
+    return [tried[i] for i in order if costs[i] <= close * min(costs)]
 
 
 def _reaches(layout: Layout, shape: tuple[int, ...], far: bool) -> list[bool]:
@@ -245,7 +253,8 @@ def _costs(samples: Sequence[Sample], tried: Sequence[Layout], total: int, *, wi
     """Bits of the whole set, model included, in each layout."""
 
     def costs(layout: Layout) -> float:
-        return cost(_fit_layout(samples, layout, total, _FOR_TRIALS, with_classes=with_classes), samples, total)
+        model, spent = _fit_layout(samples, layout, total, _FOR_TRIALS, with_classes=with_classes)
+        return _whole(model, spent, samples, total)
 
     return list(abreast(costs, tried))
 
@@ -260,14 +269,20 @@ def _empty() -> ContextModel:
 
 def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
     """Code length of ``samples`` in bits."""
+    if model.network is None:
+        return _spent(model, _counts(model, samples))
+    return sum(abreast(lambda s: float(model.lengths(s).sum(dtype=np.float64)), samples))
 
-    def spent(s: Sample) -> float:
-        if model.network is not None:
-            return float(model.lengths(s).sum(dtype=np.float64))
-        count = kernel.counts(*model.residuals(s), model.tree.tables)
-        return model.tables.bits(count) + float(count.sum(0) @ kernel.RAW_WIDTHS)
 
-    return sum(abreast(spent, samples))
+def _counts(model: ContextModel, samples: Sequence[Sample]) -> Array:
+    """int64 [tables, 256]: how often each table of a model without a network meets each token."""
+    none = np.zeros((model.tree.tables, 256), np.int64)
+    return sum(abreast(lambda s: kernel.counts(*model.residuals(s), model.tree.tables), samples), none)
+
+
+def _spent(model: ContextModel, count: Array) -> float:
+    """Bits of tokens met so often, and of what follows them."""
+    return model.tables.bits(count) + float(count.sum(0) @ kernel.RAW_WIDTHS)
 
 
 def with_network(
@@ -326,7 +341,8 @@ def _fit_layout(
     *,
     with_classes: bool = True,
     leaves: int = MOST_TABLES,
-) -> ContextModel:
+) -> tuple[ContextModel, float]:
+    """The model of this layout, and the bits of the samples by it."""
     predictor = _fit_predictor(samples, layout, total, lessons.weights)
     errors = _collect_errors(samples, predictor, lessons.weights)
     if with_classes:
@@ -342,8 +358,9 @@ def _fit_layout(
         tree,
         Tables.from_counts(np.ones((tree.tables, 1), np.int64)),
     )
-    count = sum(abreast(lambda s: kernel.counts(*model.residuals(s), tree.tables), samples))
-    return replace(model, tables=Tables.from_counts(count))
+    count = _counts(model, samples)
+    model = replace(model, tables=Tables.from_counts(count))
+    return model, _spent(model, count)
 
 
 # --- prediction -----------------------------------------------------------------------------------------------------

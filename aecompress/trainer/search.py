@@ -44,6 +44,7 @@ _SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are 
 _NETWORKS = {"balanced": (64, 6000), "best": (96, 20000)}  # most units of a layer and batches, by effort
 _NETWORK_SHARE = 2 / 3  # of the time left, for a network behind a context coder
 _TRAINING_SHARE = 3 / 4  # and for an autoencoder
+_MOST_TRIED, _FEWEST_TRIED = 1 << 20, 4  # values that candidates are compared on, and samples that they are part of
 _EARLY = 1 / 3  # share of the time after which there are no more lessons than samples
 
 
@@ -306,11 +307,14 @@ class Search(ABC):
 
     def _trial(self) -> list[Array]:
         """Small parts of the samples, to compare candidates on: of few samples several, for rows that lie far apart may
-        differ."""
-        many = max(len(self.samples), 1)
-        rows = max(1, context.TRIAL_VALUES // max(self.source.spec.row_size * many, 1))
+        differ. Of samples whose rows are large fewer are looked at."""
+        size = max(self.source.spec.row_size, 1)
+        known = len(self.samples)
+        samples = self.samples[:: max(1, min(known * size // _MOST_TRIED, known // _FEWEST_TRIED))]
+        many = max(len(samples), 1)
+        rows = max(1, context.TRIAL_VALUES // (size * many))
         parts = max(sampling.SAMPLE_BLOCKS // many, 1)
-        return [part for block in self.samples for part in sampling.stretches(block, rows, parts)]
+        return [part for block in samples for part in sampling.stretches(block, rows, parts)]
 
     def _affordable(self, blocks: list[Array]) -> list[Array]:
         """The blocks, or small parts of the samples when time is over."""
