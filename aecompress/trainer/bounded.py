@@ -132,7 +132,7 @@ class Bounded(Search):
     def _fewest(self, model: Model) -> Model:
         """The model with subbands, in even cells, or a context coder: the one that takes fewer bytes."""
         if not self._may_be_smooth:
-            return self._with_context(model, self._affordable(self._exercises))
+            return self._with_context(model, self._affordable(self.lessons))
         rough = self._with_context(model, self._trial())
         if self.clock.is_over():
             return rough
@@ -160,17 +160,12 @@ class Bounded(Search):
         return rival if least < _PATIENCE[self.effort] * self._bytes(full, self.samples) else full
 
     def _taught(self, model: Model, rough: Model) -> Model:
-        """The model with a context coder fitted to more than parts of samples, in the layout of the rough one.
+        """The model with a context coder fitted to all lessons, in the layout of the rough one.
 
         That may have seen too few lines to tell how far it should reach, so this is asked again.
         """
         layout = layout_of(rough)
-        return self._with_context(model, self._exercises, layout and replace(layout, far=None))
-
-    @property
-    def _exercises(self) -> list[Array]:
-        """What a context coder is fitted to: as much as a network would be if there is none to take its place."""
-        return self.lessons if self.effort == "fast" else self.samples
+        return self._with_context(model, self.lessons, layout and replace(layout, far=None))
 
     def _coarse(self, kind: str, step: float) -> Autoencoder:
         """An autoencoder whose error is a few cells: finer latents would cost more than the correction they save."""

@@ -45,7 +45,7 @@ _NETWORKS = {"balanced": (64, 6000), "best": (96, 20000)}  # most units of a lay
 _NETWORK_SHARE = 2 / 3  # of the time left, for a network behind a context coder
 _TRAINING_SHARE = 3 / 4  # and for an autoencoder
 _MOST_TRIED, _FEWEST_TRIED = 1 << 20, 4  # values that candidates are compared on, and samples that they are part of
-_EARLY = 1 / 3  # share of the time after which there are no more lessons than samples
+_EARLY = 2 / 3  # share of the time after which there are no more lessons than samples, which may be of few rows
 
 
 class Search(ABC):
