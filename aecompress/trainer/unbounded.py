@@ -42,6 +42,7 @@ _RESTEERED = 0.15  # by which widths may change before a coder of prices mislead
 _LOW_RATE = 1.5  # bits a value up to which a strided autoencoder may do better than others
 _RESEMBLANCE = 0.25  # square of the steps of a series, relative to its variance, up to which neighbours are alike
 _LEARNED = 0.9  # error that it learns for where the goal is a size, relative to its rivals'
+_BANDS_SHARE = 1 / 3  # of the time left, for levels of subbands: others wait
 _HOPE_OF_PATCHES = 1.6  # a strided autoencoder with a rough coder of more than so many times the best is out
 _PATCHES_SHARE = 3 / 5  # of the time left, for its training
 _TRIAL_SHARE, _FINAL_SHARE = 1 / 12, 1 / 2  # and for a convolution that is tried, and for the one that stays
@@ -146,7 +147,8 @@ class Unbounded(Search):
         """Subbands that reach the goal; nothing where blocks have no plane to transform."""
         if not self.samples or not smooth.suits(self.samples[0].shape, self.ordered):
             return []
-        model = smooth.fit_subbands(self._in_cells(self._step), self.samples, self.clock, self.ordered)
+        clock = self.clock.part(_BANDS_SHARE)
+        model = smooth.fit_subbands(self._in_cells(self._step), self.samples, clock, self.ordered)
         return [] if model is None else self._widest(model)
 
     @cached_property
