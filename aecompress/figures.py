@@ -66,10 +66,11 @@ class Report:
         return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in data.items()}
 
 
-def break_even(model_bytes: int, payload_bytes: int, simple_bytes: int, rows: int) -> int | None:
-    """Rows from which model + payload is smaller than the simple way, at the set's bytes a row."""
+def break_even(model_bytes: int, payload_bytes: int, simple_bytes: int, rows: int, least: int = 0) -> int | None:
+    """Rows from which model + payload is smaller than the simple way, at the set's bytes a row; no fewer than
+    ``least``, those that the model codes at once."""
     saved = (simple_bytes - payload_bytes) / rows if rows else 0.0
-    return math.ceil(model_bytes / saved) if saved > 0 else None
+    return max(math.ceil(model_bytes / saved), least) if saved > 0 else None
 
 
 #: Points of a course that the manifest keeps.

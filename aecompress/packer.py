@@ -403,5 +403,5 @@ def summary(
         fit_seconds=fit_took,
         mb_per_s=speed if math.isfinite(speed) else 0.0,
         tried=model.about.get("tried", {}),
-        break_even_rows=break_even(model_bytes, totals.payload, int(model.simple * raw), spec.shape[0]),
+        break_even_rows=break_even(model_bytes, totals.payload, int(model.simple * raw), spec.shape[0], model.turned),
     )

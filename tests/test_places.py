@@ -18,6 +18,7 @@ from aecompress.codec.model import Model
 from aecompress.config import Target, silent
 from aecompress.context.coder import ContextModel
 from aecompress.errors import CorruptError, InputError, ModelError
+from aecompress.figures import break_even
 from aecompress.sources import open_source
 from aecompress.spec import Array
 from aecompress.trainer import adapt, places, views
@@ -60,6 +61,8 @@ def test_bands_first_are_coded_as_pixels_and_come_back_as_bands(packed: Path, ba
     assert (archive.shape, archive.dtype) == (bands.shape, bands.dtype)
     assert archive.manifest.report["methods"] == {"autoencoder": 1}
     assert aecompress.info(packed)["model"] == "pca of places"
+    assert break_even(1, 99, 100_000, 24, archive.model.turned) == 24, "no fewer rows can be coded by it"
+    assert break_even(1, 99, 100_000, 24) == 1
     assert rmse(archive[:], bands) <= float(bands.max() - bands.min()) * 10 ** (-45 / 20)
     np.testing.assert_array_equal(archive[5:9], archive[:][5:9])
     np.testing.assert_array_equal(archive[-1], archive[:][-1])

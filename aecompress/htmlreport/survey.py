@@ -230,8 +230,9 @@ def _count_bytes(found: Survey, progress: Progress) -> None:
     found.parts["manifest"] = (found.archive.path / MANIFEST).stat().st_size
     found.parts["other files"] = found.facts["packed_bytes"] - found.parts.total()
     found.parts = +found.parts
-    simple = int(found.archive.model.simple * spec.raw_bytes)
-    found.break_even = break_even(found.facts["model_bytes"], payload, simple, rows)
+    model = found.archive.model
+    simple = int(model.simple * spec.raw_bytes)
+    found.break_even = break_even(found.facts["model_bytes"], payload, simple, rows, model.turned)
 
 
 def _model_parts(data: bytes) -> Counter[str]:
