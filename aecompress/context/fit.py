@@ -6,7 +6,7 @@ Each step is closed form or greedy, so a fit takes seconds. What is kept is deci
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numba
@@ -26,7 +26,7 @@ from aecompress.context.coder import (
 )
 from aecompress.context.network import LANES, MOST_INPUTS, inputs_of
 from aecompress.context.regression import Regression, columns_of
-from aecompress.context.sample import FRACTION, Sample
+from aecompress.context.sample import FRACTION, Sample, chosen
 from aecompress.context.stencil import (
     Layout,
     Step,
@@ -62,8 +62,6 @@ _MOST_CLOSE, _CLOSE, _LONGER = 3, 1.15, 2
 _SETS = 8
 _SIZE_ROWS = 100_000  # rows that activity weights are fitted to
 _CHOSEN = 20  # neighbours a channel chooses
-
-#: Layouts tried at once.
 
 #: A regression over the columns is tried if its errors take at most so many bits more than those of neighbours.
 _NEAR_BITS = 0.5
@@ -425,12 +423,11 @@ def _pool(layout: Layout, channels: int, channel: int) -> list[Step]:
 def _collect(samples: Sequence[Sample], predictor: Predictor, values: int) -> tuple[Array, Array, Array, Array]:
     """Regressors float64 [n, K], targets [n], groups int64 [n] = set * C + channel and looks int16 [n, F], at about
     so many random places; errors are those of the predictor."""
-    share = min(1.0, values / sum(s.q.size for s in samples))
     width = max(len(channel) for channel in predictor.steps)
     numbers = plan(predictor, _no_activity(predictor), STUMP)
 
-    def collect(chosen: tuple[Sample, Array]) -> tuple[Array, ...]:
-        s, take = chosen
+    def collect(part: tuple[Sample, Array]) -> tuple[Array, ...]:
+        s, take = part
         room = int(take.sum())
         steps, target, group = np.empty((room, width)), np.empty(room), np.empty(room, np.int64)
         looks = np.empty((room, len(kernel.LOOKS)), np.int16)
@@ -438,15 +435,8 @@ def _collect(samples: Sequence[Sample], predictor: Predictor, values: int) -> tu
         n = kernel.regressors(s.flat(), flags, take, near, numbers, s.fine(), steps, target, group, looks)
         return steps[:n], target[:n], group[:n], looks[:n]
 
-    found = abreast(collect, _chosen(samples, share, 0))
+    found = abreast(collect, chosen(samples, values, np.random.default_rng(0)))
     return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
-
-
-def _chosen(samples: Sequence[Sample], share: float, seed: int) -> Iterator[tuple[Sample, Array]]:
-    """The samples, and bool [n] which of their values are looked at."""
-    rng = np.random.default_rng(seed)
-    for s in samples:
-        yield s, rng.random(s.q.size) < share
 
 
 def _no_activity(predictor: Predictor) -> Activity:
@@ -579,19 +569,18 @@ def _error_bits(errors: Errors) -> float:
 
 def _collect_errors(samples: Sequence[Sample], predictor: Predictor, values: int) -> Errors:
     """Errors of a predictor that really runs on the samples, with what their size may depend on."""
-    share = min(1.0, values / sum(s.q.size for s in samples))
     width = predictor.weights.shape[1] - 1
     numbers = plan(predictor, _no_activity(predictor), STUMP)
 
-    def collect(chosen: tuple[Sample, Array]) -> tuple[Array, ...]:
-        s, take = chosen
+    def collect(part: tuple[Sample, Array]) -> tuple[Array, ...]:
+        s, take = part
         room = int(take.sum())
         parts, target, channel = np.empty((room, 2 * width)), np.empty(room), np.empty(room, np.int64)
         near, flags = stencil(predictor, s.q.shape), s.coded.reshape(-1)
         n = kernel.errors(s.flat(), flags, take, near, numbers, s.fine(), parts, target, channel)
         return parts[:n], target[:n], channel[:n]
 
-    found = abreast(collect, _chosen(samples, share, 1))
+    found = abreast(collect, chosen(samples, values, np.random.default_rng(1)))
     return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
 
 
@@ -633,13 +622,13 @@ def _non_negative(gram: Array, moment: Array, rounds: int) -> Array:
 def _fit_tree(
     samples: Sequence[Sample], predictor: Predictor, activity: Activity, total: int, leaves: int, values: int
 ) -> Tree:
-    share = min(1.0, values / sum(s.q.size for s in samples))
 
-    def collect(chosen: tuple[Sample, Array]) -> tuple[Array, Array]:
-        s, take = chosen
+    def collect(part: tuple[Sample, Array]) -> tuple[Array, Array]:
+        s, take = part
         folded, _, described = describe(predictor, activity, STUMP, s, features=True)
         keep = take[: len(folded)]
         return described[keep], kernel.tokens(folded[keep])
 
-    features, tokens = map(np.concatenate, zip(*abreast(collect, _chosen(samples, share, 2)), strict=True))
+    found = abreast(collect, chosen(samples, values, np.random.default_rng(2)))
+    features, tokens = map(np.concatenate, zip(*found, strict=True))
     return grow(features, tokens, total / len(tokens), leaves) if len(tokens) else STUMP

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,6 +63,13 @@ class Sample:
             None if part is None else np.ascontiguousarray(part[index]) for part in (self.reference, self.made)
         )
         return Sample(np.ascontiguousarray(self.q[index]), np.ascontiguousarray(self.coded[index]), reference, made)
+
+
+def chosen(samples: Sequence[Sample], values: int, rng: np.random.Generator) -> Iterator[tuple[Sample, Array]]:
+    """The samples, and bool [n] which of their values are looked at: about so many of all, at random places."""
+    share = min(1.0, values / sum(s.q.size for s in samples))
+    for s in samples:
+        yield s, rng.random(s.q.size) < share
 
 
 def whole(made: Array) -> Array:

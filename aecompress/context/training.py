@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from aecompress import ranks
+from aecompress.abreast import abreast
 from aecompress.config import Progress, silent
 from aecompress.context import mixture, neural
 from aecompress.context.coder import Activity, Predictor, plan, stencil
@@ -38,7 +39,7 @@ from aecompress.context.network import (
     inputs_of,
 )
 from aecompress.context.regression import NO_STATE
-from aecompress.context.sample import Sample
+from aecompress.context.sample import Sample, chosen
 from aecompress.context.tree import STUMP
 from aecompress.devices import Device, find_device, move, seeded
 from aecompress.spec import Array
@@ -79,11 +80,10 @@ def lesson(samples: Sequence[Sample], predictor: Predictor, activity: Activity) 
     rng = np.random.default_rng(3)
     width = predictor.weights.shape[1] - 1
     many = inputs_of(width)
-    share = min(1.0, MOST_VALUES / sum(s.q.size for s in samples))
     numbers = plan(predictor, activity, STUMP)
-    found = []
-    for s in samples:
-        take = rng.random(s.q.size) < share
+
+    def collect(part: tuple[Sample, Array]) -> tuple[Array, Array]:
+        s, take = part
         room = int(take.sum())
         inputs, facts = np.empty((room, many), np.int8), np.empty((room, neural.FACTS), np.int64)
         none = (np.empty(0, np.uint32), np.empty(0, np.uint32), np.empty(0, np.uint64), np.empty(0, np.int64))
@@ -103,9 +103,10 @@ def lesson(samples: Sequence[Sample], predictor: Predictor, activity: Activity) 
             none[0],
             none[0],
         )
-        found.append((inputs[:n], facts[:n]))
+        return inputs[:n], facts[:n]
+
+    found = abreast(collect, chosen(samples, MOST_VALUES, rng))
     inputs, facts = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    del found
     order = rng.permutation(len(facts))
     end = 2 * width + PLACE_INPUTS
     return Lesson(inputs[order], slice(end - len(RATES), end), facts[order], len(predictor.steps))

@@ -208,10 +208,11 @@ class Unbounded(Search):
         """
         plain = self._paced(replace(self._blank(), kind="strided", patches=patches))
         trial = self._trial()
-        if self._free(plain, trial) > most:
+        spent = self._free(plain, trial)
+        if spent > most:
             return []
         thrifty = self._paced(replace(plain, thrift=_THRIFT_OF_CELLS, prices=plain.context))
-        near = min((plain, thrifty), key=partial(self._free, blocks=trial))
+        near = thrifty if self._free(thrifty, trial) < spent else plain
         step = self._checked(near.pace or 1.0, partial(_at_pace, near))
         if step is None:
             return []
