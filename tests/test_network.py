@@ -68,9 +68,10 @@ def _cumulative(mixture: Array, first: int, last: int) -> Array:
 
 @numba.njit
 def _search(mixture: Array, slots: Array) -> Array:
-    found = np.empty(slots.size, np.int64)
+    """For each slot its bucket, where that starts and where the next does."""
+    found = np.empty((slots.size, 3), np.int64)
     for i in range(slots.size):
-        found[i] = mix.search(mixture, slots[i])
+        found[i, 0], found[i, 1], found[i, 2] = mix.search(mixture, slots[i])
     return found
 
 
@@ -150,8 +151,9 @@ def test_buckets_share_all_slots(numbers: list[int], p: int, level: int) -> None
     assert starts[-1] < 1 << mix.PRECISION
     assert (np.diff(starts) >= 1).all()
     slots = np.concatenate([starts, starts - 1, np.random.default_rng(0).integers(0, 1 << mix.PRECISION, 500)])
-    expected = np.searchsorted(starts, slots, side="right") - 1 - mix.REACH
-    assert np.array_equal(_search(mixture, slots), expected)
+    at = np.searchsorted(starts, slots, side="right")
+    edges = np.concatenate([[0], starts, [1 << mix.PRECISION]])
+    assert np.array_equal(_search(mixture, slots), np.stack([at - 1 - mix.REACH, edges[at], edges[at + 1]], 1))
 
 
 class FromTheText:

@@ -124,7 +124,7 @@ class ContextModel:
             _walk(neural.DECODE, q, flags, near, self.plan, self.network, learning, fine, words=words, raw=raw)
             return q[: coded.size].reshape(coded.shape)
         frequencies = self.tables.lookup, self.tables.cumulative
-        kernel.restore(q, flags, near, self.plan, learning, fine, words, raw, *frequencies)
+        kernel.restore(q, flags, near, self.plan, learning, fine, words, raw, *frequencies, *kernel.fresh(q.size))
         return q[: coded.size].reshape(coded.shape)
 
     def _spans(self, network: Network, sample: Sample) -> tuple[Array, Array, Array, Array]:
@@ -149,7 +149,8 @@ class ContextModel:
             _, spans, _, widths = self._spans(self.network, self._known(sample))
             found[sample.coded] = mixture.PRECISION - np.log2(spans) + widths
             return found
-        found[sample.coded] = kernel.lengths(*self.residuals(sample), self.tables.prices)
+        folded, tables = self.residuals(sample)
+        found[sample.coded] = self.tables.prices[tables, kernel.tokens(folded)]
         return found
 
     def thrifty(self, values: Array, q: Array, coded: Array, price: float, weights: Array = _EVENLY) -> Array:
@@ -171,7 +172,9 @@ class ContextModel:
         near = stencil(self.predictor, q.shape)
         wanted = np.ascontiguousarray(values, np.float64).reshape(-1)
         prices = price * self.tables.prices
-        kernel.residuals(chosen, flags, near, self.plan, sample.fine(), folded, tables, none, wanted, weights, prices)
+        new = kernel.fresh(chosen.size)
+        fine = sample.fine()
+        kernel.residuals(chosen, flags, near, self.plan, fine, folded, tables, none, wanted, weights, prices, *new)
         return np.where(coded, chosen[: q.size].reshape(q.shape), q)
 
     def _known(self, sample: Sample) -> Sample:
@@ -253,8 +256,9 @@ def describe(
     size = sample.q.size
     folded, tables = np.empty(size, np.uint64), np.empty(size, np.uint16)
     described = np.empty((size if features else 0, len(kernel.FEATURES)), np.int16)
+    q = sample.flat()
     n = kernel.residuals(
-        sample.flat(),
+        q,
         np.ascontiguousarray(sample.coded).reshape(-1),
         stencil(predictor, sample.q.shape),
         plan(predictor, activity, tree),
@@ -265,6 +269,7 @@ def describe(
         np.empty(0),
         _EVENLY,
         np.empty((0, 0)),
+        *kernel.fresh(q.size),
     )
     return folded[:n], tables[:n], described[:n]
 
@@ -285,9 +290,9 @@ def _walk(
     """A pass that encodes or decodes; see ``neural.walk``."""
     slots = slots or (_NO_WORDS, _NO_WORDS, np.empty(0, np.uint64), np.empty(0, np.int64))
     nothing = (np.empty(0, np.bool_), np.empty((0, 0), np.int8), np.empty((0, 0), np.int64))
-    return int(
-        neural.walk(mode, q, flags, near, numbers, learning, fine, network.layers(), *nothing, *slots, words, raw)
-    )
+    layers = network.layers()
+    streams = words, raw, neural.Scratch.of(q.size, near, layers)
+    return int(neural.walk(mode, q, flags, near, numbers, learning, fine, layers, *nothing, *slots, *streams))
 
 
 def plan(predictor: Predictor, activity: Activity, tree: Tree) -> kernel.Plan:

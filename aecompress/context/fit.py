@@ -274,8 +274,13 @@ def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
 
 def _counts(model: ContextModel, samples: Sequence[Sample]) -> Array:
     """int64 [tables, 256]: how often each table of a model without a network meets each token."""
-    none = np.zeros((model.tree.tables, 256), np.int64)
-    return sum(abreast(lambda s: kernel.counts(*model.residuals(s), model.tree.tables), samples), none)
+    many = model.tree.tables
+
+    def count(sample: Sample) -> Array:
+        folded, tables = model.residuals(sample)
+        return np.bincount(tables.astype(np.int64) * 256 + kernel.tokens(folded), minlength=256 * many)
+
+    return sum(abreast(count, samples), np.zeros(256 * many, np.int64)).reshape(many, 256)
 
 
 def _spent(model: ContextModel, count: Array) -> float:
@@ -432,7 +437,9 @@ def _collect(samples: Sequence[Sample], predictor: Predictor, values: int) -> tu
         steps, target, group = np.empty((room, width)), np.empty(room), np.empty(room, np.int64)
         looks = np.empty((room, len(kernel.LOOKS)), np.int16)
         near, flags = stencil(predictor, s.q.shape), s.coded.reshape(-1)
-        n = kernel.regressors(s.flat(), flags, take, near, numbers, s.fine(), steps, target, group, looks)
+        q = s.flat()
+        error, _ = kernel.fresh(q.size)
+        n = kernel.regressors(q, flags, take, near, numbers, s.fine(), steps, target, group, looks, error)
         return steps[:n], target[:n], group[:n], looks[:n]
 
     found = abreast(collect, chosen(samples, values, np.random.default_rng(0)))
@@ -577,7 +584,9 @@ def _collect_errors(samples: Sequence[Sample], predictor: Predictor, values: int
         room = int(take.sum())
         parts, target, channel = np.empty((room, 2 * width)), np.empty(room), np.empty(room, np.int64)
         near, flags = stencil(predictor, s.q.shape), s.coded.reshape(-1)
-        n = kernel.errors(s.flat(), flags, take, near, numbers, s.fine(), parts, target, channel)
+        q = s.flat()
+        error, _ = kernel.fresh(q.size)
+        n = kernel.errors(q, flags, take, near, numbers, s.fine(), parts, target, channel, error)
         return parts[:n], target[:n], channel[:n]
 
     found = abreast(collect, chosen(samples, values, np.random.default_rng(1)))

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from aecompress.context.tree import Tree
+from aecompress.entropy.loops import inlined
 from aecompress.entropy.tokens import Scalar, trailing_zeros
 from aecompress.spec import Array
 
@@ -32,7 +32,7 @@ class Forest(NamedTuple):
     roots: Array  # int64 [roots]
 
 
-@numba.njit(forceinline=True)
+@inlined
 def leaf_of(masks: Array, exits: Array, part: Scalar, values: tuple[Scalar, ...]) -> Scalar:
     """What the leaf holds that int64 ``values`` of the features, each from 0 to RANGE - 1, lead to from ``part``."""
     while part >= 0:

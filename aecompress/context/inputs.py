@@ -7,11 +7,11 @@ whether the activity over- or underrates them, in levels.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from aecompress.context.kernel import level_of
 from aecompress.context.network import MOST_INPUT
+from aecompress.entropy.loops import inlined
 from aecompress.entropy.tokens import Scalar
 from aecompress.spec import Array
 
@@ -21,20 +21,20 @@ _SIZE = np.int64(4)  # brings errors, in 1/16 cells, to the 1/256 cells of the a
 _LEVELS = np.int64(3)  # bits below the point of levels, as an input
 
 
-@numba.njit(forceinline=True)
+@inlined
 def scaled(difference: Scalar, unit: Scalar, shift: Scalar) -> Scalar:
     """A difference in 1/2^FRACTION cells as an input, in units of the activity."""
     product = min(max(difference, -_FAR), _FAR) * unit
     return place(product >> shift)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def place(number: Scalar) -> Scalar:
     """A number around 0 as an input."""
     return min(max(number, np.int64(-MOST_INPUT)), np.int64(MOST_INPUT))
 
 
-@numba.njit(forceinline=True)
+@inlined
 def recall(traces: Array, at: Scalar, level: Scalar, unit: Scalar, shift: Scalar, x: Array, first: Scalar) -> None:
     """Tell ``x``, from ``first`` on, the trace that lies from ``at`` on, to a value whose activity is of this level."""
     for k in range(2):
@@ -44,7 +44,7 @@ def recall(traces: Array, at: Scalar, level: Scalar, unit: Scalar, shift: Scalar
     x[np.uint64(first + 3)] = place(traces[np.uint64(at + 3)] >> _POINT)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def note(
     traces: Array, at: Scalar, error: Scalar, level: Scalar,
     fast: Scalar, slow: Scalar, lean: Scalar, surprise: Scalar,

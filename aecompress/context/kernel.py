@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from aecompress.context.forest import Forest, leaf_of
 from aecompress.context.regression import State, observe, tell
 from aecompress.context.sample import FRACTION
 from aecompress.entropy.bits import get_bits, word_at
+from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.rans import advance, first_state, symbol_at, symbol_of
 from aecompress.entropy.tokens import (
     Scalar,
@@ -73,10 +73,7 @@ class Stencil(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What was learned, as the loops want it; see ``coder.plan``.
-
-    Flat arrays: views of rows inside the loops would cost more than the arithmetic.
-    """
+    """What was learned, as the loops want it: flat arrays; see ``coder.plan``."""
 
     means: Array  # [C]
     classes: Forest  # a root for each of 8 weight sets and channel; a leaf holds a row of weights
@@ -90,7 +87,7 @@ class Plan(NamedTuple):
     contexts: Forest  # one root; a leaf holds a table
 
 
-@numba.njit(forceinline=True)
+@inlined
 def level_of(value: Scalar) -> Scalar:
     """Four times log2(value / 4 + 1), about: 0, 1, 2, 3, 4, 4, 5, 5, 6, 6 ... of an int64 taken as unsigned.
 
@@ -101,24 +98,24 @@ def level_of(value: Scalar) -> Scalar:
     return octave * np.int64(4) + np.int64((v >> np.uint64(octave)) & np.uint64(3))
 
 
-@numba.njit(forceinline=True)
+@inlined
 def clamp(total: Scalar, mean: Scalar, low: Scalar, high: Scalar) -> Scalar:
     """Prediction in 1/2^FRACTION from a weighted sum above ``mean``, within the range of the set."""
     p = (mean << FRACTION) + ((total + np.int64(1 << (WEIGHT - FRACTION - 1))) >> (WEIGHT - FRACTION))
     return min(max(p, low << FRACTION), high << FRACTION)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def slope(difference: Scalar) -> Scalar:
     """A signed difference as a feature: its level above or below the middle."""
     down = difference >> np.int64(63)  # 0 or -1
     return _MIDDLE + ((level_of(abs(difference) << 2) ^ down) - down)
 
 
-# These are called for every value: they take arrays, and few, since each tuple passed costs counts of references.
+# These are called for every value.
 
 
-@numba.njit(forceinline=True)
+@inlined
 def nearest_of(i: Scalar, offsets: Array, at: Scalar, width: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     """Where the four nearest neighbours of value ``i`` lie, its offsets being those from ``at`` on."""
     last = width - np.int64(1)
@@ -130,7 +127,7 @@ def nearest_of(i: Scalar, offsets: Array, at: Scalar, width: Scalar) -> tuple[Sc
     )
 
 
-@numba.njit(forceinline=True)
+@inlined
 def look_at(
     q: Array, error: Array, nearest: tuple[Scalar, ...], low: Scalar, shift: Scalar
 ) -> tuple[Scalar, Scalar, Scalar, Scalar, Scalar]:
@@ -148,7 +145,7 @@ def look_at(
     )
 
 
-@numba.njit(forceinline=True)
+@inlined
 def weigh(
     q: Array, i: Scalar, offsets: Array, at: Scalar, width: Scalar, weights: Array, leaf: Scalar, mean: Scalar
 ) -> Scalar:
@@ -160,7 +157,7 @@ def weigh(
     return total
 
 
-@numba.njit(forceinline=True)
+@inlined
 def error_sizes(
     error: Array, i: Scalar, offsets: Array, at: Scalar, width: Scalar, of_error: Array, c: Scalar
 ) -> Scalar:
@@ -172,7 +169,7 @@ def error_sizes(
     return total
 
 
-@numba.njit(forceinline=True)
+@inlined
 def step_sizes(q: Array, i: Scalar, offsets: Array, at: Scalar, width: Scalar, of_step: Array, c: Scalar) -> Scalar:
     """Weighted sizes of the neighbours' differences from the first, from the channel's list."""
     total = np.int64(0)
@@ -185,10 +182,7 @@ def step_sizes(q: Array, i: Scalar, offsets: Array, at: Scalar, width: Scalar, o
     return total
 
 
-# Numba itself puts this in the place of its calls, before it compiles: the tuples passed cost nothing.
-
-
-@numba.njit(inline="always")
+@inlined
 def foreseen(
     q: Array, error: Array, i: Scalar, at: Scalar, c: Scalar, row: Scalar, line: Scalar, column: Scalar,
     near: Stencil, plan: Plan, fine: Array,
@@ -207,7 +201,7 @@ def foreseen(
     return nearest, look, total
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _describe(
     look: tuple[Scalar, ...], level: Array, nearest: tuple[Scalar, ...], sign: Scalar
 ) -> tuple[Scalar, Scalar, Scalar, Scalar, Scalar, Scalar, Scalar]:
@@ -224,12 +218,17 @@ def _describe(
     )
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _error_of(q: Scalar, p: Scalar) -> Scalar:
     return min(abs((q << FRACTION) - p), _ERROR_LIMIT)
 
 
-@numba.njit(cache=True, nogil=True)
+def fresh(size: int) -> tuple[Array, Array]:
+    """What a pass over so many values notes of each: sizes of errors, uint32, and their levels, uint8; nothing yet."""
+    return np.zeros(size, np.uint32), np.zeros(size, np.uint8)
+
+
+@loop
 def regressors(
     q: Array,
     coded: Array,
@@ -241,12 +240,12 @@ def regressors(
     target: Array,
     group: Array,
     looks: Array,
+    error: Array,
 ) -> Scalar:
     """Collect what predictions are fitted to, where ``take`` is set: differences, target, set * C + channel, looks.
 
-    Errors are those of ``plan``.
+    Errors are those of ``plan``; ``error`` as ``fresh`` makes it.
     """
-    error = np.zeros(q.size, np.uint32)
     channels = near.size[4]
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
@@ -285,7 +284,7 @@ def regressors(
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def errors(
     q: Array,
     coded: Array,
@@ -296,9 +295,12 @@ def errors(
     parts: Array,
     target: Array,
     channel: Array,
+    error: Array,
 ) -> Scalar:
-    """Collect what the activity is fitted to: neighbours' errors and differences, and the error itself."""
-    error = np.zeros(q.size, np.uint32)
+    """Collect what the activity is fitted to: neighbours' errors and differences, and the error itself.
+
+    ``error`` as ``fresh`` makes it.
+    """
     channels = near.size[4]
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
@@ -335,7 +337,7 @@ def errors(
     return n
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _cheapest(
     wanted: Scalar, weight: Scalar, q: Scalar, whole: Scalar, sign: Scalar, prices: Array, table: Scalar
 ) -> Scalar:
@@ -349,7 +351,7 @@ def _cheapest(
     return best
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def residuals(
     q: Array,
     coded: Array,
@@ -362,15 +364,16 @@ def residuals(
     wanted: Array,
     weights: Array,
     prices: Array,
+    error: Array,
+    level: Array,
 ) -> Scalar:
     """Encoder's pass over a block: for each coded value its zigzagged residual, its table and (if ``described`` has
-    room) its features. Returns how many were coded.
+    room) its features. Returns how many were coded. ``error`` and ``level`` as ``fresh`` makes them.
 
     With ``wanted`` (float64 [n], values in cells) each integer is first replaced by the one of least squared error,
     times ``weights`` (float64, of the entries of the last axis, or one for all), and price, by float64 ``prices``
     [tables, tokens].
     """
-    error, level = np.zeros(q.size, np.uint32), np.zeros(q.size, np.uint8)
     channels = near.size[4]
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
@@ -420,7 +423,7 @@ def residuals(
     return n
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def restore(
     q: Array,
     coded: Array,
@@ -432,12 +435,14 @@ def restore(
     raw: Array,
     lookup: Array,
     cumulative: Array,
+    error: Array,
+    level: Array,
 ) -> None:
     """Decoder's pass: the mirror of ``residuals`` with the entropy decoder in its loop; fills ``q``.
 
-    With a regression, whose state has columns, it fills the reference and ``fine`` as well.
+    With a regression, whose state has columns, it fills the reference and ``fine`` as well. ``error`` and ``level`` as
+    ``fresh`` makes them.
     """
-    error, level = np.zeros(q.size, np.uint32), np.zeros(q.size, np.uint8)
     escape = np.int64(cumulative.shape[1] - 2)
     state = first_state(words, 0)
     word, bit = np.int64(2), np.int64(0)
@@ -508,38 +513,28 @@ def restore(
                         i += 1
 
 
-@numba.njit(cache=True, nogil=True)
 def tokens(folded: Array) -> Array:
     """uint8 token of each zigzagged residual."""
     out = np.empty(folded.size, np.uint8)
+    _tokens(folded, out)
+    return out
+
+
+@loop
+def _tokens(folded: Array, out: Array) -> None:
     for i in range(folded.size):
         out[i] = token_of(folded[i])
-    return out
 
 
-@numba.njit(cache=True, nogil=True)
 def symbols(folded: Array, tables: Array, cumulative: Array) -> Array:
     """uint16 symbol of each zigzagged residual in its table: its token or the escape."""
-    escape = np.int64(cumulative.shape[1] - 2)
     out = np.empty(folded.size, np.uint16)
+    _symbols(folded, tables, cumulative, out)
+    return out
+
+
+@loop
+def _symbols(folded: Array, tables: Array, cumulative: Array, out: Array) -> None:
+    escape = np.int64(cumulative.shape[1] - 2)
     for i in range(folded.size):
         out[i] = symbol_of(token_of(folded[i]), tables[i], cumulative, escape)
-    return out
-
-
-@numba.njit(cache=True, nogil=True)
-def lengths(folded: Array, tables: Array, prices: Array) -> Array:
-    """float32 bits of each zigzagged residual in its table; ``prices`` [tables, 256] are those of tokens."""
-    out = np.empty(folded.size, np.float32)
-    for i in range(folded.size):
-        out[i] = prices[tables[i], token_of(folded[i])]
-    return out
-
-
-@numba.njit(cache=True, nogil=True)
-def counts(folded: Array, tables: Array, many: Scalar) -> Array:
-    """int64 [many, 256]: how often each table met each token."""
-    out = np.zeros((many, 256), np.int64)
-    for i in range(folded.size):
-        out[tables[i], token_of(folded[i])] += 1
-    return out

@@ -9,9 +9,9 @@ Weights are integers in float64, products and sums stay below 2^53: exact in any
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from aecompress.entropy.loops import inlined
 from aecompress.entropy.tokens import Scalar
 from aecompress.spec import Array
 
@@ -34,7 +34,7 @@ _SLOW, _FAST = (np.int64(rate) for rate in RATES)
 # one loop, for what takes time is to fetch the inputs.
 
 
-@numba.njit(forceinline=True, fastmath={"reassoc", "contract"})
+@inlined(fastmath={"reassoc", "contract"})
 def guess(slow: Array, fast: Array, at: Scalar, x: Array, many: Scalar) -> tuple[Scalar, Scalar, Scalar]:
     """The residuals that both predictors' weights from ``at`` on expect, int64 in 1/2^POINT of an input's unit, and the
     sum of the squares of the first ``many`` inputs, int64."""
@@ -47,19 +47,19 @@ def guess(slow: Array, fast: Array, at: Scalar, x: Array, many: Scalar) -> tuple
     return np.int64(patient), np.int64(hasty), np.int64(energy)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def rounded(guessed: Scalar) -> Scalar:
     """A guess in units of an input."""
     return (guessed + _HALF) >> _POINT
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _gain(wanted: Scalar, guessed: Scalar, inverse: Scalar, rate: Scalar) -> Scalar:
     error = min(max((wanted << _POINT) - guessed, -_MOST_ERROR), _MOST_ERROR)
     return np.float64(((error >> np.int64(8)) * inverse) >> (_INVERSE - np.int64(8) + rate))
 
 
-@numba.njit(forceinline=True, fastmath={"reassoc", "contract"})
+@inlined(fastmath={"reassoc", "contract"})
 def learn(
     slow: Array,
     fast: Array,

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from aecompress.context.network import COMPONENTS
+from aecompress.entropy.loops import inlined
 from aecompress.entropy.tokens import Scalar, bit_length
 from aecompress.spec import Array
 
@@ -28,9 +28,9 @@ FINE = 8
 #: Buckets on each side of the middle one; each end has an escape behind them.
 REACH = 1024
 
-#: Entries of a flat mixture: for each component mean, scale, 2^INVERSE / scale, weight; then middle, shift.
+#: Entries of a flat mixture: for each component mean, scale, 2^INVERSE / scale, weight; then middle, shift, main one.
 MEAN, SCALE, INVERSE_AT, WEIGHT_AT = 0, COMPONENTS, 2 * COMPONENTS, 3 * COMPONENTS
-MIDDLE, SHIFT, ENTRIES = 4 * COMPONENTS, 4 * COMPONENTS + 1, 4 * COMPONENTS + 2
+MIDDLE, SHIFT, MAIN, ENTRIES = 4 * COMPONENTS, 4 * COMPONENTS + 1, 4 * COMPONENTS + 2, 4 * COMPONENTS + 3
 
 #: Level of activity above which scales do not grow; the activity that a level stands for, in 2^-FINE cells.
 MOST_LEVEL = 150
@@ -85,11 +85,17 @@ UNITS = np.array(
     np.int64,
 )
 
+_WHOLE = np.int64(1 << PRECISION)
+_COARSE = np.int64(PRECISION - 8)
+_QUARTER = (_STEPS >> _KNOT).bit_length() - 1  # log2 of entries of the table a scale
+#: Where a logistic reaches k / 256, in such entries from the middle.
+_QUANTILES = np.searchsorted(_LOGISTIC, np.arange(256) << (PRECISION - 8)) - (len(_HALF_TABLE) - 1)
+
 _LAST = np.int64((1 << PRECISION) - (2 * REACH + 3))
 _SIDE = np.int64(REACH)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def describe(out: Array, p: Scalar, activity: Scalar, mixture: Array) -> None:
     """The mixture that a network's outputs ``out`` int32 [OUTPUTS] stand for, around ``p``, in 1/16 cells.
 
@@ -119,10 +125,11 @@ def describe(out: Array, p: Scalar, activity: Scalar, mixture: Array) -> None:
             main = np.int64(k)
     mixture[WEIGHT_AT + main] += rest
     mixture[MIDDLE] = (mixture[MEAN + main] + np.int64(1 << (FINE - 1))) >> np.int64(FINE)
+    mixture[MAIN] = main
     mixture[SHIFT] = bit_length(np.uint64(mixture[SCALE + main] >> np.int64(FINE + 4)))
 
 
-@numba.njit(forceinline=True)
+@inlined
 def cumulative(mixture: Array, j: Scalar) -> Scalar:
     """Start of bucket ``j``, -REACH to REACH + 1, counted from the middle one; the last is the escape beyond."""
     v = ((mixture[MIDDLE] + (j << mixture[SHIFT])) << np.int64(FINE)) - np.int64(1 << (FINE - 1))
@@ -138,31 +145,56 @@ def cumulative(mixture: Array, j: Scalar) -> Scalar:
     return (((total >> np.int64(_WEIGHTS)) * _LAST) >> np.int64(PRECISION)) + j + _SIDE + np.int64(1)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def bucket_of(mixture: Array, value: Scalar) -> Scalar:
     """The bucket of an integer; beyond -REACH to REACH it is an escape."""
     return (value - mixture[MIDDLE]) >> mixture[SHIFT]
 
 
-@numba.njit(forceinline=True)
-def search(mixture: Array, slot: Scalar) -> Scalar:
-    """The bucket that owns a slot; -REACH - 1 and REACH + 1 are the escapes."""
-    low, high = np.int64(0), np.int64(1)
-    if cumulative(mixture, low) <= slot:
-        while cumulative(mixture, high) <= slot:
+@inlined
+def search(mixture: Array, slot: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+    """The bucket that owns a slot, its start and the start of the next; -REACH - 1 and REACH + 1 are the escapes.
+
+    It begins where the slot would lie were the main component alone, and looks around in growing steps, then between.
+    """
+    wide = mixture[SCALE + mixture[MAIN]]
+    there = mixture[MEAN + mixture[MAIN]] + ((_QUANTILES[slot >> _COARSE] * wide) >> np.int64(_QUARTER))
+    there = ((there >> np.int64(FINE)) - mixture[MIDDLE]) >> mixture[SHIFT]
+    stride = max(wide >> (mixture[SHIFT] + np.int64(FINE + 1)), np.int64(1))
+    low = min(max(there, -_SIDE), _SIDE)
+    start = cumulative(mixture, low)
+    if start <= slot:
+        high = min(low + stride, _SIDE + np.int64(1))
+        end = cumulative(mixture, high)
+        while end <= slot:
             if high > _SIDE:
-                return high
-            low, high = high, min(high + high, _SIDE + np.int64(1))
+                return high, end, _WHOLE
+            low, start, stride = high, end, stride + stride
+            high = min(low + stride, _SIDE + np.int64(1))
+            end = cumulative(mixture, high)
     else:
-        low, high = np.int64(-1), low
-        while cumulative(mixture, low) > slot:
+        high, end = low, start
+        if high == -_SIDE:
+            return high - np.int64(1), np.int64(0), end
+        low = max(high - stride, -_SIDE)
+        start = cumulative(mixture, low)
+        while start > slot:
             if low == -_SIDE:
-                return low - np.int64(1)
-            low, high = max(low + low, -_SIDE), low
+                return low - np.int64(1), np.int64(0), start
+            high, end, stride = low, start, stride + stride
+            low = max(high - stride, -_SIDE)
+            start = cumulative(mixture, low)
+    straight = True
     while high - low > 1:
         middle = (low + high) >> np.int64(1)
-        if cumulative(mixture, middle) <= slot:
-            low = middle
+        if straight:
+            middle = low + min(
+                max((slot - start) * (high - low) // (end - start), np.int64(1)), high - low - np.int64(1)
+            )
+        at = cumulative(mixture, middle)
+        if at <= slot:
+            low, start = middle, at
         else:
-            high = middle
-    return low
+            high, end = middle, at
+        straight = not straight
+    return low, start, end

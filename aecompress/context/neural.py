@@ -9,7 +9,8 @@ int16 factors, and int32 sums below 2^24.
 
 from __future__ import annotations
 
-import numba
+from typing import NamedTuple
+
 import numpy as np
 
 from aecompress.context import lms
@@ -39,6 +40,7 @@ from aecompress.context.network import (
 from aecompress.context.regression import State, observe, tell
 from aecompress.context.sample import FRACTION
 from aecompress.entropy.bits import get_bits, word_at
+from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tokens import Scalar, bit_length, unzigzag, zigzag
 from aecompress.spec import Array
 
@@ -62,14 +64,52 @@ _COLUMN = (np.int64(4), np.int64(7), np.int64(4), np.int64(5))
 _MOST_LEVEL = np.int64(mix.MOST_LEVEL)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _rectify(sums: Array, many: Scalar, units: Array) -> None:
     """Sums of a layer to activations: the point moved, negative ones 0."""
     for j in range(many):
         units[j] = np.int16(min(max(sums[j] >> _DOWN, np.int32(0)), np.int32(MOST_UNIT)))
 
 
-@numba.njit(cache=True, nogil=True)
+class Scratch(NamedTuple):
+    """What a pass works with, all zeros at its start."""
+
+    error: Array  # int32 [values and reference]
+    x: Array  # int16 [inputs]
+    seen: Array  # int64 [2 * width], what is about: a copy, so that scaling it takes vectors
+    sums: Array  # int32 [units]
+    one_layer: Array  # int16 [units]
+    next_layer: Array  # int16 [units and guesses, in pairs]
+    out: Array  # int32 [LANES]
+    mixture: Array  # int64 [ENTRIES]
+    slow_weights: Array  # float64 [filters * 2 * width]
+    fast_weights: Array  # float64 [filters * 2 * width]
+    traces: Array  # int64 [TRACE * (1 + columns * channels)], or empty
+
+    @classmethod
+    def of(cls, size: int, near: Stencil, layers: Layers) -> Scratch:
+        a, b, y, columns, channels = near.size.tolist()
+        inputs, units = layers.first.size // layers.second_bias.size, layers.second_bias.size
+        near_inputs = 2 * int(near.width)
+        weights = (channels if channels <= MOST_CHANNELS else 1) * near_inputs
+        traced = inputs - TRACE_INPUTS >= near_inputs + PLACE_INPUTS
+        columns = columns if a * b * y > 1 else 1  # of one line, each channel counts as a column
+        return cls(
+            np.zeros(size, np.int32),
+            np.zeros(inputs, np.int16),
+            np.zeros(near_inputs, np.int64),
+            np.zeros(units, np.int32),
+            np.zeros(units, np.int16),
+            np.zeros(layers.last.size // LANES, np.int16),
+            np.zeros(LANES, np.int32),
+            np.zeros(mix.ENTRIES, np.int64),
+            np.zeros(weights),
+            np.zeros(weights),
+            np.zeros(TRACE * (1 + columns * channels) if traced else 0, np.int64),
+        )
+
+
+@loop
 def walk(
     mode: Scalar,
     q: Array,
@@ -88,6 +128,7 @@ def walk(
     widths: Array,
     words: Array,
     raw: Array,
+    scratch: Scratch,
 ) -> Scalar:
     """One pass over a block in coding order; returns how many values were noted or coded.
 
@@ -102,28 +143,18 @@ def walk(
         starts, spans: ENCODE writes the uint32 start and frequency of each value, in 2^-PRECISION.
         rest, widths: ENCODE writes uint64 raw bits and their int64 number.
         words, raw: DECODE reads these uint32 streams.
+        scratch: new, for this block and this network.
     """
-    error = np.zeros(q.size, np.int32)
-    x = np.zeros(layers.first.size // layers.second_bias.size, np.int16)
-    seen = np.zeros(2 * near.width, np.int64)  # what is about: a copy, so that scaling it takes vectors
-    sums = np.zeros(layers.second_bias.size, np.int32)
-    one_layer = np.zeros(layers.second_bias.size, np.int16)
-    next_layer = np.zeros(layers.last.size // LANES, np.int16)
-    out = np.zeros(LANES, np.int32)
-    mixture = np.zeros(mix.ENTRIES, np.int64)
+    error, x, seen, sums, one_layer, next_layer, out, mixture, slow_weights, fast_weights, traces = scratch
     units = np.int64(one_layer.size)
     near_inputs = 2 * near.width
     channels = near.size[4]
     filters = channels if channels <= MOST_CHANNELS else np.int64(1)
-    slow_weights = np.zeros(filters * near_inputs)
-    fast_weights = np.zeros(filters * near_inputs)
     slow, fast, power = np.int64(0), np.int64(0), np.int64(0)
     apart = np.int64(layers.first_bias.size > units)
     first_trace = np.int64(x.size - TRACE_INPUTS)
-    traced = first_trace >= near_inputs + PLACE_INPUTS
-    lines = near.size[0] * near.size[1] * near.size[2]
-    columns = near.size[3] if lines > 1 else np.int64(1)  # of one line, each channel counts as a column
-    traces = np.zeros(TRACE * (1 + columns * channels) if traced else np.int64(0), np.int64)
+    traced = traces.size > 0
+    columns = (np.int64(traces.size) // TRACE - np.int64(1)) // channels
     state = np.uint64(0)
     if mode == DECODE:
         state = word_at(words, 0) | (word_at(words, 1) << _WORD)
@@ -231,23 +262,17 @@ def walk(
                                     rest[n] = np.uint64(q[i] - mixture[mix.MIDDLE] - (bucket << mixture[mix.SHIFT]))
                             else:
                                 slot = np.int64(state & _MASK)
-                                bucket = mix.search(mixture, slot)
+                                bucket, start, end = mix.search(mixture, slot)
                                 if bucket > mix.REACH or bucket < -mix.REACH:
-                                    side = np.int64(bucket > 0)
-                                    edge = mix.cumulative(mixture, np.int64(mix.REACH + 1 if side else -mix.REACH))
-                                    start = edge if side else np.int64(0)
-                                    span = (np.int64(1 << mix.PRECISION) - edge) if side else edge
                                     width = np.int64(get_bits(raw, bit, _WIDTH_BITS))
                                     bit += _WIDTH_BITS
                                     q[i] = mixture[mix.MIDDLE] + unzigzag(get_bits(raw, bit, width))
                                 else:
-                                    start = mix.cumulative(mixture, bucket)
-                                    span = mix.cumulative(mixture, bucket + 1) - start
                                     width = mixture[mix.SHIFT]
                                     low = np.int64(get_bits(raw, bit, width))
                                     q[i] = mixture[mix.MIDDLE] + (bucket << width) + low
                                 bit += width
-                                state = np.uint64(span) * (state >> _BITS) + np.uint64(slot - start)
+                                state = np.uint64(end - start) * (state >> _BITS) + np.uint64(slot - start)
                                 if state < _LOW:
                                     state = (state << _WORD) | word_at(words, word)
                                     word += 1
@@ -267,10 +292,15 @@ def walk(
     return n
 
 
-@numba.njit(cache=True, nogil=True)
 def encode_spans(starts: Array, spans: Array) -> Array:
     """uint32 words that hold these slots of 2^PRECISION: the state first, then the stream."""
     words = np.empty(starts.size + 4, np.uint32)
+    return words[_encode_spans(starts, spans, words) :].copy()
+
+
+@loop
+def _encode_spans(starts: Array, spans: Array, words: Array) -> Scalar:
+    """Fill ``words`` from their end; returns where they begin."""
     at = words.size
     x = _LOW
     for i in range(starts.size - 1, -1, -1):
@@ -283,4 +313,4 @@ def encode_spans(starts: Array, spans: Array) -> Array:
     at -= 2
     words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
     words[at + 1] = np.uint32(x >> _WORD)
-    return words[at:].copy()
+    return at

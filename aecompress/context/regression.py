@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from aecompress.context.sample import FRACTION, Sample
+from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tokens import Scalar
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
@@ -50,16 +50,14 @@ _HALF = np.int64(1 << (FRACTION - 1))
 _FEWEST_ROWS, _SHARE_OF_ROWS, _SHARE_OF_COLUMNS, _MOST_ROWS = (np.int64(n) for n in (8, 16, 12, 4096))
 
 
-#: Traits of a column: where it lies, log2 of its unit in cells, its root mean square, 2^36 over that, and 2^40 over the
-#: diagonal of the factor.
-TRAITS = np.int64(5)
-CENTRE, UNIT, SIZE, OVER_SIZE, OVER_FACTOR = (np.uint64(n) for n in range(5))
+#: Traits of a column: where it lies, log2 of its unit in cells, its root mean square, 2^36 over that, 2^40 over the
+#: diagonal of the factor, and the root of the sum of its squares.
+TRAITS = np.int64(6)
+CENTRE, UNIT, SIZE, OVER_SIZE, OVER_FACTOR, NORM = (np.uint64(n) for n in range(6))
 
 
 class State(NamedTuple):
     """What a pass over a block has learned; M is one more than the columns, for a constant comes before them.
-
-    Loops take the arrays out of it before they begin: a tuple in a loop costs more than the arithmetic.
 
     Attributes:
         traits: int64 [M * TRAITS], of each column; see ``CENTRE``.
@@ -178,14 +176,14 @@ def columns_of(shape: tuple[int, ...]) -> int | None:
     return columns if columns >= LEAST_COLUMNS else None
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def _waiting(rows: Scalar, columns: Scalar) -> Scalar:
     """How many rows wait until the factor is made anew, once there were so many."""
     share = max(rows // _SHARE_OF_ROWS, columns // _SHARE_OF_COLUMNS)
     return min(max(share, _FEWEST_ROWS), _MOST_ROWS)
 
 
-@numba.njit(forceinline=True, fastmath={"reassoc", "contract"})
+@inlined(fastmath={"reassoc", "contract"})
 def _product(first: Array, at: Scalar, second: Array, start: Scalar, many: Scalar) -> Scalar:
     """Sum of products of whole numbers, below 2^53."""
     total = 0.0
@@ -194,14 +192,14 @@ def _product(first: Array, at: Scalar, second: Array, start: Scalar, many: Scala
     return np.int64(total)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def expect(c: Scalar, factor: Array, innovations: Array) -> Scalar:
     """What column ``c`` is expected to be by the innovations before it, in sizes of the column, _INNOVATION bits."""
     many = c + np.int64(1)
     return _product(factor, many * np.int64(innovations.size), innovations, np.int64(0), many) >> np.int64(_FACTOR)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def guessed(c: Scalar, expected: Scalar, traits: Array) -> Scalar:
     """What ``expect`` means, in 1/2^FRACTION cells."""
     of = np.uint64((c + np.int64(1)) * TRAITS)
@@ -210,7 +208,7 @@ def guessed(c: Scalar, expected: Scalar, traits: Array) -> Scalar:
     return (traits[of + CENTRE] << np.int64(FRACTION)) + (value >> down if down > 0 else value << -down)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def tell(
     c: Scalar, q: Array, i: Scalar, fine: Array, traits: Array, innovations: Array, factor: Array
 ) -> Scalar:  # fmt: skip
@@ -222,12 +220,12 @@ def tell(
     return expected
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _limited(value: Scalar) -> Scalar:
     return min(max(value, -_MOST_VALUE), _MOST_VALUE)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def observe(
     c: Scalar, q: Scalar, known: Scalar, expected: Scalar,
     traits: Array, rows: Array, values: Array, innovations: Array, gram: Array, factor: Array,
@@ -256,7 +254,7 @@ def observe(
     return np.int64(0)
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def _learn(traits: Array, rows: Array, values: Array, gram: Array, factor: Array) -> None:
     """Make the factor anew, of the rows that wait as well."""
     m, room, waiting = traits.size // TRAITS, rows[3], rows[1]
@@ -269,7 +267,7 @@ def _learn(traits: Array, rows: Array, values: Array, gram: Array, factor: Array
     _factorise(gram, m, rows[0], rows[4], traits, factor)
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def _root(square: Scalar) -> Scalar:
     """Whole part of the square root of an int64 below 2^62."""
     root = np.int64(np.sqrt(np.float64(square)))
@@ -280,18 +278,17 @@ def _root(square: Scalar) -> Scalar:
     return root
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def _factorise(gram: Array, m: Scalar, many: Scalar, prior: Scalar, traits: Array, factor: Array) -> None:
     """Cholesky factor of the correlations that ``gram`` holds, shrunk."""
-    norms = np.empty(m, np.int64)
     for i in range(m):
-        norms[i] = max(_root(gram[i * m + i]), np.int64(1))
+        traits[i * TRAITS + NORM] = max(_root(gram[i * m + i]), np.int64(1))
         size = max(_root(gram[i * m + i] // many), np.int64(1))
         traits[i * TRAITS + SIZE], traits[i * TRAITS + OVER_SIZE] = size, np.int64(1 << 36) // size
     point = np.int64(_FACTOR)
     for i in range(m):
         for j in range(i):
-            correlation = ((gram[i * m + j] // norms[i]) << point) // norms[j]
+            correlation = ((gram[i * m + j] // traits[i * TRAITS + NORM]) << point) // traits[j * TRAITS + NORM]
             wanted = (correlation * many // (many + prior)) << point
             found = (wanted - _product(factor, i * m, factor, j * m, j)) // np.int64(factor[j * m + j])
             factor[i * m + j] = np.float64(min(max(found, -_MOST_FACTOR), _MOST_FACTOR))
@@ -301,7 +298,7 @@ def _factorise(gram: Array, m: Scalar, many: Scalar, prior: Scalar, traits: Arra
         traits[i * TRAITS + OVER_FACTOR] = np.int64(1 << 40) // root
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def _pass(q: Array, coded: Array, found: Array, state: State) -> None:
     """The encoder's pass: what a decoder will expect each value to be."""
     traits, rows, values, innovations, gram, factor = state

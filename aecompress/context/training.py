@@ -87,21 +87,23 @@ def lesson(samples: Sequence[Sample], predictor: Predictor, activity: Activity) 
         room = int(take.sum())
         inputs, facts = np.empty((room, many), np.int8), np.empty((room, neural.FACTS), np.int64)
         none = (np.empty(0, np.uint32), np.empty(0, np.uint32), np.empty(0, np.uint64), np.empty(0, np.int64))
+        q, near, layers = s.flat(), stencil(predictor, s.q.shape), _no_layers(many)
         n = neural.walk(
             neural.LEARN,
-            s.flat(),
+            q,
             np.ascontiguousarray(s.coded).reshape(-1),
-            stencil(predictor, s.q.shape),
+            near,
             numbers,
             NO_STATE,
             s.fine(),
-            _no_layers(many),
+            layers,
             take,
             inputs,
             facts,
             *none,
             none[0],
             none[0],
+            neural.Scratch.of(q.size, near, layers),
         )
         return inputs[:n], facts[:n]
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from aecompress.entropy.bits import word_at
+from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.rans import first_state
 from aecompress.entropy.tokens import Scalar
 from aecompress.errors import CorruptError
@@ -133,13 +133,14 @@ class Tape:
 
     def to_bytes(self) -> bytes:
         """The stream of an encoder's decisions."""
-        return bytes(_encode(self.words[: int(self.at[0])]).astype("<u4").tobytes())
+        decisions = self.words[: int(self.at[0])]
+        words = np.empty(decisions.size // 2 + 8, np.uint32)
+        return words[_encode(decisions, words) :].astype("<u4").tobytes()
 
 
-@numba.njit(cache=True, nogil=True)
-def _encode(decisions: Array) -> Array:
-    """uint32 words: the state first, then the stream."""
-    words = np.empty(decisions.size // 2 + 8, np.uint32)
+@loop
+def _encode(decisions: Array, words: Array) -> Scalar:
+    """Fill uint32 words from their end: the state first, then the stream. Returns where they begin."""
     at = words.size
     x = _LOW
     for i in range(decisions.size - 1, -1, -1):
@@ -155,16 +156,16 @@ def _encode(decisions: Array) -> Array:
     at -= 2
     words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
     words[at + 1] = np.uint32(x >> _WORD)
-    return words[at:].copy()
+    return at
 
 
-@numba.njit(forceinline=True)
+@inlined
 def astray(decoding: Scalar, m: Machine) -> Scalar:
     """True if a decoder reads behind the end of its stream: to ask now and then, so that damage costs little time."""
     return decoding and m.at[0] > np.uint64(m.words.size)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def code(bit: Scalar, p: Scalar, decoding: Scalar, words: Array, at: Array) -> Scalar:
     """One decision of probability ``p`` for a 1: noted, or read instead of ``bit``. Returns the bit."""
     if not decoding:
@@ -187,7 +188,7 @@ def code(bit: Scalar, p: Scalar, decoding: Scalar, words: Array, at: Array) -> S
     return bit
 
 
-@numba.njit(forceinline=True)
+@inlined
 def decide(bit: Scalar, decoding: Scalar, offset: Scalar, of: Scalar, m: Machine) -> Scalar:
     """One decision predicted by the slots ``known[places + offset]`` and mixed by the set ``of``; both learn from it.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import zstandard
 
 from aecompress.entropy.integers import inflate
+from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tokens import Scalar
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
@@ -28,7 +28,9 @@ def unpack(data: bytes, widths: Array) -> Array:
     raw = inflate(data[1:], size) if data[:1] == _ZSTD else data[1:]
     if data[:1] not in (_ZSTD, _AS_THEY_ARE) or len(raw) != size:
         raise CorruptError("A stream of raw bits has another length than its numbers; the file is damaged.")
-    return _unpack(np.frombuffer(raw, "<u4").astype(np.uint32), widths)
+    values = np.empty(widths.size, np.uint64)
+    _split(np.frombuffer(raw, "<u4").astype(np.uint32), widths, values)
+    return values
 
 
 def _words(bits: int) -> int:
@@ -36,13 +38,13 @@ def _words(bits: int) -> int:
     return (bits + 31) // 32
 
 
-@numba.njit(forceinline=True)
+@inlined
 def word_at(words: Array, at: Scalar) -> Scalar:
     """A word of the stream, 0 behind its end: damaged streams decode to something and fail their checksum."""
     return np.uint64(words[at]) if at < words.size else np.uint64(0)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def put_bits(words: Array, at: Scalar, value: Scalar, width: Scalar) -> Scalar:
     """Write ``width`` bits at bit ``at``; returns the bit behind them."""
     done = np.int64(0)
@@ -56,7 +58,7 @@ def put_bits(words: Array, at: Scalar, value: Scalar, width: Scalar) -> Scalar:
     return at
 
 
-@numba.njit(forceinline=True)
+@inlined
 def get_bits(words: Array, at: Scalar, width: Scalar) -> Scalar:
     """Read ``width`` bits at bit ``at``."""
     value = np.uint64(0)
@@ -71,21 +73,23 @@ def get_bits(words: Array, at: Scalar, width: Scalar) -> Scalar:
     return value
 
 
-@numba.njit(cache=True, nogil=True)
 def join_bits(values: Array, widths: Array) -> Array:
     """uint32 words of ``widths`` bits of each of ``values``, side by side."""
-    words = np.zeros((widths.sum() + 31) // 32, np.uint32)
-    at = np.int64(0)
-    for i in range(values.size):
-        at = put_bits(words, at, values[i], widths[i])
+    words = np.zeros(_words(int(widths.sum())), np.uint32)
+    _join(values, widths, words)
     return words
 
 
-@numba.njit(cache=True, nogil=True)
-def _unpack(words: Array, widths: Array) -> Array:
-    out = np.empty(widths.size, np.uint64)
+@loop
+def _join(values: Array, widths: Array, words: Array) -> None:
+    at = np.int64(0)
+    for i in range(values.size):
+        at = put_bits(words, at, values[i], widths[i])
+
+
+@loop
+def _split(words: Array, widths: Array, out: Array) -> None:
     at = np.int64(0)
     for i in range(widths.size):
         out[i] = get_bits(words, at, widths[i])
         at += widths[i]
-    return out

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from aecompress.entropy import adaptive
 from aecompress.entropy.adaptive import Machine, decide
+from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tokens import Scalar, bit_length
 from aecompress.spec import Array
 
@@ -80,7 +80,7 @@ def _code(planes: Array, apart: int, tape: adaptive.Tape, *, decoding: bool) -> 
     return padded[1:, _ABOVE:-_BELOW, _BESIDE:-_BESIDE]
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def _code_plane(plane: Array, last: Array, past: Array, has_past: bool, m: Machine, decoding: bool) -> None:
     """One plane, given the one before and that of the row before."""
     wide = plane.shape[1] - 2 * _BESIDE
@@ -101,7 +101,8 @@ def _code_plane(plane: Array, last: Array, past: Array, has_past: bool, m: Machi
         same = decide(now, decoding, 0, _SET_OF_SAME, m)
         if same:
             if decoding:
-                line[:] = like
+                for j in range(line.size):
+                    line[j] = like[j]
             continue
         run = np.int64(0)
         n1, n2, b0, b2, r0, r2 = plane[i - 1], plane[i - 2], last[i - 1], last[i + 1], past[i - 1], past[i + 1]
@@ -125,14 +126,14 @@ def _code_plane(plane: Array, last: Array, past: Array, has_past: bool, m: Machi
             run = run + 1 if bit == w else np.int64(0)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _cross(line: Array, above: Array, below: Array, j: Scalar) -> Scalar:
     """Five bits: place j of a line, and the four beside it."""
     found = np.int64(line[j]) | np.int64(line[j - 1]) << 1 | np.int64(line[j + 1]) << 2
     return found | np.int64(above[j]) << 3 | np.int64(below[j]) << 4
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _corners(above: Array, below: Array, j: Scalar) -> Scalar:
     """The four bits at the corners of place j."""
     found = np.int64(above[j - 1]) | np.int64(above[j + 1]) << 1

@@ -7,10 +7,10 @@ the context coder keeps one, since each of its contexts waits for the symbol bef
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from aecompress.entropy.bits import get_bits, put_bits, word_at
+from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tables import LOOKUP_BITS, PRECISION, Tables
 from aecompress.entropy.tokens import Scalar, raw_width, token_floor, token_of, unzigzag, zigzag
 from aecompress.errors import CorruptError
@@ -28,14 +28,18 @@ _TOP = np.uint64(PRECISION - LOOKUP_BITS)
 _ESCAPE_BITS = np.int64(8)
 
 
-@numba.njit(cache=True, nogil=True)
-def encode_symbols(symbols: Array, contexts: Array, cumulative: Array, lanes: Scalar) -> Array:
+def encode_symbols(symbols: Array, contexts: Array, cumulative: Array, lanes: int) -> Array:
     """uint32 words that decode to ``symbols`` [n] with table ``contexts`` [n]: the states first, then the stream."""
-    n = symbols.size
-    words = np.empty(n // 2 + 2 * lanes + 8, np.uint32)
-    at = words.size
-    state = np.full(lanes, _LOW, np.uint64)
-    for i in range(n - 1, -1, -1):
+    words = np.empty(symbols.size // 2 + 2 * lanes + 8, np.uint32)
+    at = _encode_symbols(symbols, contexts, cumulative, np.full(lanes, _LOW, np.uint64), words)
+    return words[at:].copy()
+
+
+@loop
+def _encode_symbols(symbols: Array, contexts: Array, cumulative: Array, state: Array, words: Array) -> Scalar:
+    """Fill ``words`` from their end; returns where they begin."""
+    at, lanes = words.size, state.size
+    for i in range(symbols.size - 1, -1, -1):
         lane = i % lanes
         start = np.uint64(cumulative[contexts[i], symbols[i]])
         frequency = np.uint64(cumulative[contexts[i], symbols[i] + 1]) - start
@@ -49,10 +53,10 @@ def encode_symbols(symbols: Array, contexts: Array, cumulative: Array, lanes: Sc
         at -= 2
         words[at] = np.uint32(state[lane] & np.uint64(0xFFFFFFFF))
         words[at + 1] = np.uint32(state[lane] >> _WORD)
-    return words[at:].copy()
+    return at
 
 
-@numba.njit(forceinline=True)
+@inlined
 def symbol_at(x: Scalar, lookup: Array, cumulative: Array, table: Scalar) -> Scalar:
     """The symbol that owns the slot of state ``x``."""
     slot = x & _MASK
@@ -62,23 +66,30 @@ def symbol_at(x: Scalar, lookup: Array, cumulative: Array, table: Scalar) -> Sca
     return s
 
 
-@numba.njit(forceinline=True)
+@inlined
 def advance(x: Scalar, cumulative: Array, table: Scalar, s: Scalar) -> Scalar:
     """The state after symbol ``s`` was taken from it, before renormalisation."""
     start = np.uint64(cumulative[table, s])
     return (np.uint64(cumulative[table, s + 1]) - start) * (x >> _PRECISION) + (x & _MASK) - start
 
 
-@numba.njit(forceinline=True)
+@inlined
 def first_state(words: Array, lane: Scalar) -> Scalar:
     return word_at(words, 2 * lane) | (word_at(words, 2 * lane + 1) << _WORD)
 
 
-@numba.njit(cache=True, nogil=True)
-def decode_symbols(words: Array, contexts: Array, lookup: Array, cumulative: Array, lanes: Scalar) -> Array:
+def decode_symbols(words: Array, contexts: Array, lookup: Array, cumulative: Array, lanes: int) -> Array:
     """The uint16 symbols [n] that ``encode_symbols`` was given."""
     out = np.empty(contexts.size, np.uint16)
-    state = np.empty(lanes, np.uint64)
+    _decode_symbols(words, contexts, lookup, cumulative, np.empty(lanes, np.uint64), out)
+    return out
+
+
+@loop
+def _decode_symbols(
+    words: Array, contexts: Array, lookup: Array, cumulative: Array, state: Array, out: Array
+) -> None:  # fmt: skip
+    lanes = state.size
     for lane in range(lanes):
         state[lane] = first_state(words, lane)
     at = 2 * lanes
@@ -92,10 +103,9 @@ def decode_symbols(words: Array, contexts: Array, lookup: Array, cumulative: Arr
             x = (x << _WORD) | word_at(words, at)
             at += 1
         state[lane] = x
-    return out
 
 
-@numba.njit(forceinline=True)
+@inlined
 def symbol_of(token: Scalar, table: Scalar, cumulative: Array, escape: Scalar) -> Scalar:
     """The token itself, or the escape where the table does not know it."""
     if token < escape and cumulative[table, token + 1] > cumulative[table, token]:
@@ -103,16 +113,26 @@ def symbol_of(token: Scalar, table: Scalar, cumulative: Array, escape: Scalar) -
     return np.int64(escape)
 
 
-@numba.njit(cache=True, nogil=True)
-def encode_raw(values: Array, symbols: Array, escape: Scalar) -> Array:
+def encode_raw(values: Array, symbols: Array, escape: int) -> Array:
     """uint32 words of the raw bits of ``values`` (zigzagged uint64), tokens of escaped symbols first."""
+    words = np.zeros(_raw_bits(values, symbols, escape) // 32 + 1, np.uint32)
+    _encode_raw(values, symbols, escape, words)
+    return words
+
+
+@loop
+def _raw_bits(values: Array, symbols: Array, escape: Scalar) -> Scalar:
     bits = np.int64(0)
     for i in range(values.size):
         if symbols[i] >= 16:
             bits += raw_width(token_of(values[i])) + (_ESCAPE_BITS if symbols[i] == escape else np.int64(0))
         elif symbols[i] == escape:
             bits += _ESCAPE_BITS + raw_width(token_of(values[i]))
-    words = np.zeros(bits // 32 + 1, np.uint32)
+    return bits
+
+
+@loop
+def _encode_raw(values: Array, symbols: Array, escape: Scalar, words: Array) -> None:
     at = np.int64(0)
     for i in range(values.size):
         if symbols[i] < 16 and symbols[i] != escape:
@@ -121,24 +141,21 @@ def encode_raw(values: Array, symbols: Array, escape: Scalar) -> Array:
         if symbols[i] == escape:
             at = put_bits(words, at, np.uint64(token), _ESCAPE_BITS)
         at = put_bits(words, at, values[i] - token_floor(token), raw_width(token))
-    return words
 
 
-@numba.njit(cache=True, nogil=True)
-def _to_symbols(values: Array, contexts: Array, cumulative: Array, escape: Scalar) -> tuple[Array, Array]:
-    """Zigzagged values uint64 [n] and symbols uint16 [n] of int64 ``values``."""
-    folded = np.empty(values.size, np.uint64)
-    symbols = np.empty(values.size, np.uint16)
+@loop
+def _to_symbols(
+    values: Array, contexts: Array, cumulative: Array, escape: Scalar, folded: Array, symbols: Array
+) -> None:  # fmt: skip
+    """Fill in zigzagged values uint64 [n] and symbols uint16 [n] of int64 ``values``."""
     for i in range(values.size):
         folded[i] = zigzag(values[i])
         symbols[i] = symbol_of(token_of(folded[i]), contexts[i], cumulative, escape)
-    return folded, symbols
 
 
-@numba.njit(cache=True, nogil=True)
-def _from_symbols(symbols: Array, raw: Array, escape: Scalar) -> Array:
-    """int64 values of symbols and raw bits."""
-    out = np.empty(symbols.size, np.int64)
+@loop
+def _from_symbols(symbols: Array, raw: Array, escape: Scalar, out: Array) -> None:
+    """Fill in the int64 values of symbols and raw bits."""
     at = np.int64(0)
     for i in range(symbols.size):
         token = np.int64(symbols[i])
@@ -148,16 +165,19 @@ def _from_symbols(symbols: Array, raw: Array, escape: Scalar) -> Array:
         width = raw_width(token)
         out[i] = unzigzag(token_floor(token) + get_bits(raw, at, width))
         at += width
-    return out
 
 
-@numba.njit(cache=True, nogil=True)
 def tokens(values: Array) -> Array:
     """uint8 token of each of int64 ``values``."""
     out = np.empty(values.size, np.uint8)
+    _tokens(values, out)
+    return out
+
+
+@loop
+def _tokens(values: Array, out: Array) -> None:
     for i in range(values.size):
         out[i] = token_of(zigzag(values[i]))
-    return out
 
 
 def join(coded: Array, raw: Array) -> bytes:
@@ -177,7 +197,8 @@ def split(data: bytes) -> tuple[Array, Array]:
 
 def encode(values: Array, contexts: Array, tables: Tables) -> bytes:
     """int64 ``values`` [n], each with table ``contexts`` uint16 [n], as one stream."""
-    folded, symbols = _to_symbols(values, contexts, tables.cumulative, tables.escape)
+    folded, symbols = np.empty(values.size, np.uint64), np.empty(values.size, np.uint16)
+    _to_symbols(values, contexts, tables.cumulative, tables.escape, folded, symbols)
     coded = encode_symbols(symbols, contexts, tables.cumulative, LANES)
     return join(coded, encode_raw(folded, symbols, tables.escape))
 
@@ -186,4 +207,6 @@ def decode(data: bytes, contexts: Array, tables: Tables) -> Array:
     """The int64 values [n] of a stream; ``contexts`` as they were encoded."""
     coded, raw = split(data)
     symbols = decode_symbols(coded, contexts, tables.lookup, tables.cumulative, LANES)
-    return _from_symbols(symbols, raw, tables.escape)
+    out = np.empty(symbols.size, np.int64)
+    _from_symbols(symbols, raw, tables.escape, out)
+    return out

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-import numba
 import numpy as np
 import zstandard
 
 from aecompress.entropy.integers import inflate, possible
+from aecompress.entropy.loops import loop
 from aecompress.entropy.tokens import unzigzag
 from aecompress.errors import CorruptError
 from aecompress.spec import MAX_AXES, Array
@@ -74,7 +74,7 @@ def _read(data: bytes) -> Array:
     return numbers
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def _fill(numbers: Array, coded: Array) -> bool:
     """False if a number has more than 64 bits."""
     u, shift, n = np.uint64(0), np.uint64(0), 0

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+
+from aecompress.entropy.loops import inlined
 
 #: A machine integer inside a compiled loop: np.int64 or np.uint64.
 Scalar = Any
@@ -25,13 +26,13 @@ ALPHABET = 256
 _ONE = np.uint64(1)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def zigzag(value: Scalar) -> Scalar:
     """int64 to uint64: 0, -1, 1, -2, 2 ... become 0, 1, 2, 3, 4 ..."""
     return np.uint64((np.int64(value) << np.int64(1)) ^ (np.int64(value) >> np.int64(63)))
 
 
-@numba.njit(forceinline=True)
+@inlined
 def unzigzag(u: Scalar) -> Scalar:
     """uint64 back to int64."""
     half = np.int64(np.uint64(u) >> _ONE)
@@ -58,19 +59,19 @@ def _trailing_zeros(_context: Any, _number: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
-@numba.njit(forceinline=True)
+@inlined
 def trailing_zeros(u: Scalar) -> Scalar:
     """Number of zero bits below the lowest one of a uint64: 64 for 0."""
     return np.int64(_trailing_zeros(np.uint64(u)))
 
 
-@numba.njit(forceinline=True)
+@inlined
 def bit_length(u: Scalar) -> Scalar:
     """Number of bits of a uint64: 0 for 0, 64 for 2^63 and more."""
     return np.int64(64) - np.int64(_leading_zeros(np.uint64(u)))
 
 
-@numba.njit(forceinline=True)
+@inlined
 def token_of(u: Scalar) -> Scalar:
     """Token of a uint64."""
     u = np.uint64(u)
@@ -80,7 +81,7 @@ def token_of(u: Scalar) -> Scalar:
     return np.int64(16) + (n - np.int64(5)) * np.int64(4) + np.int64((u >> np.uint64(n - 3)) & np.uint64(3))
 
 
-@numba.njit(forceinline=True)
+@inlined
 def raw_width(token: Scalar) -> Scalar:
     """Number of raw bits that follow a token."""
     if token < 16:
@@ -88,7 +89,7 @@ def raw_width(token: Scalar) -> Scalar:
     return (np.int64(token) - np.int64(16)) // np.int64(4) + np.int64(2)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def token_floor(token: Scalar) -> Scalar:
     """The least uint64 with this token; adding the raw bits gives the value."""
     if token < 16:

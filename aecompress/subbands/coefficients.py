@@ -9,11 +9,11 @@ came before, and in the frame before. Eight quantised views of them each have a 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from aecompress.entropy import adaptive
 from aecompress.entropy.adaptive import Machine, decide
+from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tokens import Scalar, bit_length
 from aecompress.spec import Array
 from aecompress.subbands.contexts import coarse, level, sign
@@ -47,7 +47,7 @@ def most(memory: Array) -> int:
     return int(_most(memory)) + 64 * len(memory) * 32
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def _most(memory: Array) -> Scalar:
     total = np.int64(0)
     for f in range(memory.shape[0]):
@@ -58,10 +58,12 @@ def _most(memory: Array) -> Scalar:
 
 def code(memory: Array, layout: Layout, tape: adaptive.Tape, decoding: bool) -> None:
     """Encode coefficients int32 [F, size] in padded memory, or fill them in."""
-    _code(memory, layout.table(), layout.before, machine(tape), decoding)
+    bands = layout.table()
+    widths, views = np.zeros((len(memory), len(bands)), np.int64), np.zeros(_INPUTS, np.int64)
+    _code(memory, bands, layout.before, widths, views, machine(tape), decoding)
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _cross(c: Array, i: Scalar, stride: Scalar) -> Scalar:
     """Magnitudes of the four neighbours of place ``i``."""
     return (
@@ -72,7 +74,7 @@ def _cross(c: Array, i: Scalar, stride: Scalar) -> Scalar:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def _width(width: Scalar, band: Scalar, like: Scalar, m: Machine, decoding: Scalar) -> Scalar:
     """Code the number of bits of a band's largest coefficient, given that of the frame before."""
     node, value = np.int64(1), np.int64(0)
@@ -86,10 +88,11 @@ def _width(width: Scalar, band: Scalar, like: Scalar, m: Machine, decoding: Scal
     return value
 
 
-@numba.njit(cache=True, nogil=True)
-def _code(memory: Array, bands: Array, before: Array, m: Machine, decoding: bool) -> None:
-    widths = np.zeros((memory.shape[0], bands.shape[0]), np.int64)
-    views = np.zeros(_INPUTS, np.int64)
+@loop
+def _code(
+    memory: Array, bands: Array, before: Array, widths: Array, views: Array, m: Machine, decoding: bool
+) -> None:  # fmt: skip
+    """All frames; ``widths`` int64 [F, bands] and ``views`` int64 [_INPUTS] are to work with."""
     for f in range(memory.shape[0]):
         for b in range(bands.shape[0]):
             if adaptive.astray(decoding, m):
@@ -106,7 +109,7 @@ def _code(memory: Array, bands: Array, before: Array, m: Machine, decoding: bool
                 _code_band(memory, f, before[f], bands, b, width, views, m, decoding)
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def _code_band(
     memory: Array, f: int, before: int, bands: Array, b: int, width: int, views: Array, m: Machine, decoding: bool
 ) -> None:

@@ -6,11 +6,11 @@ differences of second and fourth order show where the transform had to leave det
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from aecompress.entropy import adaptive
 from aecompress.entropy.adaptive import Machine, decide
+from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tokens import Scalar
 from aecompress.spec import Array
 from aecompress.subbands.contexts import coarse, level, sign
@@ -62,31 +62,33 @@ def code(missing: Array, estimate: Array, coded: Array, before: Array, tape: ada
         missing[...] = padded[:, _ABOVE:, _BESIDE:-_BESIDE]
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _second(e: Array, y: Scalar, x: Scalar, dy: Scalar, dx: Scalar) -> Scalar:
     """Second difference of an estimate at (y, x)."""
     return e[y - dy, x - dx] - 2 * e[y, x] + e[y + dy, x + dx]
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _fourth(e: Array, y: Scalar, x: Scalar, dy: Scalar, dx: Scalar) -> Scalar:
     """Fourth difference of an estimate at (y, x)."""
     far = e[y - 2 * dy, x - 2 * dx] + e[y + 2 * dy, x + 2 * dx]
     return far - 4 * (e[y - dy, x - dx] + e[y + dy, x + dx]) + 6 * e[y, x]
 
 
-@numba.njit(forceinline=True)
+@inlined
 def _bend(d: Scalar) -> Scalar:
     """A signed difference as a context, 0 to 15."""
     return 2 * min(coarse(abs(d)), np.int64(7)) + np.int64(d > 0)
 
 
-@numba.njit(cache=True, nogil=True)
+@loop
 def _code_frame(r: Array, e: Array, coded: Array, past: Array, looks_back: bool, m: Machine, decoding: bool) -> None:
     height, width = coded.shape
     some = np.int64(0)
     if not decoding:
-        some = np.int64(np.any(r != 0))
+        for line in range(r.shape[0]):
+            for place in range(r.shape[1]):
+                some |= np.int64(r[line, place] != 0)
     if not adaptive.code(some, np.int64(1 << 15), decoding, m.words, m.at):
         return
     for y in range(height):
