@@ -13,16 +13,18 @@ from hypothesis.extra.numpy import arrays
 
 import aecompress
 from aecompress import tensorfile
+from aecompress.autoencoder import fit_pca
 from aecompress.codec.frame import Frame
 from aecompress.codec.latents import decode_latents, encode_latents
 from aecompress.codec.lengths import latent_lengths
 from aecompress.codec.model import Model
-from aecompress.config import Target
+from aecompress.config import Target, silent
 from aecompress.context.coder import ContextModel
 from aecompress.entropy.tables import Tables
 from aecompress.errors import CorruptError
 from aecompress.recipe import Recipe
 from aecompress.spec import Array
+from aecompress.trainer.autoencoders import choose_linear
 
 LATENTS = 4
 TARGET = Target("psnr", 40.0)
@@ -73,6 +75,23 @@ def test_latents_that_tell_nothing_of_each_other_keep_their_tables() -> None:
     model = aecompress.fit(independent, TARGET, kind="pca", effort="fast")
     assert model.context is None
     assert isinstance(model.latent_coder, Tables)
+
+
+def test_contexts_say_how_many_latents_there_are() -> None:
+    rng, many = np.random.default_rng(0), 16
+    pace, phase = rng.uniform(0.002, 0.01, many), rng.uniform(0, 6, many)
+    patterns = 10 * np.linalg.qr(rng.normal(size=(24, many)))[0].T
+    swings = np.sin(np.arange(4000)[:, None] * pace + phase) * 2.0 ** (-0.5 * np.arange(many)) @ patterns
+    rows = (swings + 0.01 * rng.normal(size=swings.shape)).astype(np.float32)
+    linear = fit_pca(lambda: iter([rows.astype(float)]), 24, 24, seed=0, progress=silent)
+    by_tables = choose_linear(linear, rows.astype(float), len(rows), 0.4)
+    assert by_tables is not None
+    chosen, other = (
+        aecompress.fit(rows, Target("rmse", 0.4), kind="pca", effort="fast", recipe=recipe)
+        for recipe in (None, Recipe(latents=by_tables.latents))
+    )
+    assert chosen.latent_dim != other.latent_dim == by_tables.latents
+    assert len(chosen.compress(rows)) + len(chosen.to_bytes()) < len(other.compress(rows)) + len(other.to_bytes())
 
 
 def test_archives_come_back_and_reach_their_target(packed: Path, rows: Array) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,21 +143,26 @@ def trial_rows(encoder: Autoencoder, samples: list[Array], fills: Array) -> Arra
     return np.concatenate([encoder.rows(block, specials.ordinary(block, fills)) for block in picked])
 
 
-def choose_linear(encoder: Autoencoder, rows: Array, total: int, rmse: float) -> Choice | None:
-    """Number of latents and step of a PCA that reach ``rmse`` in the fewest bytes; None if none reaches it.
+def choices(encoder: Autoencoder, rows: Array, total: int, rmse: float) -> list[Choice]:
+    """Numbers of latents, from few to many, with which a PCA can reach ``rmse``, each in the widest step that does.
 
-    In an orthonormal basis the squared error is that of the latents: what is cut off and what is rounded.
+    In an orthonormal basis the squared error is that of the latents: what is cut off and what is rounded. Bytes are
+    those of latents with a table each.
     """
     latents = encoder.analysis(rows)
     energy = np.square(latents).sum(0)
     whole = float(np.square(encoder.normalizer.forward(rows) * encoder.normalizer.typical_scale).sum())
     allowed = rmse**2 * rows.size
-    found = [
+    return [
         choice
         for k in _counts(latents.shape[1])
         if (choice := _reach(latents[:, :k], whole - float(energy[:k].sum()), allowed, rows, total)) is not None
     ]
-    return min(found, key=lambda choice: choice.bytes, default=None)
+
+
+def choose_linear(encoder: Autoencoder, rows: Array, total: int, rmse: float) -> Choice | None:
+    """Of ``choices`` the one of the fewest bytes; None if there is none."""
+    return min(choices(encoder, rows, total, rmse), key=attrgetter("bytes"), default=None)
 
 
 def _counts(most: int) -> list[int]:

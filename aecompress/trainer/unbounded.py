@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
-_GAIN = 0.99  # context coders must bring the bytes of latents below this share of what their tables take
+_GAIN = (
+    0.99  # below this share context coders must bring the bytes of tables, and other numbers of latents those of these
+)
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _THRIFT_OF_CELLS = 0.02  # the same of the latents of cells, in steps of the one of greatest gain
 _HOPE_OF_CELLS = 2.0  # cells of more than so many times the bytes of the pca are no start for a convolution
@@ -448,13 +450,42 @@ class Unbounded(Search):
         )
 
     def _autoencoder(self, kind: str) -> Model:
-        goal = self._goal
-        linear, rows = self._linear
-        rmse = goal.rmse or quality.linear_rmse(goal, linear, rows, self.rows)
-        choice = autoencoders.choose_linear(linear, rows, self.rows, rmse)
+        choice = self._choice
         if choice is None:
             return self._plain
         return self._in_context(self._quantized(self._trained(kind, choice), choice.step), rough=True)
+
+    @cached_property
+    def _choice(self) -> autoencoders.Choice | None:
+        """Number of latents and step of a PCA that reaches the goal; None if none does.
+
+        Latents with a table each say where to begin. Contexts make some far cheaper than others, so from there it goes
+        on to more of them or fewer while a rough coder takes fewer bytes.
+        """
+        linear, rows = self._linear
+        rmse = self._goal.rmse or quality.linear_rmse(self._goal, linear, rows, self.rows)
+        known = autoencoders.choices(linear, rows, self.rows, rmse)
+        if not known:
+            return None
+
+        def spent(choice: autoencoders.Choice) -> float:
+            blank = replace(self._blank(), encoder=linear.truncated(choice.latents))
+            coded = self._in_context(self._in_steps(blank)(choice.step), rough=True)
+            return self._bytes(coded, self._trial())
+
+        best = min(range(len(known)), key=lambda at: known[at].bytes)
+        if self.recipe.latents:
+            return known[best]
+        least = spent(known[best])
+        for way in (1, -1):
+            start = best
+            while 0 <= best + way < len(known) and not self.clock.is_late():
+                if (found := spent(known[best + way])) > _GAIN * least:
+                    break
+                best, least = best + way, found
+            if best != start:
+                break
+        return known[best]
 
     def _in_steps(self, model: Model) -> Callable[[float], Model]:
         """The model of latents alone as a function of their step."""
