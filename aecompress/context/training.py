@@ -11,11 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from aecompress import ranks
 from aecompress.abreast import abreast
@@ -183,14 +183,14 @@ def _targets(learned: Lesson) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def _bits(outputs: torch.Tensor, rest: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-    """Mean bits of the cells that hold ``rest``, under mixtures of logistics."""
-    logits, means, scales = (outputs[:, k * COMPONENTS : (k + 1) * COMPONENTS] for k in range(3))
-    scale = torch.clamp(size[:, None] * torch.exp2(torch.clamp(scales, -7.0, 5.9) - 1), min=2.0**-6)
-    away = rest[:, None] - means * size[:, None]
+    """Mean bits of the cells that hold ``rest`` [n], under mixtures of logistics of ``outputs`` [OUTPUTS, n]."""
+    logits, means, scales = (outputs[k * COMPONENTS : (k + 1) * COMPONENTS] for k in range(3))
+    scale = torch.clamp(size * torch.exp2(torch.clamp(scales, -7.0, 5.9) - 1), min=2.0**-6)
+    away = rest - means * size
     # both ends on the lower side, where the logistic function keeps its precision
     near, far = -(away.abs() - 0.5) / scale, -(away.abs() + 0.5) / scale
     chance = torch.sigmoid(near) - torch.sigmoid(far)
-    mixed = (torch.softmax(logits, 1) * chance).sum(1)
+    mixed = (torch.softmax(logits, 0) * chance).sum(0)
     return -torch.log2(mixed + _LEAST_CHANCE).mean()
 
 
@@ -223,7 +223,7 @@ class _Net(nn.Module):
         one = _activation(x @ _weights(self.first) + bias)
         two = _activation(one @ _weights(self.second) + self.second_bias)
         last = torch.cat([two, x[:, self.guesses]], 1)
-        return last @ _weights(self.last) + self.last_bias
+        return _weights(self.last).T @ last.T + self.last_bias[:, None]
 
     def bits(self) -> torch.Tensor:
         """About what the weights take in the model."""
@@ -246,10 +246,24 @@ def _weights(part: torch.Tensor) -> torch.Tensor:
     return torch.clamp(_rounded(part * grain), -MOST_WEIGHT, MOST_WEIGHT) / grain
 
 
-def _activation(x: torch.Tensor) -> torch.Tensor:
-    """ReLU, rounded down to multiples of 2^-UNIT_BITS."""
-    scale = float(1 << UNIT_BITS)
-    return functional.relu(torch.clamp(_rounded(x * scale - 0.5), max=MOST_UNIT)) / scale
+def _activation(sums: torch.Tensor) -> torch.Tensor:
+    units: torch.Tensor = _Activation.apply(sums)  # type: ignore[no-untyped-call]
+    return units
+
+
+class _Activation(torch.autograd.Function):
+    """ReLU, rounded down to multiples of 2^-UNIT_BITS; gradients pass as if it had not been rounded."""
+
+    @staticmethod
+    def forward(ctx: Any, sums: torch.Tensor) -> torch.Tensor:
+        scale = float(1 << UNIT_BITS)
+        units = (sums * scale).floor_().clamp_(0, MOST_UNIT).div_(scale)
+        ctx.save_for_backward(units)
+        return units
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return torch.ops.aten.threshold_backward(gradient, *ctx.saved_tensors, 0)
 
 
 def _integers(part: torch.Tensor, bits: int, most: int) -> Array:
