@@ -30,7 +30,7 @@ _HOPE = {"fast": 1.15, "balanced": 1.3, "best": 1.3}
 # subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
 # much again
 _SURE = {"fast": 0.8, "balanced": 0.6, "best": 0.6}
-# and they must take less than this share of its bytes when both are ready, for they take four times as long as trees
+# and they must take less than this share of its bytes when both are ready, for trees are two to three times as fast
 _PATIENCE = {"fast": 0.85, "balanced": 1.0, "best": 1.0}
 _UNSURE = 0.25  # share of the time left that subbands get beside a turned set
 _GAIN = 0.99  # an autoencoder, or other cells, must bring the bytes of a bounded set below this share
