@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aecompress.context.forest import RANGE, Forest, leaf_of, plant
-from aecompress.context.tree import STUMP, Tree
+from aecompress.context.tree import STUMP, Tree, grow
 from aecompress.spec import Array
 
 FEATURES = 3
@@ -70,3 +70,19 @@ def test_roots_may_share_a_tree() -> None:
     assert leaves_of(forest, 1, values).tolist() == leaves_of(forest, 0, values).tolist()
     assert leaves_of(forest, 2, values).tolist() == [walk(grown, int(grown.child[0]), row) for row in values]
     assert leaves_of(plant(STUMP, np.zeros(1, np.int64), FEATURES), 0, values).tolist() == [0] * 50
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 99), st.integers(1, 12))
+def test_a_tree_is_cut_to_what_it_was(seed: int, leaves: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 40, (3000, FEATURES)).astype(np.int16)
+    tokens = np.where(values[:, 0] > 20, values[:, 1] // 8, values[:, 2] // 5) + rng.integers(0, 2, 3000)
+    grown, less = (grow(values, tokens, 100.0, most) for most in (12, leaves))
+    cut, into = grown.cut(less.tables)
+    for found, wanted in zip(
+        (cut.feature, cut.threshold, cut.child), (less.feature, less.threshold, less.child), strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)
+    for row in values[:50]:
+        assert into[walk(grown, 0, row)] == walk(cut, 0, row)

@@ -43,6 +43,24 @@ class Tree:
     def tables(self) -> int:
         return int((self.feature < 0).sum())
 
+    def cut(self, leaves: int) -> tuple[Tree, Array]:
+        """A tree that was grown as it was when it had so many leaves, and in which of those each of its own lies: int64
+        [tables]."""
+        many = 2 * leaves - 1  # nodes stand in the order in which they came
+        inner = (self.feature[:many] >= 0) & (self.child[:many] < many)
+        table = np.cumsum(~inner) - 1
+        owner = np.empty(len(self.feature), np.int64)
+        owner[:many] = table
+        for node in np.flatnonzero(self.feature >= 0):
+            first = int(self.child[node])
+            owner[max(first, many) : max(first + 2, many)] = owner[node]
+        into = np.empty(self.tables, np.int64)
+        own = self.feature < 0
+        into[self.child[own]] = owner[own]
+        feature, threshold = np.where(inner, self.feature[:many], -1), np.where(inner, self.threshold[:many], 0)
+        child = np.where(inner, self.child[:many], table)
+        return Tree(*(part.astype(np.int16) for part in (feature, threshold, child))), into
+
 
 #: A tree of one leaf.
 STUMP = Tree(np.array([-1], np.int16), np.zeros(1, np.int16), np.zeros(1, np.int16))
