@@ -39,7 +39,7 @@ def verify(archive: str, against: str | None, format: str | None, workers: int, 
 
 
 def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    lines = [("whole", f"rows: {facts['rows']:,}; blocks: {facts['blocks']:,}; every checksum is right, all decode")]
+    lines = [("whole", f"{facts['rows']:,} rows; blocks: {facts['blocks']:,}; every checksum is right, all decode")]
     if "max_abs_error" in facts:
         lines.append(("error", output.error(facts["max_abs_error"], facts["rmse"], facts["psnr"], facts["cosine"])))
         kept = "kept on every value" if facts["bound_kept"] else "none was asked for"

@@ -353,8 +353,7 @@ class Unbounded(Search):
         samples = self._trial() if self.clock.is_late() else self.samples
         step = float(first.cells.step or 1.0)
         best = self._restored(step, first.thrift, samples, layout, _FINAL_SHARE)
-        best = best and self._with_context(best, self._affordable(self.samples), layout)
-        reached = self._reaching(best)
+        reached = self._reaching(best and self._refined(best, layout))
         if any(self.cost(model) < _SURE * self.cost(rough) for model in reached):
             return reached[0]
         return min((self._plain, *reached), key=self.cost)
@@ -391,6 +390,12 @@ class Unbounded(Search):
         mislead."""
         fresh = replace(_resized(model, step), context=None)
         return self._with_context(fresh, samples, layout_of(model), rough=True)
+
+    def _refined(self, model: Model, layout: Layout | None) -> Model:
+        """The model with a context coder fitted with care; a thrifty encoder goes on to ask the rough one for prices,
+        at which the width of the cells was found: at others it errs more or less."""
+        told = replace(model, prices=model.context) if model.thrift else model
+        return self._with_context(told, self._affordable(self.samples), layout)
 
     def _nearest(self, model: Model, at: Callable[[float], Model]) -> Model:
         goal, trial = self._goal, self._trial()
@@ -436,8 +441,7 @@ class Unbounded(Search):
             return self._plain
         blank = replace(self._blank(), kind="conv", conv=model.conv, thrift=model.thrift)
         best = self._approached(replace(blank, cells=model.cells, context=model.context), self.samples)
-        best = self._with_context(best, layout=layout_of(best))
-        return (self._reaching(best) or [self._plain])[0]
+        return (self._reaching(self._refined(best, layout_of(best))) or [self._plain])[0]
 
     def _convolution(self, model: Model, share: float) -> Convolution | None:
         """A convolution for the model's cells, trained for this share of the time left."""

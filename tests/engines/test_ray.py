@@ -126,9 +126,9 @@ def test_the_page_does_what_it_says(tmp_path: Path, model: Any, monkeypatch: pyt
 
 def lose(cluster: Cluster, folder: Path, lost: list[str]) -> None:
     """Kill a worker that is writing, then the whole second node."""
-    while not writers(folder):
+    while not (found := writers(folder)):
         time.sleep(0.002)
-    os.kill(min(writers(folder)), signal.SIGKILL)
+    os.kill(min(found), signal.SIGKILL)
     lost.append("worker")
     while not writers(folder):
         time.sleep(0.002)
