@@ -131,7 +131,7 @@ def test_an_archive_meets_the_quality_in_fewer_bytes_than_plain_cells(
     target = Target("psnr", 30.0)
     sizes = {}
     for kind in ("none", "conv"):
-        report = aecompress.pack(values, tmp_path / kind, model=kind, target=target, fit_seconds=15, effort="fast")
+        report = aecompress.pack(values, tmp_path / kind, model=kind, target=target, fit_seconds=6, effort="fast")
         sizes[kind] = report.packed_bytes
         assert report.psnr is not None
         assert 30.0 <= report.psnr < 30.5

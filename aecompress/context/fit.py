@@ -6,9 +6,8 @@ Each step is closed form or greedy, so a fit takes seconds. What is kept is deci
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numba
 import numpy as np
@@ -362,29 +361,29 @@ def _fit_layout(
         tree,
         Tables.from_counts(np.ones((tree.tables, 1), np.int64)),
     )
-    return _with_tables(model, _counts(model, samples), partial(_whole, samples=samples, total=total))
+    return _with_tables(model, samples, total)
 
 
-def _with_tables(
-    model: ContextModel, count: Array, whole: Callable[[ContextModel, float], float]
-) -> tuple[ContextModel, float]:
-    """The model with tables of tokens met so often, int64 [tables, 256], and the bits of these by it.
+def _with_tables(model: ContextModel, samples: Sequence[Sample], total: int) -> tuple[ContextModel, float]:
+    """The model with tables of the tokens of the samples, and the bits of these by it.
 
     What a split saves is estimated while a tree grows, and a table costs more as it is stored. So the last splits are
-    taken back while ``whole``, the bits of the set by a model that spends so many on the samples, becomes less.
+    taken back while the bits of the whole set become fewer.
     """
+    count = _counts(model, samples)
     model = replace(model, tables=Tables.from_counts(count))
     spent = _spent(model, count)
-    least = whole(model, spent)
+    least = _whole(model, spent, samples, total)
     while model.tree.tables > 1:
-        tree, into = model.tree.cut(max(model.tree.tables * 3 // 4, 1))
+        tree, into = model.tree.cut(model.tree.tables * 3 // 4)
         merged = np.zeros((tree.tables, count.shape[1]), np.int64)
         np.add.at(merged, into, count)
         rival = replace(model, tree=tree, tables=Tables.from_counts(merged))
         by_rival = _spent(rival, merged)
-        if whole(rival, by_rival) >= least:
+        cost = _whole(rival, by_rival, samples, total)
+        if cost >= least:
             break
-        model, count, spent, least = rival, merged, by_rival, whole(rival, by_rival)
+        model, count, spent, least = rival, merged, by_rival, cost
     return model, spent
 
 

@@ -163,26 +163,20 @@ def search(mixture: Array, slot: Scalar) -> tuple[Scalar, Scalar, Scalar]:
     stride = max(wide >> (mixture[SHIFT] + np.int64(FINE + 1)), np.int64(1))
     low = min(max(there, -_SIDE), _SIDE)
     start = cumulative(mixture, low)
+    high, end = low, start
     if start <= slot:
-        high = min(low + stride, _SIDE + np.int64(1))
-        end = cumulative(mixture, high)
         while end <= slot:
             if high > _SIDE:
                 return high, end, _WHOLE
-            low, start, stride = high, end, stride + stride
-            high = min(low + stride, _SIDE + np.int64(1))
+            low, start = high, end
+            high, stride = min(low + stride, _SIDE + np.int64(1)), stride + stride
             end = cumulative(mixture, high)
     else:
-        high, end = low, start
-        if high == -_SIDE:
-            return high - np.int64(1), np.int64(0), end
-        low = max(high - stride, -_SIDE)
-        start = cumulative(mixture, low)
         while start > slot:
             if low == -_SIDE:
                 return low - np.int64(1), np.int64(0), start
-            high, end, stride = low, start, stride + stride
-            low = max(high - stride, -_SIDE)
+            high, end = low, start
+            low, stride = max(high - stride, -_SIDE), stride + stride
             start = cumulative(mixture, low)
     straight = True
     while high - low > 1:

@@ -41,6 +41,7 @@ from aecompress.context.regression import State, observe, tell
 from aecompress.context.sample import FRACTION
 from aecompress.entropy.bits import get_bits, word_at
 from aecompress.entropy.loops import inlined, loop
+from aecompress.entropy.rans import first_state
 from aecompress.entropy.tokens import Scalar, bit_length, unzigzag, zigzag
 from aecompress.spec import Array
 
@@ -157,7 +158,7 @@ def walk(
     columns = (np.int64(traces.size) // TRACE - np.int64(1)) // channels
     state = np.uint64(0)
     if mode == DECODE:
-        state = word_at(words, 0) | (word_at(words, 1) << _WORD)
+        state = first_state(words, 0)
     word, bit = np.int64(2), np.int64(0)
     traits, rows, values, innovations, gram, factor = learning
     regressed = mode == DECODE and traits.size > 0

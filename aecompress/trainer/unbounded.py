@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _THRIFTS = (0.0, math.log(2) / 6)  # squared error for a bit: none, and what halving a cell costs a bit
-_GAIN = (
-    0.99  # below this share context coders must bring the bytes of tables, and other numbers of latents those of these
-)
+_GAIN = 0.99  # context coders must bring the bytes of latents below this share of what their tables take
+_FURTHER = 0.99  # and another number of latents those of the number before
 _THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _THRIFT_OF_CELLS = 0.02  # the same of the latents of cells, in steps of the one of greatest gain
 _HOPE_OF_CELLS = 2.0  # cells of more than so many times the bytes of the pca are no start for a convolution
@@ -484,7 +483,7 @@ class Unbounded(Search):
         for way in (1, -1):
             start = best
             while 0 <= best + way < len(known) and not self.clock.is_late():
-                if (found := spent(known[best + way])) > _GAIN * least:
+                if (found := spent(known[best + way])) > _FURTHER * least:
                     break
                 best, least = best + way, found
             if best != start:
