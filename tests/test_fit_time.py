@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,8 +16,10 @@ from aecompress.codec.model import Model
 from aecompress.config import Target
 from aecompress.context import fit as context
 from aecompress.context.coder import ContextModel
+from aecompress.entropy.loops import compile_seconds
 from aecompress.recipe import Recipe
 from aecompress.spec import Array
+from aecompress.trainer import clock as clock_module
 from aecompress.trainer.clock import Clock
 from aecompress.trainer.sampling import stretches
 from aecompress.trainer.unbounded import Unbounded
@@ -43,6 +46,7 @@ def waves(rows: int) -> Array:
 def test_a_clock_counts_down_and_leaves_a_training_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(clock_module, "compile_seconds", lambda: 0.0)
     clock = Clock(20.0, started=100.0)
     assert clock.share(0.5) == 10.0
     now = 110.0
@@ -55,6 +59,21 @@ def test_a_clock_counts_down_and_leaves_a_training_its_share(monkeypatch: pytest
     now = 130.0
     assert clock.is_over()
     assert clock.share(0.5) == 1.0
+
+
+def test_a_clock_stands_still_while_loops_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    clock = Clock(20.0)
+    before = compile_seconds()
+
+    @numba.njit
+    def doubled(x: int) -> int:
+        return 2 * x
+
+    assert doubled(21) == 42
+    took = compile_seconds() - before
+    assert took > 0
+    assert clock.spent == pytest.approx(-took)
 
 
 def test_without_time_only_the_context_coder_is_fitted() -> None:

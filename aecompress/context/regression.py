@@ -46,6 +46,9 @@ _MOST_FACTOR = np.int64(17 << (_FACTOR - 4))
 _FAR = np.int64(1 << 44)
 _HALF = np.int64(1 << (FRACTION - 1))
 
+# numbers that products are taken of at once, whatever the processor's vectors
+_VECTOR = np.int64(32)
+
 # rows between two factors: at least so many, and a share of the rows so far and of the columns
 _FEWEST_ROWS, _SHARE_OF_ROWS, _SHARE_OF_COLUMNS, _MOST_ROWS = (np.int64(n) for n in (8, 16, 12, 4096))
 
@@ -64,8 +67,8 @@ class State(NamedTuple):
         rows: int64 [5]: those in ``gram``, those that wait, how many may until the factor is made anew, how many have
             room, and how many count as seen without any correlation.
         values: float64 [M * room], columns of rows that wait, in their units.
-        innovations: float64 [M], of the row so far, of variance 1.
-        gram: int64 [M * M]; ``factor`` float64 [M * M], both lower triangles.
+        innovations: float64 [S], of the row so far, of variance 1; S is M in whole vectors.
+        gram: int64 [M * M], an upper triangle; ``factor`` float64 [M * S], what is below the diagonal, all else 0.
     """
 
     traits: Array
@@ -103,7 +106,8 @@ class Regression:
             1 << (36 - _VALUE),
             1 << (40 - _FACTOR),
         )
-        innovations = np.zeros(m)
+        stride = -(-m // int(_VECTOR)) * int(_VECTOR)
+        innovations = np.zeros(stride)
         innovations[0] = 1 << _INNOVATION
         return State(
             traits.reshape(-1),
@@ -111,7 +115,7 @@ class Regression:
             np.zeros(m * room),
             innovations,
             np.zeros(m * m, np.int64),
-            np.diag(np.full(m, float(1 << _FACTOR))).reshape(-1),
+            np.zeros(m * stride),
         )
 
     def guesses(self, q: Array, coded: Array) -> Array:
@@ -193,10 +197,18 @@ def _product(first: Array, at: Scalar, second: Array, start: Scalar, many: Scala
 
 
 @inlined
+def _below(row: Scalar, column: Scalar, factor: Array, other: Array, start: Scalar, stride: Scalar) -> Scalar:
+    """Sum of products of a row of the factor and ``other``, which lies from ``start`` on, over the columns before
+    ``column``; in whole vectors, for one of the two is 0 from there on."""
+    many = (column + _VECTOR - np.int64(1)) & -_VECTOR
+    return _product(factor, row * stride, other, start, many)
+
+
+@inlined
 def expect(c: Scalar, factor: Array, innovations: Array) -> Scalar:
     """What column ``c`` is expected to be by the innovations before it, in sizes of the column, _INNOVATION bits."""
-    many = c + np.int64(1)
-    return _product(factor, many * np.int64(innovations.size), innovations, np.int64(0), many) >> np.int64(_FACTOR)
+    k = c + np.int64(1)
+    return _below(k, k, factor, innovations, np.int64(0), np.int64(innovations.size)) >> np.int64(_FACTOR)
 
 
 @inlined
@@ -245,7 +257,7 @@ def observe(
     else:
         innovations[np.uint64(k)] = 0.0
         values[at] = np.float64(_limited((expected * traits[of + SIZE]) >> np.int64(_INNOVATION)))
-    if k + 1 < innovations.size:
+    if (k + 1) * TRAITS < traits.size:
         return k
     values[np.uint64(rows[1])] = np.float64(1 << _VALUE)
     rows[1] += 1
@@ -258,9 +270,9 @@ def observe(
 def _learn(traits: Array, rows: Array, values: Array, gram: Array, factor: Array) -> None:
     """Make the factor anew, of the rows that wait as well."""
     m, room, waiting = traits.size // TRAITS, rows[3], rows[1]
-    for i in range(m):
-        for j in range(i + 1):
-            gram[i * m + j] += _product(values, i * room, values, j * room, waiting)
+    for j in range(m):
+        for i in range(j, m):
+            gram[np.uint64(j * m + i)] += _product(values, i * room, values, j * room, waiting)
     rows[0] += waiting
     rows[1] = 0
     rows[2] = _waiting(rows[0], np.int64(m - 1))
@@ -286,16 +298,25 @@ def _factorise(gram: Array, m: Scalar, many: Scalar, prior: Scalar, traits: Arra
         size = max(_root(gram[i * m + i] // many), np.int64(1))
         traits[i * TRAITS + SIZE], traits[i * TRAITS + OVER_SIZE] = size, np.int64(1 << 36) // size
     point = np.int64(_FACTOR)
-    for i in range(m):
-        for j in range(i):
-            correlation = ((gram[i * m + j] // traits[i * TRAITS + NORM]) << point) // traits[j * TRAITS + NORM]
-            wanted = (correlation * many // (many + prior)) << point
-            found = (wanted - _product(factor, i * m, factor, j * m, j)) // np.int64(factor[j * m + j])
-            factor[i * m + j] = np.float64(min(max(found, -_MOST_FACTOR), _MOST_FACTOR))
-        left = ((np.int64(1 << _FACTOR) + _RIDGE) << point) - _product(factor, i * m, factor, i * m, i)
+    stride = np.int64(factor.size) // m
+    for j in range(m):  # column by column, for what is in one does not wait for anything else in it
+        left = ((np.int64(1 << _FACTOR) + _RIDGE) << point) - _below(j, j, factor, factor, j * stride, stride)
         root = _root(max(left, _LEAST_VARIANCE))
-        factor[i * m + i] = np.float64(root)
-        traits[i * TRAITS + OVER_FACTOR] = np.int64(1 << 40) // root
+        traits[j * TRAITS + OVER_FACTOR] = np.int64(1 << 40) // root
+        norm = traits[j * TRAITS + NORM]
+        for i in range(j + 1, m):
+            correlation = _whole(gram[np.uint64(j * m + i)], traits[np.uint64(i * TRAITS) + NORM]) << point
+            wanted = _whole(_whole(correlation, norm) * many, many + prior) << point
+            found = _whole(wanted - _below(i, j, factor, factor, j * stride, stride), root)
+            factor[np.uint64(i * stride + j)] = np.float64(min(max(found, -_MOST_FACTOR), _MOST_FACTOR))
+
+
+@inlined
+def _whole(number: Scalar, by: Scalar) -> Scalar:
+    """Whole part of a quotient, rounded down, if it is below 2^48: what is off by rounding is made good."""
+    near = np.int64(np.float64(number) / np.float64(by))
+    rest = number - near * by
+    return near + (rest >= by) + (rest >> np.int64(63))
 
 
 @loop

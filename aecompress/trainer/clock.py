@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 
-from aecompress.ranks import now
+from aecompress.entropy.loops import compile_seconds
+from aecompress.ranks import agreed
 
 #: Share of the whole time that a training is never left with less than: who asks for a network gets one.
 _LEAST = 0.1
@@ -13,25 +15,30 @@ _LEAST = 0.1
 _LATE = 0.6
 
 
+def _now() -> float:
+    """Seconds of a clock that all ranks share."""
+    return agreed(time.monotonic() - compile_seconds())
+
+
 @dataclass(frozen=True)
 class Clock:
-    """Runs from its making.
+    """Runs from its making, and stands still while loops are compiled: the first fit on a machine is like those after.
 
     What a model needs is done however long it takes; what only looks for a smaller archive is left out when time is
     over, and if it has to learn, when it is late. So two fits that are in time are the same.
 
     Attributes:
         seconds: that the fit may take.
-        started: reading of the clock that all ranks share, in seconds.
+        started: what it showed then, in seconds.
     """
 
     seconds: float
-    started: float = field(default_factory=now)
+    started: float = field(default_factory=_now)
 
     @property
     def spent(self) -> float:
         """Seconds since the start."""
-        return now() - self.started
+        return _now() - self.started
 
     def advanced(self, seconds: float) -> Clock:
         """The same, so many seconds further."""
