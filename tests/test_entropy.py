@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from aecompress.entropy import bits, integers, rans, record, tokens
+from aecompress.entropy.division import floored, quotient
 from aecompress.entropy.tables import PRECISION, Tables
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
@@ -188,7 +189,7 @@ def test_rans_stays_within_half_a_percent_of_the_entropy(spread: float) -> None:
     rng = np.random.default_rng(1)
     contexts = rng.integers(0, 4, 200_000).astype(np.uint16)
     values = np.rint(rng.laplace(scale=spread, size=contexts.size) * (1 + contexts)).astype(np.int64)
-    seen = rans.tokens(values)
+    seen = tokens.tokenized(tokens.fold(values))
     counts = np.stack([np.bincount(seen[contexts == c], minlength=256) for c in range(4)])
     share = counts / counts.sum(1, keepdims=True)
     entropy = -(counts * np.log2(np.where(counts > 0, share, 1.0))).sum()
@@ -399,3 +400,13 @@ def test_a_record_that_announces_more_than_it_holds_takes_no_memory(shape: tuple
 def test_small_arrays_stay_small(n: int) -> None:
     assert len(record.pack([np.zeros(n, np.int64)])) < 40
     assert math.isclose(len(record.pack([np.arange(n)])), 2 * n, abs_tol=2 * n + 40)
+
+
+@relaxed
+@given(st.integers(1, 1 << 53), st.integers(0, (1 << 48) - 2), st.integers(-2, 2))
+def test_quotients_by_floats_are_those_of_integers(by: int, times: int, more: int) -> None:
+    number = max(times % ((1 << 62) // by) * by + more, 0)
+    for signed in (number, -number):
+        assert floored(np.int64(signed), np.int64(by)) == signed // by
+    small = min(number, 1 << 53)
+    assert quotient(np.int64(small), np.int64(by)) == small // by

@@ -45,13 +45,6 @@ def everywhere(q: Array) -> Array:
 # --- the arithmetic -------------------------------------------------------------------------------------------------
 
 
-@given(st.integers(1, 1 << 53), st.integers(0, 1 << 47), st.integers(-2, 2))
-def test_quotients_by_floats_are_those_of_integers(by: int, times: int, more: int) -> None:
-    number = times % ((1 << 62) // by) * by + more
-    for signed in (number, -number):
-        assert learning._whole(np.int64(signed), np.int64(by)) == signed // by
-
-
 def clamp(value: int, most: int) -> int:
     return min(max(value, -most), most)
 

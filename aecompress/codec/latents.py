@@ -11,7 +11,7 @@ import numpy as np
 from aecompress.context.coder import ContextModel
 from aecompress.entropy import rans
 from aecompress.entropy.tables import Tables
-from aecompress.entropy.tokens import ALPHABET, raw_width, token_floor
+from aecompress.entropy.tokens import ALPHABET, fold, raw_width, token_floor, tokenized
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
 
@@ -25,7 +25,7 @@ _PARTS = (raw_width, token_floor)
 def fit_prior(latents: Array) -> Tables:
     """Tables [K] of ``latents`` int32 [n, K]."""
     channels = latents.shape[1]
-    tokens = rans.tokens(np.ascontiguousarray(latents, np.int64).reshape(-1)).reshape(latents.shape)
+    tokens = tokenized(fold(np.ascontiguousarray(latents, np.int64)))
     counts = np.stack([np.bincount(tokens[:, k], minlength=ALPHABET) for k in range(channels)])
     return Tables.from_counts(counts)
 
@@ -48,7 +48,7 @@ def thrifty(prior: Tables, levels: Array, q: Array, price: float) -> Array:
 
 
 def _cost(prices: Array, levels: Array, q: Array) -> Array:
-    tokens = rans.tokens(np.ascontiguousarray(q, np.int64).reshape(-1)).reshape(q.shape)
+    tokens = tokenized(fold(np.ascontiguousarray(q, np.int64)))
     cost: Array = np.square(levels - q) + prices[np.arange(q.shape[1]), tokens]
     return cost
 

@@ -15,7 +15,7 @@ import numpy as np
 from aecompress.codec import methods
 from aecompress.context.coder import ContextModel
 from aecompress.context.sample import Sample
-from aecompress.entropy import rans
+from aecompress.entropy.tokens import fold, tokenized
 from aecompress.quantize import split_wide
 from aecompress.spec import Array
 
@@ -82,6 +82,6 @@ def latent_lengths(model: Model, latents: Array) -> Array | None:
         return None
     if isinstance(coder, ContextModel):
         return coder.lengths(Sample(values, np.ones(values.shape, bool)))
-    tokens = rans.tokens(values.reshape(-1)).reshape(values.shape)
+    tokens = tokenized(fold(values))
     found: Array = coder.prices[np.arange(values.shape[1]), tokens].astype(np.float32)
     return found

@@ -17,6 +17,7 @@ from aecompress.context.tree import Tree
 from aecompress.entropy import rans, record
 from aecompress.entropy.bits import join_bits
 from aecompress.entropy.tables import Tables
+from aecompress.entropy.tokens import tokenized
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
 
@@ -150,7 +151,7 @@ class ContextModel:
             found[sample.coded] = mixture.PRECISION - np.log2(spans) + widths
             return found
         folded, tables = self.residuals(sample)
-        found[sample.coded] = self.tables.prices[tables, kernel.tokens(folded)]
+        found[sample.coded] = self.tables.prices[tables, tokenized(folded)]
         return found
 
     def thrifty(self, values: Array, q: Array, coded: Array, price: float, weights: Array = _EVENLY) -> Array:

@@ -41,6 +41,7 @@ from aecompress.context.stencil import (
 from aecompress.context.tree import STUMP, Tree, grow
 from aecompress.devices import Device
 from aecompress.entropy.tables import Tables
+from aecompress.entropy.tokens import tokenized
 from aecompress.spec import Array
 
 #: Values that layouts are compared on.
@@ -278,7 +279,7 @@ def _counts(model: ContextModel, samples: Sequence[Sample]) -> Array:
 
     def count(sample: Sample) -> Array:
         folded, tables = model.residuals(sample)
-        return np.bincount(tables.astype(np.int64) * 256 + kernel.tokens(folded), minlength=256 * many)
+        return np.bincount(tables.astype(np.int64) * 256 + tokenized(folded), minlength=256 * many)
 
     return sum(abreast(count, samples), np.zeros(256 * many, np.int64)).reshape(many, 256)
 
@@ -657,7 +658,7 @@ def _fit_tree(
         s, take = part
         folded, _, described = describe(predictor, activity, STUMP, s, features=True)
         keep = take[: len(folded)]
-        return described[keep], kernel.tokens(folded[keep])
+        return described[keep], tokenized(folded[keep])
 
     found = abreast(collect, chosen(samples, values, np.random.default_rng(2)))
     features, tokens = map(np.concatenate, zip(*found, strict=True))

@@ -513,19 +513,6 @@ def restore(
                         i += 1
 
 
-def tokens(folded: Array) -> Array:
-    """uint8 token of each zigzagged residual."""
-    out = np.empty(folded.size, np.uint8)
-    _tokens(folded, out)
-    return out
-
-
-@loop
-def _tokens(folded: Array, out: Array) -> None:
-    for i in range(folded.size):
-        out[i] = token_of(folded[i])
-
-
 def symbols(folded: Array, tables: Array, cumulative: Array) -> Array:
     """uint16 symbol of each zigzagged residual in its table: its token or the escape."""
     out = np.empty(folded.size, np.uint16)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from aecompress.entropy.division import quotient
 from aecompress.entropy.loops import inlined
 from aecompress.entropy.tokens import Scalar
 from aecompress.spec import Array
@@ -78,7 +79,7 @@ def learn(
         x, many: the inputs of ``guess``; ``energy``, ``patient`` and ``hasty`` what it said.
         wanted: the residual, in units of an input, within +-127.
     """
-    inverse = np.int64(1 << 32) // (energy + _CALM)
+    inverse = quotient(np.int64(1 << 32), energy + _CALM)
     calm, keen = _gain(wanted, patient, inverse, _SLOW), _gain(wanted, hasty, inverse, _FAST)
     for k in range(many):
         value = np.float64(x[np.uint64(k)])

@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from aecompress.context.network import COMPONENTS
+from aecompress.entropy.division import quotient
 from aecompress.entropy.loops import inlined
 from aecompress.entropy.tokens import Scalar, bit_length
 from aecompress.spec import Array
@@ -118,8 +119,8 @@ def describe(out: Array, p: Scalar, activity: Scalar, mixture: Array) -> None:
         scale = ((activity * _ROOTS[power & 7]) >> np.int64(14)) << (power >> np.int64(3)) >> np.int64(8)
         scale = max(scale, np.int64(_LEAST_SCALE))
         mixture[SCALE + k] = scale
-        mixture[INVERSE_AT + k] = np.int64(1 << _INVERSE) // scale
-        mixture[WEIGHT_AT + k] = (mixture[WEIGHT_AT + k] << np.int64(_WEIGHTS)) // total
+        mixture[INVERSE_AT + k] = quotient(np.int64(1 << _INVERSE), scale)
+        mixture[WEIGHT_AT + k] = quotient(mixture[WEIGHT_AT + k] << np.int64(_WEIGHTS), total)
         rest -= mixture[WEIGHT_AT + k]
         if mixture[WEIGHT_AT + k] > mixture[WEIGHT_AT + main]:
             main = np.int64(k)
@@ -183,7 +184,7 @@ def search(mixture: Array, slot: Scalar) -> tuple[Scalar, Scalar, Scalar]:
         middle = (low + high) >> np.int64(1)
         if straight:
             middle = low + min(
-                max((slot - start) * (high - low) // (end - start), np.int64(1)), high - low - np.int64(1)
+                max(quotient((slot - start) * (high - low), end - start), np.int64(1)), high - low - np.int64(1)
             )
         at = cumulative(mixture, middle)
         if at <= slot:

@@ -41,7 +41,7 @@ from aecompress.context.regression import State, observe, tell
 from aecompress.context.sample import FRACTION
 from aecompress.entropy.bits import get_bits, word_at
 from aecompress.entropy.loops import inlined, loop
-from aecompress.entropy.rans import first_state
+from aecompress.entropy.rans import begin, first_state, put
 from aecompress.entropy.tokens import Scalar, bit_length, unzigzag, zigzag
 from aecompress.spec import Array
 
@@ -56,7 +56,6 @@ _LOW = np.uint64(1 << 31)
 _WORD = np.uint64(32)
 _BITS = np.uint64(mix.PRECISION)
 _MASK = np.uint64((1 << mix.PRECISION) - 1)
-_ROOM = np.uint64(63 - mix.PRECISION)
 _WIDTH_BITS = np.int64(6)
 _DOWN = np.int32(WEIGHT_BITS)
 # how fast the means of a trace move, as powers of 1/2
@@ -305,13 +304,5 @@ def _encode_spans(starts: Array, spans: Array, words: Array) -> Scalar:
     at = words.size
     x = _LOW
     for i in range(starts.size - 1, -1, -1):
-        span = np.uint64(spans[i])
-        if x >= span << _ROOM:
-            at -= 1
-            words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
-            x >>= _WORD
-        x = ((x // span) << _BITS) + x % span + np.uint64(starts[i])
-    at -= 2
-    words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
-    words[at + 1] = np.uint32(x >> _WORD)
-    return at
+        x, at = put(x, np.uint64(starts[i]), np.uint64(spans[i]), _BITS, words, at)
+    return begin(x, words, at)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aecompress.context.sample import FRACTION, Sample
+from aecompress.entropy.division import floored
 from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tokens import Scalar
 from aecompress.errors import CorruptError
@@ -305,18 +306,10 @@ def _factorise(gram: Array, m: Scalar, many: Scalar, prior: Scalar, traits: Arra
         traits[j * TRAITS + OVER_FACTOR] = np.int64(1 << 40) // root
         norm = traits[j * TRAITS + NORM]
         for i in range(j + 1, m):
-            correlation = _whole(gram[np.uint64(j * m + i)], traits[np.uint64(i * TRAITS) + NORM]) << point
-            wanted = _whole(_whole(correlation, norm) * many, many + prior) << point
-            found = _whole(wanted - _below(i, j, factor, factor, j * stride, stride), root)
+            correlation = floored(gram[np.uint64(j * m + i)], traits[np.uint64(i * TRAITS) + NORM]) << point
+            wanted = floored(floored(correlation, norm) * many, many + prior) << point
+            found = floored(wanted - _below(i, j, factor, factor, j * stride, stride), root)
             factor[np.uint64(i * stride + j)] = np.float64(min(max(found, -_MOST_FACTOR), _MOST_FACTOR))
-
-
-@inlined
-def _whole(number: Scalar, by: Scalar) -> Scalar:
-    """Whole part of a quotient, rounded down, if it is below 2^48: what is off by rounding is made good."""
-    near = np.int64(np.float64(number) / np.float64(by))
-    rest = number - near * by
-    return near + (rest >= by) + (rest >> np.int64(63))
 
 
 @loop

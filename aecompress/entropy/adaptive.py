@@ -18,7 +18,7 @@ import numpy as np
 
 from aecompress.entropy.bits import word_at
 from aecompress.entropy.loops import inlined, loop
-from aecompress.entropy.rans import first_state
+from aecompress.entropy.rans import begin, first_state, put
 from aecompress.entropy.tokens import Scalar
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
@@ -148,15 +148,8 @@ def _encode(decisions: Array, words: Array) -> Scalar:
         bit = decisions[i] & np.uint32(1)
         start = np.uint64(0) if bit else p
         frequency = p if bit else np.uint64(_TOP) - p
-        if x >= frequency << np.uint64(63 - PRECISION):
-            at -= 1
-            words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
-            x >>= _WORD
-        x = ((x // frequency) << np.uint64(PRECISION)) + x % frequency + start
-    at -= 2
-    words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
-    words[at + 1] = np.uint32(x >> _WORD)
-    return at
+        x, at = put(x, start, frequency, np.uint64(PRECISION), words, at)
+    return begin(x, words, at)
 
 
 @inlined

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from aecompress.entropy.bits import get_bits, put_bits, word_at
+from aecompress.entropy.division import floored
 from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tables import LOOKUP_BITS, PRECISION, Tables
 from aecompress.entropy.tokens import Scalar, raw_width, token_floor, token_of, unzigzag, zigzag
@@ -23,9 +24,31 @@ _LOW = np.uint64(1 << 31)
 _WORD = np.uint64(32)
 _PRECISION = np.uint64(PRECISION)
 _MASK = np.uint64((1 << PRECISION) - 1)
-_ROOM = np.uint64(63 - PRECISION)
 _TOP = np.uint64(PRECISION - LOOKUP_BITS)
 _ESCAPE_BITS = np.int64(8)
+
+
+@inlined
+def put(
+    x: Scalar, start: Scalar, frequency: Scalar, precision: Scalar, words: Array, at: Scalar
+) -> tuple[Scalar, Scalar]:  # fmt: skip
+    """The encoder's state after it took a slot of 2^``precision``, all uint64, and where the words begin that it fills
+    from their end."""
+    if x >= frequency << (np.uint64(63) - precision):
+        at -= 1
+        words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
+        x >>= _WORD
+    times = np.uint64(floored(np.int64(x), np.int64(frequency)))
+    return (times << precision) + (x - times * frequency) + start, at
+
+
+@inlined
+def begin(x: Scalar, words: Array, at: Scalar) -> Scalar:
+    """Put the last state in front of the words, where ``first_state`` finds it; returns where they begin."""
+    at -= 2
+    words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
+    words[at + 1] = np.uint32(x >> _WORD)
+    return at
 
 
 def encode_symbols(symbols: Array, contexts: Array, cumulative: Array, lanes: int) -> Array:
@@ -43,16 +66,9 @@ def _encode_symbols(symbols: Array, contexts: Array, cumulative: Array, state: A
         lane = i % lanes
         start = np.uint64(cumulative[contexts[i], symbols[i]])
         frequency = np.uint64(cumulative[contexts[i], symbols[i] + 1]) - start
-        x = state[lane]
-        if x >= frequency << _ROOM:
-            at -= 1
-            words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
-            x >>= _WORD
-        state[lane] = ((x // frequency) << _PRECISION) + x % frequency + start
+        state[lane], at = put(state[lane], start, frequency, _PRECISION, words, at)
     for lane in range(lanes - 1, -1, -1):
-        at -= 2
-        words[at] = np.uint32(state[lane] & np.uint64(0xFFFFFFFF))
-        words[at + 1] = np.uint32(state[lane] >> _WORD)
+        at = begin(state[lane], words, at)
     return at
 
 
@@ -165,19 +181,6 @@ def _from_symbols(symbols: Array, raw: Array, escape: Scalar, out: Array) -> Non
         width = raw_width(token)
         out[i] = unzigzag(token_floor(token) + get_bits(raw, at, width))
         at += width
-
-
-def tokens(values: Array) -> Array:
-    """uint8 token of each of int64 ``values``."""
-    out = np.empty(values.size, np.uint8)
-    _tokens(values, out)
-    return out
-
-
-@loop
-def _tokens(values: Array, out: Array) -> None:
-    for i in range(values.size):
-        out[i] = token_of(zigzag(values[i]))
 
 
 def join(coded: Array, raw: Array) -> bytes:

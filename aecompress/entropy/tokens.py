@@ -15,7 +15,8 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from aecompress.entropy.loops import inlined
+from aecompress.entropy.loops import inlined, loop
+from aecompress.spec import Array
 
 #: A machine integer inside a compiled loop: np.int64 or np.uint64.
 Scalar = Any
@@ -97,3 +98,21 @@ def token_floor(token: Scalar) -> Scalar:
     width = raw_width(token)
     top = np.uint64(4) + np.uint64((np.int64(token) - np.int64(16)) & np.int64(3))
     return top << np.uint64(width)
+
+
+def fold(values: Array) -> Array:
+    """uint64, the zigzag of each of int64 ``values``."""
+    return ((values << 1) ^ (values >> 63)).view(np.uint64)
+
+
+def tokenized(folded: Array) -> Array:
+    """uint8, the token of each uint64; same shape."""
+    out = np.empty(folded.size, np.uint8)
+    _tokenize(folded.reshape(-1), out)
+    return out.reshape(folded.shape)
+
+
+@loop
+def _tokenize(folded: Array, out: Array) -> None:
+    for i in range(folded.size):
+        out[i] = token_of(folded[i])

@@ -1,0 +1,25 @@
+"""Whole quotients of int64 by way of float64: many processors divide integers of 64 bits several times as slowly."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aecompress.entropy.loops import inlined
+from aecompress.entropy.tokens import Scalar
+
+
+@inlined(error_model="numpy")
+def quotient(number: Scalar, by: Scalar) -> Scalar:
+    """Whole part of ``number / by``, of 0 ... 2^53 by 1 ... 2^53.
+
+    Exact, for rounding does not bridge the gap: a quotient that is no whole number is at least 1 / by below the next.
+    """
+    return np.int64(np.float64(number) / np.float64(by))
+
+
+@inlined(error_model="numpy")
+def floored(number: Scalar, by: Scalar) -> Scalar:
+    """``number // by`` of int64, ``by`` from 1 on, where that is within +-2^48: what rounding is off is made good."""
+    near = np.int64(np.float64(number) / np.float64(by))
+    rest = number - near * by
+    return near + (rest >= by) + (rest >> np.int64(63))
