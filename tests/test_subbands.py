@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -26,6 +26,7 @@ from aecompress.trainer.clock import Clock
 from aecompress.trainer.smooth import fit_subbands, suits
 
 shapes = st.one_of(
+    st.tuples(st.integers(1, 200)),
     st.tuples(st.integers(1, 40), st.integers(1, 40)),
     st.tuples(st.integers(1, 9), st.integers(1, 20), st.integers(1, 20)),
     st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 9), st.integers(1, 9)),
@@ -39,9 +40,10 @@ def forward(subbands: Subbands, values: Array, keep: Array) -> Array | None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(values_of, st.integers(0, 10), st.integers(0, 10))
-def test_lifting_loses_nothing(values: Array, along: int, plane: int) -> None:
-    levels = (*[along] * (values.ndim - 2), plane, plane)
+@given(values_of, st.integers(0, 10), st.integers(0, 10), st.booleans())
+def test_lifting_loses_nothing(values: Array, along: int, plane: int, lines: bool) -> None:
+    values = np.atleast_2d(values)
+    levels = (*[along] * (values.ndim - 2), 0 if lines else plane, plane)
     assert np.array_equal(lifting.inverse(lifting.forward(values, levels), levels), values)
 
 
@@ -65,6 +67,16 @@ def test_shares_are_one_over_the_root_of_the_norm_of_the_basis() -> None:
             assert share == pytest.approx(lifting.ONE / math.sqrt(norm), abs=1)
 
 
+def test_along_lines_they_are_one_over_the_norm() -> None:
+    one = 1 << 30
+    steps = lifting.steps((1, 256), (0, 3), 1 << 20)
+    for place in (20, 45, 90, 200):  # in the low band, and in the high one of levels 3, 2 and 1
+        line = np.zeros((1, 256), np.int64)
+        line[0, place] = one
+        norm = np.linalg.norm(lifting.inverse(line, (0, 3)) / one)
+        assert steps[0, place] == pytest.approx((1 << 20) / norm, rel=1e-3)
+
+
 def test_squash_is_the_logistic_function() -> None:
     odds = np.arange(-adaptive.MOST_ODDS, adaptive.MOST_ODDS + 1)
     exact = np.clip(65536 / (1 + np.exp(-odds / 256)), 1, 65535)
@@ -74,12 +86,15 @@ def test_squash_is_the_logistic_function() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(shapes, st.integers(0, 2**32 - 1), st.integers(0, 5), st.sampled_from([0.0, 0.02, 0.5]))
-def test_what_is_encoded_comes_back(shape: tuple[int, ...], seed: int, level: int, share: float) -> None:
+@given(shapes, st.integers(0, 2**32 - 1), st.integers(0, 5), st.booleans(), st.sampled_from([0.0, 0.02, 0.5]))
+def test_what_is_encoded_comes_back(shape: tuple[int, ...], seed: int, level: int, lines: bool, share: float) -> None:
     rng = np.random.default_rng(seed)
     axes = len(axes_of(shape))
-    assume(axes > 1)
-    subbands = Subbands(tuple(rng.permutation(axes).tolist()), (*[level] * (axes - 2), level, level), 300)
+    order, levels = tuple(rng.permutation(axes).tolist()), [level] * axes
+    if lines and axes > 1:
+        levels[-2] = 0
+    subbands = Subbands(order, tuple(levels), 300)
+    assert subbands.of_lines == (level > 0 and (lines or axes == 1))
     values = rng.integers(-(1 << rng.integers(1, 27)), 1 << rng.integers(1, 27), shape)
     quantized = forward(subbands, values, np.ones(shape, bool))
     assert quantized is not None
@@ -174,6 +189,34 @@ def test_channels_at_the_end_are_taken_apart() -> None:
     assert np.abs(model.decompress(model.compress(values)) - values).max() <= 0.5
 
 
+def series(rows: int, columns: int) -> Array:
+    """int32 [rows, columns]: each column noise of its own, smoothed."""
+    noise = np.random.default_rng(columns).normal(0, 500, (rows + 40, columns))
+    return np.rint(np.apply_along_axis(np.convolve, 0, noise, np.hanning(41), "valid")).astype(np.int32)
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        (series(3000, 1)[:, 0], 0),
+        (series(1500, 5), 0),
+        (np.ascontiguousarray(series(400, 20).T), 1),
+        (series(400, 21).reshape(400, 7, 3), 0),
+    ],
+    ids=["alone", "side by side", "as rows", "of bodies"],
+)
+def test_smooth_series_are_transformed_along_time(values: Array, line: int, tmp_path: Path) -> None:
+    by_contexts = len(aecompress.fit(values, Target("max-error", 400), kind="none", seconds=0).compress(values))
+    report = aecompress.pack(values, tmp_path / "a", target=Target("max-error", 400), model="none", effort="fast")
+    archive = aecompress.open(tmp_path / "a")
+    assert set(report.methods) == {"subbands"}
+    assert archive.model.subbands is not None
+    assert archive.model.subbands.of_lines
+    assert archive.model.subbands.order[-1] == line
+    assert len(archive.model.compress(values)) < 0.8 * by_contexts
+    assert np.abs(archive[:].astype(int) - values).max() <= 400
+
+
 def test_subbands_that_stay_behind_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where another coder takes less than any levels would, no step is tried, and of the time only a part is taken."""
     values = smooth("f4")
@@ -228,15 +271,24 @@ def test_short_planes_are_left_alone() -> None:
     assert suits((3, 16, 16))
     assert suits((3, 16, 1, 16))
     assert suits((16, 400, 3))
-    assert not suits((3, 7, 400))
-    assert not suits((400,))
+    assert not suits((3, 7, 31))
+    assert not suits((31,))
+
+
+def test_lines_need_no_plane() -> None:
+    assert suits((400,))
+    assert suits((3, 7, 400))
+    assert suits((400, 7, 3))
+    assert not suits((400, 7, 3), (False, True, True))
 
 
 @pytest.mark.parametrize(
     ("order", "levels", "step"),
     [
-        ([0], [3], 5),
+        ([], [], 5),
+        ([0], [11], 5),
         ([0, 1], [1, 2], 5),
+        ([0, 1], [2, 0], 5),
         ([0, 1], [11, 11], 5),
         ([0, 1], [-1, -1], 5),
         ([0, 1], [2, 2], 0),

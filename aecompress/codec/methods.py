@@ -76,7 +76,7 @@ class Work:
     steps: Array | None
     further: Streams
     decoded: Array
-    planes: dict[tuple[int, ...], Array] = field(default_factory=dict)
+    planes: dict[tuple[tuple[int, ...], bool], Array] = field(default_factory=dict)
 
     @cached_property
     def streams(self) -> Streams:
@@ -95,9 +95,10 @@ class Work:
 
     def filled(self, subbands: Subbands) -> Array:
         """What a transform in this order of the axes sees of ``fine``: a search tries many that see the same."""
-        if subbands.order not in self.planes:
-            self.planes[subbands.order] = subbands.filled(self.fine, self.keep)
-        return self.planes[subbands.order]
+        kind = subbands.order, subbands.of_lines
+        if kind not in self.planes:
+            self.planes[kind] = subbands.filled(self.fine, self.keep)
+        return self.planes[kind]
 
 
 def prepare(model: Model, values: Array) -> Work | None:

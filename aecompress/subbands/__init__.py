@@ -50,8 +50,9 @@ class Subbands:
 
     Attributes:
         order: the axes of a block but those of size 1, counted from 0, in the order they are taken; the last two are
-            the plane.
-        levels: for each of these, in this order, how often its low band is split again; the plane shares one number.
+            the plane, of a single line if there is one axis alone.
+        levels: for each of these, in this order, how often its low band is split again; the plane shares one number, or
+            has 0 and another, and then its lines are transformed, each on its own.
         step: quantisation step, in 1/2^FRACTION of a cell, of a band whose synthesis basis has norm 1.
     """
 
@@ -64,10 +65,10 @@ class Subbands:
         """A stored transform. Raises CorruptError if its numbers are impossible."""
         if not (
             levels.ndim == 1
-            and 2 <= len(levels) <= MAX_AXES
+            and 1 <= len(levels) <= MAX_AXES
             and sorted(order.tolist()) == list(range(len(levels)))
             and 0 <= levels.min() <= levels.max() <= lifting.MOST_LEVELS
-            and levels[-1] == levels[-2]
+            and (len(levels) == 1 or levels[-2] in (0, levels[-1]))
             and step.shape == ()
             and 1 <= step <= MOST_STEP
         ):
@@ -78,9 +79,17 @@ class Subbands:
         """The planes [F, H, W] that ``forward`` takes of a block int64 [rows, ...] of fixed-point values.
 
         They are continued smoothly where ``keep`` (bool, same shape) says that values do not matter, and are the same
-        for all levels and steps.
+        for all steps and, of planes or of lines, for all levels.
         """
-        return fill_gaps(self._planes(values), self._planes(keep))
+        planes, known = self._planes(values), self._planes(keep)
+        frames, height, width = planes.shape
+        seen = (frames * height, 1, width) if self.of_lines else planes.shape
+        return fill_gaps(planes.reshape(seen), known.reshape(seen)).reshape(planes.shape)
+
+    @property
+    def of_lines(self) -> bool:
+        """True if lines are transformed, and not planes."""
+        return self.levels[-1] != (0, *self.levels)[-2]
 
     def forward(self, filled: Array, shape: tuple[int, ...], rounding: float = BOUNDED_ROUNDING) -> Array | None:
         """Quantised coefficients int64 [..., H, W] of a block of this shape; None if some are too large to code.
@@ -140,8 +149,8 @@ class Subbands:
     def _correct(self, planes: Array, estimate: Array, coded: Array, tape: adaptive.Tape, decoding: bool) -> None:
         """Encode the corrections [F, H, W], or fill them in."""
         seen = self._planes(estimate) >> (FRACTION - corrections.FRACTION)
-        earlier = self._layout(coded.shape).earlier
-        corrections.code(planes, seen, self._planes(coded), earlier, tape, decoding)
+        layout = self._layout(coded.shape)
+        corrections.code(planes, seen, self._planes(coded), layout.earlier, layout.tall, tape, decoding)
 
     def _planes(self, values: Array) -> Array:
         """A block as its planes [F, H, W], contiguous."""
@@ -151,14 +160,16 @@ class Subbands:
 
     def _block(self, planes: Array, shape: tuple[int, ...]) -> Array:
         """Undo ``_planes``."""
-        seen = planes.reshape(self._layout(shape).shape).transpose(np.argsort(self.order))
+        axes = axes_of(shape)
+        seen = planes.reshape([axes[axis] for axis in self.order]).transpose(np.argsort(self.order))
         return np.ascontiguousarray(seen).reshape(shape)
 
     def _layout(self, shape: tuple[int, ...]) -> Layout:
         axes = axes_of(shape)
         if len(axes) != len(self.order):
             raise CorruptError("The model's subbands are of blocks with other axes; the file is damaged.")
-        return layout_of(tuple(axes[axis] for axis in self.order), self.levels)
+        ordered = tuple(axes[axis] for axis in self.order)
+        return layout_of(ordered, self.levels) if len(axes) > 1 else layout_of((1, *ordered), (0, *self.levels))
 
 
 def axes_of(shape: tuple[int, ...]) -> tuple[int, ...]:

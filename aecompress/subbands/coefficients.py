@@ -4,7 +4,8 @@
       for each place: number of bits (one decision each) ─► bits below the highest ─► sign
 
 What is known: neighbours in the band, on all sides in the band one level up and in the bands of the same level that
-came before, and in the frame before. Eight quantised views of them each have a slot for every decision.
+came before, and in the frame before; where lines are split, each on its own, more of the line and less of those beside
+it. Eight quantised views of them each have a slot for every decision.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ _WIDTH_BITS = 5
 _WIDTHS = 32 * 64
 
 _LEVELS = 12  # sets of weights for each node: one a level
+
+# of the usual magnitude along a line: bits below the point, and how fast it moves, as a power of 1/2
+_USUAL_BITS, _PACE = 8, 4
 
 _FIRSTS = np.concatenate([[0], np.cumsum(_VIEWS * _NODES + _SIGNS)])
 _BANDS_FIRST = int(_FIRSTS[-1])
@@ -60,7 +64,7 @@ def code(memory: Array, layout: Layout, tape: adaptive.Tape, decoding: bool) -> 
     """Encode coefficients int32 [F, size] in padded memory, or fill them in."""
     bands = layout.table()
     widths, views = np.zeros((len(memory), len(bands)), np.int64), np.zeros(_INPUTS, np.int64)
-    _code(memory, bands, layout.before, widths, views, machine(tape), decoding)
+    _code(memory, bands, layout.before, layout.tall, widths, views, machine(tape), decoding)
 
 
 @inlined
@@ -72,6 +76,13 @@ def _cross(c: Array, i: Scalar, stride: Scalar) -> Scalar:
         + np.int64(abs(c[np.uint64(i - stride)]))
         + np.int64(abs(c[np.uint64(i + stride)]))
     )
+
+
+@inlined
+def _four(a: Scalar, b: Scalar, c: Scalar, d: Scalar) -> Scalar:
+    """One of 6^4: the magnitudes of four coefficients."""
+    first = min(coarse(abs(a)), 5) * 6 + min(coarse(abs(b)), 5)
+    return (first * 6 + min(coarse(abs(c)), 5)) * 6 + min(coarse(abs(d)), 5)
 
 
 @loop
@@ -90,7 +101,7 @@ def _width(width: Scalar, band: Scalar, like: Scalar, m: Machine, decoding: Scal
 
 @loop
 def _code(
-    memory: Array, bands: Array, before: Array, widths: Array, views: Array, m: Machine, decoding: bool
+    memory: Array, bands: Array, before: Array, tall: bool, widths: Array, views: Array, m: Machine, decoding: bool
 ) -> None:  # fmt: skip
     """All frames; ``widths`` int64 [F, bands] and ``views`` int64 [_INPUTS] are to work with."""
     for f in range(memory.shape[0]):
@@ -106,13 +117,14 @@ def _code(
             width = _width(width, b, like, m, decoding)
             widths[f, b] = width
             if width:
-                _code_band(memory, f, before[f], bands, b, width, views, m, decoding)
+                _code_band(memory, f, before[f], bands, b, tall, width, views, m, decoding)
 
 
 @loop
 def _code_band(
-    memory: Array, f: int, before: int, bands: Array, b: int, width: int, views: Array, m: Machine, decoding: bool
-) -> None:
+    memory: Array, f: int, before: int, bands: Array, b: int, tall: bool, width: int,
+    views: Array, m: Machine, decoding: bool,
+) -> None:  # fmt: skip
     """One band of frame ``f``, whose coefficients have at most ``width`` bits."""
     c = memory[f]
     past = memory[max(before, 0)]
@@ -122,18 +134,24 @@ def _code_band(
     up_first, up_stride = (bands[up, 0], bands[up, 1]) if up >= 0 else (np.int64(0), np.int64(0))
     one_first, one_stride = (bands[one, 0], bands[one, 1]) if one >= 0 else (np.int64(0), np.int64(0))
     two_first, two_stride = (bands[two, 0], bands[two, 1]) if two >= 0 else (np.int64(0), np.int64(0))
+    halved = np.int64(tall)
     for y in range(height):
         if adaptive.astray(decoding, m):
             return
+        usual = np.int64(0)
         for x in range(across):
             i = first + y * stride + x
             w, n = np.int64(c[np.uint64(i - 1)]), np.int64(c[np.uint64(i - stride)])
             nw, ne = np.int64(c[np.uint64(i - stride - 1)]), np.int64(c[np.uint64(i - stride + 1)])
             ww, nn = np.int64(c[np.uint64(i - 2)]), np.int64(c[np.uint64(i - 2 * stride)])
-            near = 2 * (abs(w) + abs(n)) + abs(nw) + abs(ne) + abs(ww) + abs(nn)
+            if tall:
+                near = 2 * (abs(w) + abs(n)) + abs(nw) + abs(ne) + abs(ww) + abs(nn)
+            else:
+                near = 3 * abs(w) + 2 * (abs(ww) + abs(n)) + abs(np.int64(c[np.uint64(i - 3)]))
+                usual += ((abs(w) << _USUAL_BITS) - usual) >> _PACE
             parent, above = np.int64(0), np.int64(0)
             if up >= 0:
-                j = up_first + (y >> 1) * up_stride + (x >> 1)
+                j = up_first + (y >> halved) * up_stride + (x >> 1)
                 parent = np.int64(c[np.uint64(j)])
                 above = 2 * abs(parent) + _cross(c, j, up_stride)
             beside = np.int64(0)
@@ -150,14 +168,19 @@ def _code_band(
             total = 8 * near + 2 * above + 3 * beside + 3 * past_near
             views[0] = min(level(total), 63)
             views[1] = min(level(near), 23) * 14 + min(coarse(above), 13)
-            views[2] = ((min(coarse(abs(w)), 5) * 6 + min(coarse(abs(n)), 5)) * 6 + min(coarse(abs(nw)), 5)) * 6 + min(
-                coarse(abs(ne)), 5
-            )
-            views[3] = min(level(past_near), 19) * 20 + min(level(near), 19)
-            views[4] = min(level(beside), 19) * 14 + min(coarse(abs(parent)), 13)
             views[5] = b * 12 + min(coarse(total >> 2), 11)
             views[6] = (y * 32 // height) * 10 + min(depth, 9)
-            views[7] = min(level(abs(w) + abs(n)), 19) * 16 + min(coarse(abs(last)), 15)
+            if tall:
+                views[2] = _four(w, n, nw, ne)
+                views[3] = min(level(past_near), 19) * 20 + min(level(near), 19)
+                views[4] = min(level(beside), 19) * 14 + min(coarse(abs(parent)), 13)
+                views[7] = min(level(abs(w) + abs(n)), 19) * 16 + min(coarse(abs(last)), 15)
+            else:
+                running = min(level(usual >> (_USUAL_BITS - 3)), 19)
+                views[2] = _four(w, ww, n, parent)
+                views[3] = (min(level(past_near), 19) if before >= 0 else running) * 20 + min(level(near), 19)
+                views[4] = min(level(2 * abs(n) + abs(nw) + abs(ne)), 19) * 14 + min(coarse(abs(parent)), 13)
+                views[7] = running * 16 + min(coarse(abs(last) if before >= 0 else above), 15)
             for k in range(_INPUTS):
                 m.places[k] = _FIRSTS[k] + views[k] * _NODES
             value = np.int64(c[np.uint64(i)])

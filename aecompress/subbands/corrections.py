@@ -40,7 +40,9 @@ def most(missing: Array) -> int:
     return len(missing) + missing.size + int(np.abs(missing).sum()) + 2 * int((missing != 0).sum())
 
 
-def code(missing: Array, estimate: Array, coded: Array, before: Array, tape: adaptive.Tape, decoding: bool) -> None:
+def code(
+    missing: Array, estimate: Array, coded: Array, before: Array, tall: bool, tape: adaptive.Tape, decoding: bool
+) -> None:
     """Encode corrections, or fill them in.
 
     Args:
@@ -48,6 +50,7 @@ def code(missing: Array, estimate: Array, coded: Array, before: Array, tape: ada
         estimate: int64 [F, H, W], in 1/2^FRACTION of a cell.
         coded: bool [F, H, W]: False where there is nothing to correct.
         before: int64 [F]: the frame before each, -1 for none.
+        tall: whether the estimate is smooth along H as well.
         tape: where decisions go to or come from.
     """
     margins = ((0, 0), (_ABOVE, 0), (_BESIDE, _BESIDE))
@@ -57,7 +60,7 @@ def code(missing: Array, estimate: Array, coded: Array, before: Array, tape: ada
     m.known[_SIGN::_NODES] = adaptive.EVEN
     for f in range(len(missing)):
         past = padded[max(int(before[f]), 0)]
-        _code_frame(padded[f], wide[f], coded[f], past, bool(before[f] >= 0), m, decoding)
+        _code_frame(padded[f], wide[f], coded[f], past, bool(before[f] >= 0), tall, m, decoding)
     if decoding:
         missing[...] = padded[:, _ABOVE:, _BESIDE:-_BESIDE]
 
@@ -82,7 +85,9 @@ def _bend(d: Scalar) -> Scalar:
 
 
 @loop
-def _code_frame(r: Array, e: Array, coded: Array, past: Array, looks_back: bool, m: Machine, decoding: bool) -> None:
+def _code_frame(
+    r: Array, e: Array, coded: Array, past: Array, looks_back: bool, tall: bool, m: Machine, decoding: bool
+) -> None:
     height, width = coded.shape
     some = np.int64(0)
     if not decoding:
@@ -111,10 +116,13 @@ def _code_frame(r: Array, e: Array, coded: Array, past: Array, looks_back: bool,
                 around = abs(past[i, j - 1]) + abs(past[i, j + 1]) + abs(past[i - 1, j])
                 if y + 1 < height:
                     around += abs(past[i + 1, j])
-            across, down = _second(e, y + 2, x + 2, 0, 1), _second(e, y + 2, x + 2, 1, 0)
-            bend = level(abs(across) + abs(down))
-            fine = level(abs(_fourth(e, y + 2, x + 2, 0, 1)) + abs(_fourth(e, y + 2, x + 2, 1, 0)))
-            corner = (y & 1) * 2 + (x & 1)
+            across, detail = _second(e, y + 2, x + 2, 0, 1), abs(_fourth(e, y + 2, x + 2, 0, 1))
+            down: Scalar = np.int64(0)
+            if tall:
+                down = _second(e, y + 2, x + 2, 1, 0)
+                detail += abs(_fourth(e, y + 2, x + 2, 1, 0))
+            bend, fine = level(abs(across) + abs(down)), level(detail)
+            corner = (y & 1) * 2 + (x & 1) if tall else x & 3
             m.places[0] = _FIRSTS[0] + (min(near, 11) * 12 + min(far, 11)) * _NODES
             m.places[1] = _FIRSTS[1] + (min(fine, 31) * 4 + corner) * _NODES
             m.places[2] = _FIRSTS[2] + min(bend, 39) * _NODES

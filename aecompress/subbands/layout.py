@@ -64,6 +64,11 @@ class Layout:
     earlier: Array
 
     @property
+    def tall(self) -> bool:
+        """True if the plane is split along both axes; else its lines are split, each on its own."""
+        return self.levels[-2] == self.levels[-1]
+
+    @property
     def frames(self) -> int:
         return math.prod(self.shape[:-2])
 
@@ -99,7 +104,7 @@ class Layout:
 @lru_cache(maxsize=8)
 def layout_of(shape: tuple[int, ...], levels: tuple[int, ...]) -> Layout:
     """The layout of blocks of this shape [..., H, W]."""
-    bands = _bands(shape, levels[-1])
+    bands = _bands(shape, levels)
     last = bands[-1] if bands else None
     size = last.first + (last.height + MARGIN) * last.stride if last else 0
     before = _before(shape[:-2], levels[:-2])
@@ -107,10 +112,10 @@ def layout_of(shape: tuple[int, ...], levels: tuple[int, ...]) -> Layout:
     return Layout(shape, levels, tuple(bands), size, _relatives(bands), before, earlier)
 
 
-def _bands(shape: tuple[int, ...], levels: int) -> list[Band]:
+def _bands(shape: tuple[int, ...], levels: tuple[int, ...]) -> list[Band]:
     height, width = planes(shape, levels)[-1]
-    boxes = [(levels, 0, 0, 0, height, width)]
-    for level in range(levels, 0, -1):
+    boxes = [(levels[-1], 0, 0, 0, height, width)]
+    for level in range(levels[-1], 0, -1):
         (height, width), (h, w) = planes(shape, levels)[level - 1 : level + 1]
         boxes += [
             (level, 1, 0, w, h, width - w),

@@ -3,8 +3,8 @@
     line ─► even, odd ─► odd += alpha (even + even) ─► even += beta (odd + odd) ─► gamma ─► delta ─► [low | high]
 
 (Daubechies and Sweldens 1998; rounded as by Calderbank et al. 1998.) The last two axes, the plane, are split together,
-level by level within the low corner; each axis before them is split on its own, all its levels at once. Constants have
-28 bits: of a field far from 0, coarser ones would leave a trace of its mean in every high band.
+level by level within the low corner, or only its lines are; each axis before them is split on its own, all its levels
+at once. Constants have 28 bits: of a field far from 0, coarser ones would leave a trace of its mean in every high band.
 """
 
 from __future__ import annotations
@@ -24,27 +24,30 @@ _ALPHA, _BETA, _GAMMA, _DELTA = np.int64(-425774695), np.int64(-14221742), np.in
 
 #: Shares of the common step that the low and the high band of each level take, in 1/2^16: one over the square root of
 #: the norm of the band's synthesis basis. One over the norm itself is best for the mean squared error; a bound on every
-#: value asks less of the coarse bands.
+#: value asks less of the coarse bands, but not along lines, where they are squared.
 SHARES = (
     (61386, 69575), (56579, 66084), (52498, 60532), (48889, 55984), (45579, 52085),
     (42506, 48547), (39643, 45270), (36973, 42220), (34484, 39377), (32162, 36725),
 )  # fmt: skip
 
 #: A share of one.
-ONE = 1 << 16
+_ONE_BITS = 16
+ONE = 1 << _ONE_BITS
 
 
 def forward(values: Array, levels: tuple[int, ...]) -> Array:
-    """Coefficients int64 of ``values`` [..., H, W]; ``levels`` has a number for each axis, the last two equal."""
+    """Coefficients int64 of ``values`` [..., H, W]; ``levels`` has a number for each axis, the last two equal, or 0 for
+    H where only lines are split."""
     out = np.array(values, np.int64, order="C")
     for axis, many in enumerate(levels[:-2]):
         for size in sizes(out.shape[axis], many)[:-1]:
             _split(_lines(out, axis)[:, :size])
     frames = out.reshape(-1, *out.shape[-2:])
-    for height, width in planes(out.shape, levels[-1])[:-1]:
+    for height, width in planes(out.shape, levels)[:-1]:
         low = frames[:, :height, :width]
         _split(low.transpose(0, 2, 1))
-        _split(low)
+        if levels[-2]:
+            _split(low)
     return out
 
 
@@ -52,9 +55,10 @@ def inverse(coefficients: Array, levels: tuple[int, ...]) -> Array:
     """Values int64 of coefficients."""
     out = np.array(coefficients, np.int64, order="C")
     frames = out.reshape(-1, *out.shape[-2:])
-    for height, width in planes(out.shape, levels[-1])[-2::-1]:
+    for height, width in planes(out.shape, levels)[-2::-1]:
         low = frames[:, :height, :width]
-        _merge(low)
+        if levels[-2]:
+            _merge(low)
         _merge(low.transpose(0, 2, 1))
     for axis, many in reversed(list(enumerate(levels[:-2]))):
         for size in sizes(out.shape[axis], many)[-2::-1]:
@@ -70,7 +74,7 @@ def steps(shape: tuple[int, ...], levels: tuple[int, ...], step: int) -> Array:
         for level, size in enumerate(sizes(shape[axis], many)[1:]):
             share[:size], share[size : sizes(shape[axis], many)[level]] = SHARES[level]
         found = _scaled(found, share.reshape(-1, *[1] * (len(shape) - axis - 1)))
-    down, across = _plane_shares(shape, levels[-1])
+    down, across = _plane_shares(shape, levels)
     return np.maximum(_scaled(_scaled(found, down), across), 1)
 
 
@@ -82,19 +86,24 @@ def sizes(n: int, levels: int) -> list[int]:
     return found
 
 
-def planes(shape: tuple[int, ...], levels: int) -> list[tuple[int, int]]:
+def planes(shape: tuple[int, ...], levels: tuple[int, ...]) -> list[tuple[int, int]]:
     """Extent of the low corner of the plane: whole, then after each split."""
-    return list(zip(sizes(shape[-2], levels), sizes(shape[-1], levels), strict=True))
+    across = sizes(shape[-1], levels[-1])
+    down = sizes(shape[-2], levels[-2]) if levels[-2] else [shape[-2]] * len(across)
+    return list(zip(down, across, strict=True))
 
 
-def _plane_shares(shape: tuple[int, ...], levels: int) -> tuple[Array, Array]:
-    """Shares [H, W] of the bands' part along y, and along x."""
+def _plane_shares(shape: tuple[int, ...], levels: tuple[int, ...]) -> tuple[Array, Array]:
+    """Shares [H, W] of the bands' part along y, and along x, which stands for both where only lines are split."""
     down, across = np.full(shape[-2:], ONE, np.int64), np.full(shape[-2:], ONE, np.int64)
     corners = planes(shape, levels)
-    for level in range(levels):
+    for level in range(levels[-1]):
         (height, width), (h, w) = corners[level : level + 2]
         low, high = SHARES[level]
-        down[:h, :width], down[h:height, :width] = low, high
+        if levels[-2]:
+            down[:h, :width], down[h:height, :width] = low, high
+        else:
+            low, high = low * low >> _ONE_BITS, high * high >> _ONE_BITS
         across[:height, :w], across[:height, w:width] = low, high
     return down, across
 

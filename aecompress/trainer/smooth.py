@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
+from aecompress.abreast import abreast
 from aecompress.codec import methods
 from aecompress.codec.frame import Frame
 from aecompress.codec.model import Model
@@ -29,8 +31,11 @@ _FIRST = 3
 #: with.
 _SECANTS, _CLOSE_ENOUGH, _ERROR_POWER = 4, 0.005, 0.8
 
-#: Shorter axes than this are no plane to transform.
-_SHORTEST = 8
+#: Shorter axes than this are no plane to transform, and no lines.
+_SHORTEST, _SHORTEST_LINE = 8, 32
+
+#: What takes so many times the bytes of the best on the first try of one block is not tried on others.
+_BEHIND = 1.25
 
 #: Blocks that take this share of the bytes decide.
 _SHARE = 0.6
@@ -40,10 +45,10 @@ _UNSURE = 0.25
 
 
 def suits(shape: tuple[int, ...], ordered: tuple[bool, ...] | None = None) -> bool:
-    """True if blocks of this shape have two axes side by side that are long enough for a transform, and ordered as far
-    as that is known."""
+    """True if blocks of this shape have an axis that is long enough for a transform, or two side by side, and ordered
+    as far as that is known."""
     axes = axes_of(shape)
-    return bool(_orders(axes, ordered or (True,) * len(axes)))
+    return bool(_firsts(axes, ordered or (True,) * len(axes)))
 
 
 def fit_subbands(
@@ -73,8 +78,8 @@ def fit_subbands(
         return None
     axes = axes_of(blocks[0].shape)
     along = ordered or (True,) * len(axes)
-    firsts = [_settled(model, first, works) for first in _firsts(axes, along)]
-    sizes = np.array([[_bytes(model, first, work) for work in works] for first in firsts])
+    firsts = [_settled(model, first, works) for first in _sighted(model, _firsts(axes, along), works)]
+    sizes = np.array([list(abreast(partial(_bytes, model, first), works)) for first in firsts])
     if sizes.sum(1).min() > hope * other:
         return None
     largest = _largest(sizes.min(0))
@@ -86,7 +91,7 @@ def fit_subbands(
         nonlocal fewest
         if clock.is_over() or (fewest > sure * enough and early.is_over()):
             return math.inf
-        size = sum(_bytes(model, _settled(model, rival, decisive), work) for work in decisive)
+        size = sum(abreast(partial(_bytes, model, _settled(model, rival, decisive)), decisive))
         fewest = min(fewest, size)
         return size
 
@@ -128,12 +133,27 @@ def _orders(axes: tuple[int, ...], along: tuple[bool, ...]) -> list[tuple[int, .
 
 
 def _firsts(axes: tuple[int, ...], along: tuple[bool, ...]) -> list[Subbands]:
-    """Subbands to begin with: no levels but in the plane, and there all."""
+    """Subbands to begin with: no levels but in the plane, or in its lines, and there all."""
     found = []
     for order in _orders(axes, along):
         plane = min(lifting.MOST_LEVELS, max(axes[axis] for axis in order[-2:]).bit_length())
         found.append(Subbands(order, (*[0] * (len(axes) - 2), plane, plane), _STEPS[_FIRST]))
+    for axis in sorted({0, len(axes) - 1}, reverse=True):  # along rows, and across them
+        if along[axis] and axes[axis] >= _SHORTEST_LINE:
+            line = min(lifting.MOST_LEVELS, axes[axis].bit_length())
+            others = tuple(other for other in range(len(axes)) if other != axis)
+            for order in dict.fromkeys((others, others[::-1])):
+                found.append(Subbands((*order, axis), (*[0] * len(others), line), _STEPS[_FIRST]))
     return found
+
+
+def _sighted(model: Model, firsts: list[Subbands], works: Sequence[methods.Work]) -> list[Subbands]:
+    """Those that one block does not speak against."""
+    if len(works) == 1 or len(firsts) == 1:
+        return firsts
+    work = works[len(works) // 2]
+    sizes = list(abreast(lambda first: _bytes(model, _settled(model, first, [work]), work), firsts))
+    return [first for first, size in zip(firsts, sizes, strict=True) if size <= _BEHIND * min(sizes)]
 
 
 def _largest(sizes: Array) -> Array:
@@ -150,7 +170,9 @@ def _with_levels(
     along: tuple[bool, ...],
     cost: Callable[[Subbands], float],
 ) -> tuple[Subbands, float]:
-    """The subbands with as many levels along each axis before the plane as pay, and their cost."""
+    """The subbands with as many levels along each axis before the plane as pay, and their cost; lines stay alone."""
+    if best.of_lines:
+        return best, least
     for axis in reversed(range(len(axes) - 2)):
         for many in range(1, axes[best.order[axis]].bit_length() if along[best.order[axis]] else 1):
             rival = replace(best, levels=(*best.levels[:axis], many, *best.levels[axis + 1 :]))

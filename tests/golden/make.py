@@ -53,6 +53,11 @@ def mixture(rows: int, columns: int, rank: int, seed: int) -> Array:
     return ((shares @ patterns) * 16 + noise).astype(np.float32) / np.float32(4096)
 
 
+def swing(rows: int, columns: int, seed: int) -> Array:
+    """int64 [rows, columns]: each column a smooth series, the sum of the sums of small steps."""
+    return (sequence(rows * columns, seed).reshape(rows, columns) % 7 - 3).cumsum(0).cumsum(0)
+
+
 def drift(rows: int, columns: int, rank: int, seed: int) -> Array:
     """float32 [rows, columns]: the patterns of ``mixture`` in shares that change little from row to row."""
     shares = (sequence(rows * rank, seed).reshape(rows, rank) % 7 - 3).cumsum(0)
@@ -209,6 +214,10 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "subbands-special": (with_specials(field(4, 64, 80)), "none", Target("max-error", 40.0)),
     "masked-f4": (clouded(field(4, 64, 80)), "none", Target("max-error", 40.0)),
     "subbands-per-row": (field(4, 64, 80) * 10.0 ** np.arange(4)[:, None, None], "none", Target("rel-error", 1e-3, 0)),
+    "lines-f4": (swing(4000, 1, 43)[:, 0].astype(np.float32), "none", Target("max-error", 4.0)),
+    "lines-series-i4": (swing(1500, 4, 44).astype(np.int32), "none", Target("max-error", 3)),
+    "lines-special": (with_specials(swing(300, 20, 45).T.astype(np.float32)), "none", Target("max-error", 4.0)),
+    "lines-volumes": (swing(60, 90, 46).reshape(60, 30, 3).astype(np.float64), "none", Target("rel-error", 1e-2)),
     "subbands-channels-i4": (np.moveaxis(field(3, 64, 80), 0, -1).astype("i4"), "none", Target("max-error", 40)),
 }
 
