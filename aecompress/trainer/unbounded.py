@@ -36,6 +36,7 @@ _THRIFT = 0.08  # squared error of latents, in steps, for a bit
 _THRIFT_OF_CELLS = 0.02  # the same of the latents of cells, in steps of the one of greatest gain
 _HOPE_OF_CELLS = 2.0  # cells of more than so many times the bytes of the pca are no start for a convolution
 _AHEAD = 1.15  # and of more than so many times they leave it little hope to catch up
+_HOPE_OF_BANDS = 1.3  # subbands whose first try takes more than so many times the bytes of plain cells are out
 _BEYOND_CONV = 1.5  # and of so many times those of subbands
 _SURE = 0.9  # a convolution of less than this share of a rough coder's bytes need not be compared with a careful one
 _SIGHT = 1.3  # what takes more than so many times the bytes of the best needs no network
@@ -131,10 +132,9 @@ class Unbounded(Search):
         best = min(found, key=self.cost)
         if best is self._roughly and not self.clock.is_over():
             best = self._coded_well(self._plain)
-        sight = 1.0 if self.clock.is_over() else _SIGHT
-        if ahead or not linear or self.cost(linear[0]) > sight * self.cost(best):
+        if ahead or not linear or self.cost(linear[0]) > _SIGHT * self.cost(best):
             return best
-        return min((self._coded_well(linear[0]), best), key=self.cost)
+        return min((self._coded_well(linear[0]), best), key=self.cost)  # as ``pca`` would be, whatever the clock says
 
     def _fewest(self) -> Model:
         """Plain cells or subbands: what costs less."""
@@ -145,11 +145,14 @@ class Unbounded(Search):
 
     @cached_property
     def _bands(self) -> list[Model]:
-        """Subbands that reach the goal; nothing where blocks have no plane to transform."""
+        """Subbands that reach the goal; nothing where blocks have none, or they take more than plain cells."""
         if not self.samples or not smooth.suits(self.samples[0].shape, self.ordered):
             return []
         clock = self.clock.part(_BANDS_SHARE)
-        model = smooth.fit_subbands(self._in_cells(self._step), self.samples, clock, self.ordered)
+        share = sum(block.size for block in self.samples) / self.values
+        other = share * self._bytes(self._roughly, self.samples)
+        cells = self._in_cells(self._step)
+        model = smooth.fit_subbands(cells, self.samples, clock, self.ordered, other=other, hope=_HOPE_OF_BANDS)
         return [] if model is None else self._widest(model)
 
     @cached_property
