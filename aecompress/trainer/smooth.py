@@ -34,8 +34,8 @@ _SECANTS, _CLOSE_ENOUGH, _ERROR_POWER = 4, 0.005, 0.8
 #: Shorter axes than this are no plane to transform, and no lines.
 _SHORTEST, _SHORTEST_LINE = 8, 32
 
-#: What takes so many times the bytes of the best on the first try of one block is not tried on others.
-_BEHIND = 1.25
+#: Lines that take so many times the bytes of the best on one block are not tried on others.
+_BEHIND = 1.1
 
 #: Blocks that take this share of the bytes decide.
 _SHARE = 0.6
@@ -148,12 +148,13 @@ def _firsts(axes: tuple[int, ...], along: tuple[bool, ...]) -> list[Subbands]:
 
 
 def _sighted(model: Model, firsts: list[Subbands], works: Sequence[methods.Work]) -> list[Subbands]:
-    """Those that one block does not speak against."""
-    if len(works) == 1 or len(firsts) == 1:
+    """Those that one block does not speak against; planes may yet be better with levels along other axes."""
+    if len(firsts) == 1:
         return firsts
     work = works[len(works) // 2]
     sizes = list(abreast(lambda first: _bytes(model, _settled(model, first, [work]), work), firsts))
-    return [first for first, size in zip(firsts, sizes, strict=True) if size <= _BEHIND * min(sizes)]
+    paired = zip(firsts, sizes, strict=True)
+    return [first for first, size in paired if not first.of_lines or size <= _BEHIND * min(sizes)]
 
 
 def _largest(sizes: Array) -> Array:
