@@ -54,7 +54,7 @@ def fit(
         kind: ``none`` (context model or subbands alone), ``conv`` (with a convolution behind it), ``strided``,
             ``pca``, ``vanilla``, ``sparse``, ``denoising``, ``vae``, ``textbook``, or ``auto``: what takes least bytes.
         recipe: how to build and teach an autoencoder of that kind.
-        seconds: time that the fit may take, compiling of coders left out. What there must be (looking at the source, one
+        seconds: time that the fit may take, compiling of coders left out. What there must be (looking at the source, a
             context coder) is made all the same; networks get what is left, and what only might be smaller is not tried
             when time is over.
         effort: ``fast`` (contexts in closed form alone), ``balanced`` (and a network behind them, where that pays) or
