@@ -80,7 +80,8 @@ def test_transforms_run_along_ordered_axes_only() -> None:
     assert ordered(("independent", "independent", "ordered", "ordered"), spec) == (False, True, True)
     assert smooth.suits((20, 40, 50), None)
     assert smooth.suits((20, 40, 50), (False, True, True))
-    assert not smooth.suits((20, 40, 50), (False, False, True))
+    assert smooth.suits((20, 40, 50), (False, False, True))  # lines
+    assert not smooth.suits((20, 40, 50), (True, False, False))  # of twenty
     assert smooth.suits((20, 40, 3), (True, True, False))  # planes of the first two axes, three of them
 
 
@@ -95,6 +96,7 @@ def test_axes_on_the_command_line(tmp_path: Path) -> None:
     shared = ["pack", str(tmp_path / "x.npy"), "-o", str(tmp_path / "a"), "--effort", "fast", "--axes"]
     assert "'row' is none of" in CliRunner().invoke(cli, [*shared, "row,ordered"]).output
     assert CliRunner().invoke(cli, [*shared, "ordered,feature"]).exit_code == 0
-    context = aecompress.open(tmp_path / "a").model.context
-    assert context is not None
-    assert context.predictor.layout == Layout(1, True)
+    subbands = aecompress.open(tmp_path / "a").model.subbands
+    assert subbands is not None
+    assert subbands.of_lines
+    assert subbands.order[-1] == 0

@@ -89,7 +89,7 @@ class Work:
         return self.finer.quantize(self.values)
 
     @cached_property
-    def finer(self) -> Lattice:
+    def finer(self) -> FloatLattice:
         """The lattice of ``fine``."""
         return self.cells.finer(self.values.dtype, self.values.shape, self.steps, CELL)
 
@@ -386,7 +386,7 @@ def decode_joint(model: Model, streams: Streams, shape: tuple[int, ...]) -> Arra
 
 
 def encode_subbands(model: Model, work: Work) -> tuple[Streams, Array] | None:
-    """(streams, decoded values); None if some values are too large to be transformed."""
+    """(streams, decoded values); None if the block cannot be transformed."""
     found = _transformed(model, work)
     if model.subbands is None or found is None:
         return None
@@ -410,10 +410,13 @@ class _Transformed:
 
 
 def _transformed(model: Model, work: Work) -> _Transformed | None:
-    """None if some values are too large to be transformed."""
+    """None if some values are too large to be transformed, or some cells too narrow to be cut up."""
     if model.subbands is None:
         raise CorruptError("The model has no subbands.")
-    lattice, fine, bound = work.finer, work.fine, work.bound
+    lattice = work.finer
+    if not lattice.step.all():
+        return None
+    fine, bound = work.fine, work.bound
     rounding = BOUNDED_ROUNDING if model.target.bounded else FREE_ROUNDING
     quantized = model.subbands.forward(work.filled(model.subbands), fine.shape, rounding)
     if quantized is None:
