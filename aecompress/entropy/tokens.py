@@ -105,6 +105,12 @@ def fold(values: Array) -> Array:
     return ((values << 1) ^ (values >> 63)).view(np.uint64)
 
 
+def unfold(folded: Array) -> Array:
+    """Undo ``fold``, of unsigned integers of any width."""
+    wide = folded.astype(np.uint64).view(np.int64)
+    return (wide >> 1) ^ -(wide & 1)
+
+
 def tokenized(folded: Array) -> Array:
     """uint8, the token of each uint64; same shape."""
     out = np.empty(folded.size, np.uint8)

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 import zstandard
 
+from aecompress.entropy.tokens import fold, unfold
 from aecompress.peers.base import Peer
 from aecompress.peers.layouts import Shape, orders
 from aecompress.peers.lossless import shuffle, unshuffle
@@ -82,10 +83,10 @@ class LatticePeer(Peer):
         integers = np.ascontiguousarray(self.lattice.quantize(x).transpose(self.order))
         if self.axis is not None:
             integers = np.diff(integers, axis=self.axis, prepend=0)
-        return narrowest(zigzag(integers))
+        return narrowest(fold(integers))
 
     def restore(self, residuals: Array, shape: Shape, dtype: np.dtype) -> Array:
-        integers = unzigzag(residuals).reshape([shape[axis] for axis in self.order])
+        integers = unfold(residuals).reshape([shape[axis] for axis in self.order])
         if self.axis is not None:
             integers = np.cumsum(integers, axis=self.axis)
         return self.lattice.dequantize(integers.transpose(np.argsort(self.order)), dtype)
@@ -114,16 +115,6 @@ class QuantizeDeltaZstd(LatticePeer):
         data = zstandard.ZstdDecompressor().decompress(parts[0][1:])
         residuals = unshuffle(data, width) if self.shuffled else np.frombuffer(data, width)
         return self.restore(residuals, shape, dtype)
-
-
-def zigzag(integers: Array) -> Array:
-    """0, -1, 1, -2, ... to 0, 1, 2, 3, ...: small magnitudes keep their high bytes zero."""
-    return ((integers << 1) ^ (integers >> 63)).view(np.uint64)
-
-
-def unzigzag(codes: Array) -> Array:
-    wide = codes.astype(np.uint64).view(np.int64)
-    return (wide >> 1) ^ -(wide & 1)
 
 
 def narrowest(codes: Array) -> Array:

@@ -10,8 +10,9 @@ from typing import Self
 import numpy as np
 import zstandard
 
+from aecompress.entropy.tokens import fold, unfold
 from aecompress.peers.base import UnboundedPeer, are_vectors, as_rows, as_values
-from aecompress.peers.lattice import narrowest, unzigzag, zigzag
+from aecompress.peers.lattice import narrowest
 from aecompress.spec import Array
 
 #: Rows longer than this make covariances that do not fit a quick comparison.
@@ -46,14 +47,14 @@ class Pca(UnboundedPeer):
         rows = as_rows(x)
         mean, components = rows.mean(0, dtype=np.float64), _components(rows)[1][: self.latents]
         latents = np.rint((rows - mean) @ components.T / self.step).astype(np.int64)
-        codes = narrowest(zigzag(latents))
+        codes = narrowest(fold(latents))
         basis = np.vstack([mean, components]).astype(np.float32)
         return [bytes([codes.itemsize]), _squeezed(basis.tobytes()), _squeezed(codes.T.tobytes())]
 
     def decompress(self, parts: list[bytes], shape: tuple[int, ...], dtype: np.dtype) -> Array:
         basis = np.frombuffer(_restored(parts[1]), np.float32).reshape(self.latents + 1, -1).astype(np.float64)
         codes = np.frombuffer(_restored(parts[2]), np.dtype(f"u{parts[0][0]}")).reshape(self.latents, -1)
-        return as_values(basis[0] + (unzigzag(codes).T * self.step) @ basis[1:], shape, dtype)
+        return as_values(basis[0] + (unfold(codes).T * self.step) @ basis[1:], shape, dtype)
 
 
 def _components(rows: Array) -> tuple[Array, Array]:

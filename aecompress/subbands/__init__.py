@@ -89,7 +89,7 @@ class Subbands:
     @property
     def of_lines(self) -> bool:
         """True if lines are transformed, and not planes."""
-        return self.levels[-1] != (0, *self.levels)[-2]
+        return lifting.of_lines(self.levels)
 
     def forward(self, filled: Array, shape: tuple[int, ...], rounding: float = BOUNDED_ROUNDING) -> Array | None:
         """Quantised coefficients int64 [..., H, W] of a block of this shape; None if some are too large to code.

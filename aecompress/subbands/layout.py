@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from aecompress.spec import Array
-from aecompress.subbands.lifting import planes, sizes
+from aecompress.subbands.lifting import of_lines, planes, sizes
 
 #: Zeros around a band, so that contexts need not ask whether a neighbour exists.
 MARGIN = 3
@@ -66,7 +66,7 @@ class Layout:
     @property
     def tall(self) -> bool:
         """True if the plane is split along both axes; else its lines are split, each on its own."""
-        return self.levels[-2] == self.levels[-1]
+        return not of_lines(self.levels)
 
     @property
     def frames(self) -> int:

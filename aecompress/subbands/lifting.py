@@ -35,6 +35,11 @@ _ONE_BITS = 16
 ONE = 1 << _ONE_BITS
 
 
+def of_lines(levels: tuple[int, ...]) -> bool:
+    """True if of planes only the lines are split, each on its own, or there are no planes."""
+    return levels[-1] != (0, *levels)[-2]
+
+
 def forward(values: Array, levels: tuple[int, ...]) -> Array:
     """Coefficients int64 of ``values`` [..., H, W]; ``levels`` has a number for each axis, the last two equal, or 0 for
     H where only lines are split."""
@@ -46,7 +51,7 @@ def forward(values: Array, levels: tuple[int, ...]) -> Array:
     for height, width in planes(out.shape, levels)[:-1]:
         low = frames[:, :height, :width]
         _split(low.transpose(0, 2, 1))
-        if levels[-2]:
+        if not of_lines(levels):
             _split(low)
     return out
 
@@ -57,7 +62,7 @@ def inverse(coefficients: Array, levels: tuple[int, ...]) -> Array:
     frames = out.reshape(-1, *out.shape[-2:])
     for height, width in planes(out.shape, levels)[-2::-1]:
         low = frames[:, :height, :width]
-        if levels[-2]:
+        if not of_lines(levels):
             _merge(low)
         _merge(low.transpose(0, 2, 1))
     for axis, many in reversed(list(enumerate(levels[:-2]))):
@@ -89,7 +94,7 @@ def sizes(n: int, levels: int) -> list[int]:
 def planes(shape: tuple[int, ...], levels: tuple[int, ...]) -> list[tuple[int, int]]:
     """Extent of the low corner of the plane: whole, then after each split."""
     across = sizes(shape[-1], levels[-1])
-    down = sizes(shape[-2], levels[-2]) if levels[-2] else [shape[-2]] * len(across)
+    down = [shape[-2]] * len(across) if of_lines(levels) else sizes(shape[-2], levels[-2])
     return list(zip(down, across, strict=True))
 
 
@@ -100,10 +105,10 @@ def _plane_shares(shape: tuple[int, ...], levels: tuple[int, ...]) -> tuple[Arra
     for level in range(levels[-1]):
         (height, width), (h, w) = corners[level : level + 2]
         low, high = SHARES[level]
-        if levels[-2]:
-            down[:h, :width], down[h:height, :width] = low, high
-        else:
+        if of_lines(levels):
             low, high = low * low >> _ONE_BITS, high * high >> _ONE_BITS
+        else:
+            down[:h, :width], down[h:height, :width] = low, high
         across[:height, :w], across[:height, w:width] = low, high
     return down, across
 

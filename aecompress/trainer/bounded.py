@@ -67,7 +67,7 @@ class Bounded(Search):
         if not self._may_be_smooth:
             return False
         model = replace(self._blank(), cells=self._even)
-        other = below * sum(block.size for block in self.samples) / self.values
+        other = below * self.seen
         rival = smooth.fit_subbands(model, self.samples, self.clock.part(_UNSURE), self.ordered, other=other)
         return rival is not None and self._bytes(rival, self.samples) < below
 
@@ -137,13 +137,12 @@ class Bounded(Search):
         if self.clock.is_over():
             return rough
         size = self._size(rough)
-        share = sum(block.size for block in self.samples) / self.values
         rival = smooth.fit_subbands(
             replace(model, cells=self._even),
             self.samples,
             self.clock,
             self.ordered,
-            other=share * size,
+            other=self.seen * size,
             hope=_HOPE[self.effort],
             sure=_SURE[self.effort],
         )

@@ -81,9 +81,14 @@ class Search(ABC):
         self.checkpoint = None if checkpoint is None else CheckpointFile(checkpoint)
 
     @cached_property
+    def seen(self) -> float:
+        """The share of all values that the samples hold."""
+        return sum(block.size for block in self.samples) / self.values if self.values else 1.0
+
+    @cached_property
     def lessons(self) -> list[Array]:
         """More blocks than ``samples``, for the coder that stays; the same of a source, or a time, that has no more."""
-        if sum(block.size for block in self.samples) == self.values or self.clock.spent > _EARLY * self.clock.seconds:
+        if self.seen == 1 or self.clock.spent > _EARLY * self.clock.seconds:
             return self.samples
         return sample(self.source, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
 

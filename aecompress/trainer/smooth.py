@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -78,12 +77,15 @@ def fit_subbands(
         return None
     axes = axes_of(blocks[0].shape)
     along = ordered or (True,) * len(axes)
-    firsts = [_settled(model, first, works) for first in _sighted(model, _firsts(axes, along), works)]
-    sizes = np.array([list(abreast(partial(_bytes, model, first), works)) for first in firsts])
+    trial = _Trial(model, works)
+    everything = tuple(range(len(works)))
+    firsts = _sighted(_firsts(axes, along), trial, (len(works) // 2,))
+    sizes = np.array([trial.sizes(first, everything) for first in firsts])
     if sizes.sum(1).min() > hope * other:
         return None
+    firsts = [trial.settled(first, everything) for first in firsts]
     largest = _largest(sizes.min(0))
-    decisive = [works[i] for i in largest]
+    decisive = tuple(largest.tolist())
     enough = other * float(sizes.min(0)[largest].sum() / sizes.min(0).sum())
     early, fewest = clock.part(_UNSURE), math.inf
 
@@ -91,7 +93,7 @@ def fit_subbands(
         nonlocal fewest
         if clock.is_over() or (fewest > sure * enough and early.is_over()):
             return math.inf
-        size = sum(abreast(partial(_bytes, model, _settled(model, rival, decisive)), decisive))
+        size = sum(trial.sizes(rival, decisive))
         fewest = min(fewest, size)
         return size
 
@@ -100,8 +102,31 @@ def fit_subbands(
     best, least = min(found, key=lambda pair: pair[1])
     if least > enough:
         return None
-    best = _with_step(best, least, cost) if model.target.bounded else _settled(model, best, works)
+    best = _with_step(best, least, cost) if model.target.bounded else trial.settled(best, everything)
     return replace(model, context=None, subbands=best)
+
+
+class _Trial:
+    """What subbands make of blocks, found out once for each."""
+
+    def __init__(self, model: Model, works: Sequence[methods.Work]) -> None:
+        self._model, self._works = model, works
+        self._steps: dict[tuple[Subbands, tuple[int, ...]], Subbands] = {}
+        self._known: dict[tuple[Subbands, int], float] = {}
+
+    def settled(self, subbands: Subbands, which: tuple[int, ...]) -> Subbands:
+        """The subbands in the step in which they are compared on the blocks of these numbers."""
+        if (subbands, which) not in self._steps:
+            self._steps[subbands, which] = _settled(self._model, subbands, [self._works[i] for i in which])
+        return self._steps[subbands, which]
+
+    def sizes(self, subbands: Subbands, which: tuple[int, ...]) -> list[float]:
+        """Bytes of each of these blocks, by the subbands in that step."""
+        step = self.settled(subbands, which)
+        new = [i for i in which if (step, i) not in self._known]
+        for i, size in zip(new, abreast(lambda i: _bytes(self._model, step, self._works[i]), new), strict=True):
+            self._known[step, i] = size
+        return [self._known[step, i] for i in which]
 
 
 def _settled(model: Model, subbands: Subbands, works: Sequence[methods.Work]) -> Subbands:
@@ -147,12 +172,11 @@ def _firsts(axes: tuple[int, ...], along: tuple[bool, ...]) -> list[Subbands]:
     return found
 
 
-def _sighted(model: Model, firsts: list[Subbands], works: Sequence[methods.Work]) -> list[Subbands]:
-    """Those that one block does not speak against; planes may yet be better with levels along other axes."""
+def _sighted(firsts: list[Subbands], trial: _Trial, which: tuple[int, ...]) -> list[Subbands]:
+    """Those that a block does not speak against; planes may yet be better with levels along other axes."""
     if len(firsts) == 1:
         return firsts
-    work = works[len(works) // 2]
-    sizes = list(abreast(lambda first: _bytes(model, _settled(model, first, [work]), work), firsts))
+    sizes = list(abreast(lambda first: sum(trial.sizes(first, which)), firsts))
     paired = zip(firsts, sizes, strict=True)
     return [first for first, size in paired if not first.of_lines or size <= _BEHIND * min(sizes)]
 

@@ -102,8 +102,11 @@ class Unbounded(Search):
 
     def sizes(self, models: Sequence[Model]) -> dict[str, int]:
         """Bytes of the archive that each makes, about, by its name."""
-        sized = self.cost if self._goal.bytes is None else partial(self._bytes, trial=self.samples)
-        return {_name(model): round(sized(model)) for model in models}
+        return {_name(model): round(self._sized(model)) for model in models}
+
+    def _sized(self, model: Model) -> float:
+        """Bytes of the archive that the model makes, about."""
+        return self.cost(model) if self._goal.bytes is None else self._bytes(model, self.samples)
 
     def _smallest(self) -> Model:
         """The member of the family that costs least, of those that there is time for."""
@@ -149,9 +152,7 @@ class Unbounded(Search):
         if not self.samples or not smooth.suits(self.samples[0].shape, self.ordered):
             return []
         clock = self.clock.part(_BANDS_SHARE)
-        share = sum(block.size for block in self.samples) / self.values
-        other = share * self._bytes(self._roughly, self.samples)
-        cells = self._in_cells(self._step)
+        cells, other = self._in_cells(self._step), self.seen * self._sized(self._roughly)
         model = smooth.fit_subbands(cells, self.samples, clock, self.ordered, other=other, hope=_HOPE_OF_BANDS)
         return [] if model is None else self._widest(model)
 
