@@ -1,17 +1,28 @@
-"""Work on many items on several cores, with no more in memory than are being worked on."""
+"""Work on several cores: many items, with no more in memory than are being worked on, each in a thread of its own."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Items worked on at once, where nobody says how many.
-WORKERS = 2
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+#: Items worked on at once, where nobody says how many: each core has one, unless memory would be short for them all.
+WORKERS = min(_cores(), 4)
 
 
 def abreast(work: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) -> Iterator[R]:
@@ -27,3 +38,23 @@ def abreast(work: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) 
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products of matrices in here, of numpy and of torch where it is loaded, take a thread each.
+
+    For small ones, or where several are made abreast: libraries share a product out in equal parts, and whoever has
+    done theirs waits for the others. Where these lose their core to other work, or to each other, a product takes many
+    times as long; where they do not, a small one hardly any less.
+    """
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    with threadpool_limits(1, "blas"):
+        if torch:
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(before)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from aecompress.abreast import abreast
+from aecompress.abreast import WORKERS, abreast
 from aecompress.codec.model import Model
 from aecompress.errors import ArchiveError, CorruptError, InputError
 from aecompress.indexing import select
@@ -127,7 +127,7 @@ class Archive:
         """Batches [n, *row_shape] in row order, a block each."""
         return self.batches()
 
-    def batches(self, start: int = 0, stop: int | None = None, *, workers: int = 2) -> Iterator[Array]:
+    def batches(self, start: int = 0, stop: int | None = None, *, workers: int = WORKERS) -> Iterator[Array]:
         """Decoded rows ``start`` to ``stop`` in order, a block at a time; ``workers`` blocks are decoded at once.
 
         Raises:
@@ -138,7 +138,7 @@ class Archive:
         for block, rows in self.decoded(start, stop, workers=workers):
             yield rows[max(start - block.start, 0) : stop - block.start]
 
-    def decoded(self, start: int, stop: int, *, workers: int = 2) -> Iterator[tuple[Block, Array]]:
+    def decoded(self, start: int, stop: int, *, workers: int = WORKERS) -> Iterator[tuple[Block, Array]]:
         """Whole blocks that overlap the rows, with their decoded rows."""
         if not 0 <= start <= stop <= len(self):
             raise InputError(f"Rows {start} to {stop} were asked for; the archive has rows 0 to {len(self)}.")
@@ -185,7 +185,7 @@ class Archive:
         self._check_columns()
         return self._reader.table()
 
-    def tables(self, start: int = 0, stop: int | None = None, *, workers: int = 2) -> Iterator[Table]:
+    def tables(self, start: int = 0, stop: int | None = None, *, workers: int = WORKERS) -> Iterator[Table]:
         """What stands beside rows ``start`` to ``stop``, and the rows, in order, a block at a time.
 
         Raises as ``batches`` and ``rows`` do.
@@ -212,7 +212,7 @@ class Archive:
 
         return differing_row(schema, self._reader.columns(list(self.columns), 0, len(self)), batches)
 
-    def where(self, condition: pc.Expression | str, *, workers: int = 2) -> Selection:
+    def where(self, condition: pc.Expression | str, *, workers: int = WORKERS) -> Selection:
         """The rows that a condition is true of; see ``Selection``. Blocks without any are not decoded.
 
         Args:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aecompress.abreast import WORKERS
 from aecompress.archive import Archive
 from aecompress.locations import locate
 from aecompress.shards.manifest import is_archive
@@ -32,7 +33,7 @@ def opened_archive(data: Any) -> Archive | None:
     return Archive(data) if isinstance(data, str | Path) and is_archive(locate(data)) else None
 
 
-def open_rows(data: Any, workers: int = 2) -> Source:
+def open_rows(data: Any, workers: int = WORKERS) -> Source:
     """A source over the rows of an archive, or of anything ``open_source`` takes.
 
     Raises:
@@ -44,7 +45,7 @@ def open_rows(data: Any, workers: int = 2) -> Source:
 
 
 @contextmanager
-def replayable(data: Any, workers: int = 2) -> Iterator[Source]:
+def replayable(data: Any, workers: int = WORKERS) -> Iterator[Source]:
     """The same, to be read as often as needed: a stream is kept in a file meanwhile."""
     source = open_rows(data, workers)
     if source.replayable:
@@ -69,7 +70,7 @@ class Beside:
         return None if self._cursor is None else self._cursor.whole(rows)
 
 
-def archive_source(archive: Archive, workers: int = 2) -> Source:
+def archive_source(archive: Archive, workers: int = WORKERS) -> Source:
     """The decoded rows of an archive as a source, and what stands beside them."""
 
     def chunks(start: int, rows: int) -> Iterator[Array]:  # noqa: ARG001 - an archive comes in its own blocks

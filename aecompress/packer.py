@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from aecompress import ranks
-from aecompress.abreast import abreast
+from aecompress.abreast import WORKERS, abreast, one_thread
 from aecompress.codec.model import Model
 from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, Target, silent
 from aecompress.devices import Device, check_device
@@ -82,7 +82,7 @@ def pack(
     axes: Sequence[Role] | None = None,
     seed: int = 0,
     device: Device = "auto",
-    workers: int = 2,
+    workers: int = WORKERS,
     progress: Progress = silent,
 ) -> Report:
     """Pack a source into an archive.
@@ -305,6 +305,7 @@ def _with_latents(source: Source, model: Model) -> pa.Schema:
     return pa.schema([*columns, latents_field(model.encoder.latent_dim)])
 
 
+@one_thread()
 def _write_blocks(
     writer: ShardWriter, source: Source, model: Model, workers: int, keep_latents: bool, progress: Progress
 ) -> Totals:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from aecompress.abreast import WORKERS, one_thread
 from aecompress.archive import Archive
 from aecompress.config import Progress, silent
 from aecompress.locations import Where
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow.compute as pc
 
 
+@one_thread()
 def unpack(
     archive: Where | Archive,
     dest: Where,
@@ -28,7 +30,7 @@ def unpack(
     quality: int | None = None,
     format: str | None = None,
     force: bool = False,
-    workers: int = 2,
+    workers: int = WORKERS,
     progress: Progress = silent,
 ) -> int:
     """Write the rows of an archive to ``dest``: dtype, byte order, shape and order as they came.

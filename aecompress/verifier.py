@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from aecompress.abreast import WORKERS, one_thread
 from aecompress.archive import Archive
 from aecompress.config import Progress, silent
 from aecompress.errors import VerificationError
@@ -16,11 +17,12 @@ from aecompress.sources.base import Source, Taker
 from aecompress.spec import Array
 
 
+@one_thread()
 def verify(
     archive: Where,
     *,
     against: Any = None,
-    workers: int = 2,
+    workers: int = WORKERS,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Check every checksum and decode every block; with a source, compare every value with the bound.

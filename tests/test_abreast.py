@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+import threadpoolctl
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aecompress.abreast import abreast
+from aecompress.abreast import abreast, one_thread
 
 
 @given(st.lists(st.integers()), st.integers(1, 4))
@@ -41,3 +44,29 @@ def test_what_fails_is_raised_after_what_came_before() -> None:
     assert [next(results), next(results)] == [1, -1]
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_products_take_one_thread_and_afterwards_as_many_as_before() -> None:
+    def threads() -> list[int]:
+        libraries = threadpoolctl.threadpool_info()
+        return [torch.get_num_threads(), *(known["num_threads"] for known in libraries if known["user_api"] == "blas")]
+
+    with three_threads():
+        assert threads() == [3] * len(threads())
+        with one_thread():
+            inside = threads()
+        assert len(inside) > 1
+        assert inside == [1] * len(inside)
+        assert threads() == [3] * len(inside)
+
+
+@contextmanager
+def three_threads() -> Iterator[None]:
+    """For numpy and torch, whatever machine this is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with threadpoolctl.threadpool_limits(3, "blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)

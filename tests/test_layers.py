@@ -51,6 +51,7 @@ PLACES = {
     "faiss": {"peers"},
     "safetensors": {"tensorfile"},
     "click": {"cli"},
+    "threadpoolctl": {"abreast"},
     "tqdm": {"cli"},
 }
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from aecompress.abreast import WORKERS
 from aecompress.applications.oddity import COLUMNS, Costs, Oddity, Rows, Table
 from aecompress.applications.rows import stretches
 from aecompress.archive import Archive
@@ -59,7 +60,7 @@ def anomalies(
     dest: str | Path | None = None,
     force: bool = False,
     seed: int = 0,
-    workers: int = 2,
+    workers: int = WORKERS,
     progress: Progress = silent,
 ) -> Anomalies:
     """Score rows by how odd they are, in two passes and constant memory.

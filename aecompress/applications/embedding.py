@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from aecompress.abreast import WORKERS
 from aecompress.applications.features import Features, FittedFeatures, features_of, spread_features
 from aecompress.codec.model import Model
 from aecompress.config import Progress, silent
@@ -62,7 +63,7 @@ def embed(
     seconds: float = 60.0,
     seed: int = 0,
     device: Device = "auto",
-    workers: int = 2,
+    workers: int = WORKERS,
     progress: Progress = silent,
 ) -> Embedding:
     """Write features of rows: latents of an autoencoder, float32 [rows, dim], in the units of the data.

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from aecompress.abreast import WORKERS
 from aecompress.applications.features import StoredFeatures, model_features, stored_features
 from aecompress.archive import Archive
 from aecompress.codec import specials
@@ -72,7 +73,7 @@ def search(
     candidates: int | None = None,
     features: str | Path | None = None,
     model: str | Path | Model | None = None,
-    workers: int = 2,
+    workers: int = WORKERS,
     progress: Progress = silent,
 ) -> Neighbours:
     """The ``k`` nearest rows of an archive, found by latents where there are some and ranked by exact distance.

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from aecompress.abreast import WORKERS
 from aecompress.config import EFFORTS, FIT_SECONDS, ROLES, Role, Target, TargetKind
 from aecompress.devices import DEVICES
 from aecompress.recipe import Recipe, load_recipe
@@ -131,7 +132,12 @@ format_option = click.option(
 force_option = click.option("--force", is_flag=True, help="Replace what is at the destination.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 workers_option = click.option(
-    "--workers", metavar="N", type=click.IntRange(min=1), default=2, show_default=True, help="Blocks at once."
+    "--workers",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=WORKERS,
+    show_default="the cores, but at most 4",
+    help="Blocks at once.",
 )
 seconds_option = click.option(
     "--fit-seconds",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numba
 import numpy as np
 
-from aecompress.abreast import abreast
+from aecompress.abreast import abreast, one_thread
 from aecompress.config import Progress, silent
 from aecompress.context import classes, kernel
 from aecompress.context.coder import (
@@ -86,6 +86,7 @@ _FOR_GOOD, _FOR_TRIALS = _Lessons(400_000, 1_500_000), _Lessons(100_000, 400_000
 Errors = tuple[Array, Array, Array]
 
 
+@one_thread()
 def fit(
     samples: Sequence[Sample],
     total: int,

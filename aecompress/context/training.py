@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from aecompress import ranks
-from aecompress.abreast import abreast
+from aecompress.abreast import abreast, one_thread
 from aecompress.config import Progress, silent
 from aecompress.context import mixture, neural
 from aecompress.context.coder import Activity, Predictor, plan, stencil
@@ -122,6 +122,7 @@ def _no_layers(inputs: int) -> Layers:
     return Layers(*zeros)
 
 
+@one_thread()
 def train(
     learned: Lesson,
     units: int,

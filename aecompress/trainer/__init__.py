@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from aecompress.abreast import one_thread
 from aecompress.codec.model import Model
 from aecompress.config import EFFORTS, FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, Target, silent
 from aecompress.devices import Device, check_device
@@ -110,6 +111,7 @@ def fit(
     return model
 
 
+@one_thread()
 def adapt(
     model: Model,
     source: Source,
