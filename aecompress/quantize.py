@@ -3,7 +3,7 @@
 A lattice cuts the value axis into cells; every value of a cell comes back as the cell's middle.
 
 * ``FloatLattice``: any dtype, cells of width ``step``; x_hat = q * step, one correctly rounded product in float64.
-* ``IntegerLattice``: integers, cells of an odd whole width; step 1 is lossless.
+* ``IntegerLattice``: integers, cells of an odd whole width; step 1 is lossless. Both may be moved by a ``phase``.
 * ``BitLattice``: floats without loss; q is the bit pattern, ordered as the values are.
 * ``FixedLattice``: floats without loss; q is the fixed-point part, and the bits below it travel apart.
 * ``DecimalLattice``: floats that are decimal numbers, without loss; q counts units of the last decimal.
@@ -28,6 +28,9 @@ LIMIT = 1 << 55
 _FIXED_BITS = 54
 _DECIMALS = 2.0**53
 
+#: Parts of a cell that a phase counts in.
+PHASES = 16
+
 #: Low bits that are kept apart when 64-bit values do not fit the limit.
 WIDE_BITS = 16
 
@@ -51,21 +54,27 @@ class FloatLattice:
     Attributes:
         dtype: any; integers are rounded to the nearest and clipped to their range.
         step: float64 scalar, or an array that broadcasts over a block; greater than 0.
+        phase: int64 as ``step``: how far the middles of cells lie above whole steps, in 1/PHASES of one.
     """
 
     dtype: np.dtype[Any]
     step: Array
+    phase: Array | None = None
 
     def quantize(self, values: Array) -> Array:
         """Nearest cell; values that are not finite or too large give 0."""
         with np.errstate(over="ignore", invalid="ignore"):
-            scaled = np.rint(values.astype(np.float64) / self.step)
+            scaled = values.astype(np.float64) / self.step
+            scaled = np.rint(scaled if self.phase is None else scaled - self.phase / PHASES)
             fits = np.abs(scaled) < LIMIT  # False for NaN
         return np.where(fits, scaled, 0.0).astype(np.int64)
 
     def dequantize(self, q: Array) -> Array:
         with np.errstate(over="ignore"):
-            exact = q.astype(np.float64) * self.step
+            if self.phase is None:
+                exact = q.astype(np.float64) * self.step
+            else:
+                exact = (q * PHASES + self.phase).astype(np.float64) * (self.step / PHASES)
             return np.asarray(exact.astype(self.dtype)) if self.dtype.kind == "f" else round_to(exact, self.dtype)
 
 
@@ -76,19 +85,24 @@ class IntegerLattice:
     Attributes:
         dtype: the integer dtype, or bool.
         step: int64 scalar or array that broadcasts over a block: 2 e + 1 for a bound of e.
+        phase: as that of ``FloatLattice``, rounded down to whole numbers.
     """
 
     dtype: np.dtype[Any]
     step: Array
+    phase: Array | None = None
 
     def quantize(self, values: Array) -> Array:
         """Nearest cell, without overflow: floor division, then up if the rest is more than half a cell."""
-        whole = _centred(values)
-        q, rest = np.divmod(whole, self.step)
+        q, rest = np.divmod(_centred(values) - self._moved, self.step)
         return q + (rest > self.step // 2)
 
     def dequantize(self, q: Array) -> Array:
-        return _uncentred(q * self.step, self.dtype)
+        return _uncentred(q * self.step + self._moved, self.dtype)
+
+    @property
+    def _moved(self) -> Array | int:
+        return 0 if self.phase is None else self.phase * self.step // PHASES
 
 
 @dataclass(frozen=True)

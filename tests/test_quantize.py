@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from aecompress.quantize import (
     LIMIT,
+    PHASES,
     WIDE_BITS,
     BitLattice,
     DecimalLattice,
@@ -40,15 +41,19 @@ def integers_of(dtype: str) -> st.SearchStrategy[Array]:
 # --- integer lattice ------------------------------------------------------------------------------------------------
 
 
+#: How far cells are moved, if at all.
+phases = st.one_of(st.none(), st.integers(0, PHASES - 1).map(np.array))
+
+
 @pytest.mark.parametrize("dtype", INTEGERS)
 @relaxed
-@given(st.data(), st.one_of(st.integers(0, 20), st.integers(0, 2**60)))
-def test_whole_cells_keep_the_bound(dtype: str, data: st.DataObject, bound: int) -> None:
+@given(st.data(), st.one_of(st.integers(0, 20), st.integers(0, 2**51)), phases)
+def test_whole_cells_keep_the_bound(dtype: str, data: st.DataObject, bound: int, phase: Array | None) -> None:
     values = data.draw(integers_of(dtype))
     step = np.asarray(2 * bound + 1)
     if not safe_integers(values, step):
         return
-    lattice = IntegerLattice(np.dtype(dtype), step)
+    lattice = IntegerLattice(np.dtype(dtype), step, phase)
     decoded = lattice.dequantize(lattice.quantize(values))
     assert decoded.dtype == np.dtype(dtype)
     assert all(abs(int(a) - int(b)) <= bound for a, b in zip(values, decoded, strict=True))
@@ -86,21 +91,33 @@ def test_wide_cells_spread_over_an_axis() -> None:
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @relaxed
-@given(st.data(), st.floats(1e-30, 1e30))
-def test_real_cells_are_half_a_step_away_at_most(dtype: str, data: st.DataObject, step: float) -> None:
+@given(st.data(), st.floats(1e-30, 1e30), phases)
+def test_real_cells_are_half_a_step_away_at_most(
+    dtype: str, data: st.DataObject, step: float, phase: Array | None
+) -> None:
     """Before rounding to the dtype, which may add half a unit in the last place."""
     width = 8 * np.dtype(dtype).itemsize
     values = data.draw(hnp.arrays(dtype, 10, elements=st.floats(width=width, allow_nan=False, allow_infinity=False)))
-    lattice = FloatLattice(np.dtype(dtype), np.asarray(step))
+    lattice = FloatLattice(np.dtype(dtype), np.asarray(step), phase)
     q = lattice.quantize(values)
     exact = values.astype(np.float64)
     with np.errstate(over="ignore"):
         cells = np.abs(exact / step)
-    fits = cells < LIMIT - 1
-    assert (q[cells > LIMIT] == 0).all()
-    near = np.abs(q[fits] * step - exact[fits])
+    fits = cells < LIMIT - 2
+    assert (q[cells > LIMIT + 1] == 0).all()
+    middles = FloatLattice(np.dtype("f8"), np.asarray(step), phase).dequantize(q)[fits]
+    near = np.abs(middles - exact[fits])
     assert (near <= 0.5 * step + 4 * np.spacing(np.abs(exact[fits]))).all()
     assert lattice.dequantize(q).dtype == np.dtype(dtype)
+
+
+def test_cells_are_moved_by_parts_of_their_width() -> None:
+    real = FloatLattice(np.dtype("f8"), np.asarray(3.2), np.array([0, 1, 15]))
+    assert real.dequantize(np.array([-1, 2, 0])).tolist() == pytest.approx([-3.2, 6.6, 3.0])
+    assert real.quantize(np.array([1.5, 1.9, 1.3])).tolist() == [0, 1, -1]
+    whole = IntegerLattice(np.dtype("i4"), np.asarray(21), np.array([0, 8, 15]))
+    assert whole.dequantize(np.array([-1, 0, 2])).tolist() == [-21, 10, 61]
+    assert whole.quantize(np.array([10, 21, 8])).tolist() == [0, 1, -1]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -14,6 +14,7 @@ from aecompress.entropy import integers, record
 from aecompress.errors import CorruptError
 from aecompress.lossless import MOST_DECIMALS, MOST_FIGURES, FigureLattice, KnownLattice
 from aecompress.quantize import (
+    PHASES,
     BitLattice,
     DecimalLattice,
     FixedLattice,
@@ -27,6 +28,8 @@ from aecompress.spec import Array
 #: Greatest bound of integers: cells of twice that are odd and whole in float64 and far below the ends of int64.
 MOST_WHOLE = 2.0**52
 
+#: Columns that may have phases.
+MOST_PHASES = 1 << 20
 
 # What the point of lossless floats may be, lowest and highest.
 _POINTS: dict[str, tuple[tuple[int, int], ...]] = {
@@ -59,6 +62,8 @@ class Cells:
         relative: for rows with bounds of their own, the bound as a share of each row's range.
         point: where the point lies: (exponent, precision) if ``fixed``, (digits,) if ``decimal``, (figures, decimals,
             1 if by powers) if ``figures``.
+        phase: of ``real`` and ``whole`` cells, how far their middles lie above whole steps, in 1/PHASES of one: int64
+            [n] for each index of the last axis, or [1] for all; None where 0 is the middle of a cell.
         known, counts: of ``known`` the values that there are: int64 [sum of counts] bit patterns in the order of the
             values, and int64 [n] how many for each index of the last axis, or [1] for all.
     """
@@ -71,6 +76,7 @@ class Cells:
     point: tuple[int, ...] = ()
     known: Array | None = None
     counts: Array | None = None
+    phase: Array | None = None
 
     @property
     def lossless(self) -> bool:
@@ -85,13 +91,20 @@ class Cells:
             return KnownLattice(dtype, exact_lattice(dtype).dequantize(self.known), self.counts)
         if self.kind in _LOSSLESS:
             return _LOSSLESS[self.kind](dtype, *self.point)
+        if self.phase is not None and len(self.phase) not in (1, shape[-1]):
+            raise CorruptError("The model's cells have phases of another number of columns; the file is damaged.")
         step = self._spread(self.step if steps is None else steps, len(shape))
         if self.kind == "whole":
-            return IntegerLattice(dtype, np.rint(step).astype(np.int64))
-        return FloatLattice(dtype, step)
+            return IntegerLattice(dtype, np.rint(step).astype(np.int64), self.phase)
+        return FloatLattice(dtype, step, self.phase)
 
     def finer(self, dtype: np.dtype[Any], shape: tuple[int, ...], steps: Array | None, parts: int) -> FloatLattice:
-        """The lattice whose cells are a whole ``parts``-th of those of ``lattice``."""
+        """The lattice whose cells are a whole ``parts``-th of those of ``lattice``, and none of which is moved.
+
+        Raises CorruptError if the cells have phases, which no pack would have written with a finer lattice.
+        """
+        if self.phase is not None:
+            raise CorruptError("A block needs a finer lattice than the model's cells allow; the archive is damaged.")
         return FloatLattice(dtype, self._spread(self.step if steps is None else steps, len(shape)) / parts)
 
     def bounds(self, values: Array, fills: Array) -> tuple[Array, Array | None]:
@@ -120,7 +133,8 @@ class Cells:
 
     def to_parts(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """(JSON, arrays) for the model file."""
-        arrays = {"step": self.step, "bound": self.bound, "known": self._packed()}
+        phase = None if self.phase is None else np.frombuffer(integers.encode(self.phase), np.uint8)
+        arrays = {"step": self.step, "bound": self.bound, "known": self._packed(), "phase": phase}
         head: dict[str, Any] = {"kind": self.kind, "axis": self.axis, "relative": self.relative}
         if self.point:
             head["point"] = list(self.point)
@@ -139,13 +153,16 @@ class Cells:
         step, bound = arrays.get("step"), arrays.get("bound")
         point = tuple(int(n) for n in head.get("point", ()))
         known, counts = _unpacked(arrays["known"]) if "known" in arrays else (None, None)
-        cells = cls(head["kind"], step, bound, head["axis"], head["relative"], point, known, counts)
+        phase = integers.decode(arrays["phase"].tobytes(), most=MOST_PHASES) if "phase" in arrays else None
+        cells = cls(head["kind"], step, bound, head["axis"], head["relative"], point, known, counts, phase)
         if cells.kind not in ("real", "whole", *_POINTS) or (step is None) != (cells.kind in _POINTS or bound is None):
             raise CorruptError("The model's cells are of an impossible kind; the file is damaged.")
         if step is not None and not (step.dtype == np.float64 and bool((np.isfinite(step) & (step > 0)).all())):
             raise CorruptError("The model's cells have an impossible width; the file is damaged.")
         if (known is not None) != (cells.kind == "known"):
             raise CorruptError("The model's cells lack the values that are known, or should have none; it is damaged.")
+        if phase is not None and (step is None or phase.ndim != 1 or not ((phase >= 0) & (phase < PHASES)).all()):
+            raise CorruptError("The model's cells have impossible phases; the file is damaged.")
         ends = _POINTS.get(cells.kind, ())
         if len(point) != len(ends) or any(not low <= n <= high for n, (low, high) in zip(point, ends, strict=True)):
             raise CorruptError("The model's cells have their point in an impossible place; the file is damaged.")

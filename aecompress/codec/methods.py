@@ -226,7 +226,7 @@ def _parted(model: Model) -> FloatLattice:
     """The lattice of the convolution's estimates: 2^-FRACTION of a cell."""
     if model.cells.step is None or model.cells.axis is not None:
         raise CorruptError("A block needs a convolution, but its cells differ in width; the archive is damaged.")
-    return FloatLattice(model.spec.native, np.ldexp(model.cells.step, -FRACTION))
+    return model.cells.finer(model.spec.native, (), None, 1 << FRACTION)
 
 
 def encode_plain(work: Work, least: float) -> Streams | None:

@@ -96,20 +96,24 @@ def fit(
     far: bool = True,
     leaves: int = MOST_TABLES,
     fixed: bool = False,
+    spread: Sequence[Sample] = (),
 ) -> ContextModel:
     """Fit to ``samples``, blocks of one row shape, that stand for ``total`` values of the whole set.
 
-    Every layout is tried on part of the samples unless one is given, and ``far`` says whether stencils may reach far
-    where the layout leaves that open. A regression may change the layout unless it is ``fixed``. Without classes of
-    predictions it takes a third of the time and some percent more bits; with FAST_TABLES leaves of the context tree
-    blocks are coded a third faster and take half a percent more.
+    Every layout is tried on part of the samples unless one is given, those that come close on the largest and on parts
+    ``spread`` over the set, and ``far`` says whether stencils may reach far where the layout leaves that open. A
+    regression may change the layout unless it is ``fixed``. Without classes of predictions it takes a third of the time
+    and some percent more bits; with FAST_TABLES leaves of the context tree blocks are coded a third faster and take
+    half a percent more.
     """
     samples = [s for s in samples if s.coded.any()]
     if not samples:
         return _empty()
     if layout is None or (layout.far is None and with_classes):
         tried = [layout] if layout else layouts(samples[0].q.shape)
-        layout = _reading(samples, total, tried, far) if with_classes else _roughly(samples, total, tried, 1.0)[0]
+        layout = (
+            _reading(samples, spread, total, tried, far) if with_classes else _roughly(samples, total, tried, 1.0)[0]
+        )
     regression = None
     if with_classes and far:
         layout, regression = _regressed(samples, total, layout, fixed=fixed)
@@ -211,17 +215,20 @@ def _bits_of(errors: Array) -> float:
     return float(np.log2(np.abs(errors) + 0.3).mean()) if len(errors) else 0.0
 
 
-def _reading(samples: Sequence[Sample], total: int, tried: Sequence[Layout], far: bool) -> Layout:
+def _reading(
+    samples: Sequence[Sample], spread: Sequence[Sample], total: int, tried: Sequence[Layout], far: bool
+) -> Layout:
     """The layout of the fewest bits, far or near, of those that come close without classes of predictions.
 
-    They are tried on the largest sample, for parts of many may be too few lines to tell.
+    They are tried on the largest sample, for parts of many may be too few lines to tell, and on what is spread over the
+    set, which may differ from place to place.
     """
     close = _roughly(samples, total, tried, _CLOSE) if len(tried) > 1 else tried
     shape = samples[0].q.shape
     rivals = [replace(layout, far=reach) for layout in close for reach in _reaches(layout, shape, far)]
     if len(rivals) == 1:
         return rivals[0]
-    return rivals[int(np.argmin(_costs([largest(samples)], rivals, total)))]
+    return rivals[int(np.argmin(_costs([largest(samples), *spread], rivals, total)))]
 
 
 def _roughly(samples: Sequence[Sample], total: int, tried: Sequence[Layout], close: float) -> list[Layout]:

@@ -46,6 +46,7 @@ class Bounded(Search):
             if (cells.lossless and model.cells.lossless) or _serves(model.cells, cells):
                 return replace(model, target=self.target, fills=self.fills, known_as=None)
             if alike(model.cells, cells):
+                cells = replace(cells, phase=model.cells.phase)
                 return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
         if model.encoder is None or model.of_places:
             return self._sharpened(self._with_context(fresh) if model.subbands is None else self._fewest(fresh))
@@ -71,6 +72,11 @@ class Bounded(Search):
         rival = smooth.fit_subbands(model, self.samples, self.clock.part(_UNSURE), self.ordered, other=other)
         return rival is not None and self._bytes(rival, self.samples) < below
 
+    @property
+    def share_of_cells(self) -> float:
+        """The share of the bytes that a context coder takes with other cells than even ones, 1 if that is no less."""
+        return self._thriftiest[1]
+
     @cached_property
     def _even(self) -> Cells:
         """Cells of one width for all, or for each of what has a bound of its own."""
@@ -83,7 +89,7 @@ class Bounded(Search):
         return known and smooth.suits(self.samples[0].shape, self.ordered)
 
     def _found(self, kind: str) -> Model:
-        model = replace(self._blank(), cells=self._thriftiest(self._even))
+        model = replace(self._blank(), cells=self._thriftiest[0])
         return self._sharpened(self._joined(self._fewest(model), kind))
 
     def _joined(self, model: Model, kind: str) -> Model:
@@ -93,7 +99,7 @@ class Bounded(Search):
             return model
         if kind == "auto" and (self.clock.is_over() or not autoencoders.suits(self.rows, self.size)):
             return model
-        rival = self._rival(model, kind)
+        rival = self._rival(replace(model, cells=self._even), kind)
         if rival is None:
             return model
         trial = self._affordable(self.samples)  # small parts of long rows are too few lines for the coder
@@ -102,11 +108,13 @@ class Bounded(Search):
         # a candidate like any other: it stays only if it pays
         return rival if after < _GAIN * before else model
 
-    def _thriftiest(self, cells: Cells) -> Cells:
-        """The cells themselves or those that hold all as closely in the fewest bytes."""
+    @cached_property
+    def _thriftiest(self) -> tuple[Cells, float]:
+        """The even cells, or others that hold all as closely, and what share of the bytes of even ones they take."""
+        cells = self._even
         others = rivals(cells, self.samples, self.source.spec.native, self.values)
         if not others:
-            return cells
+            return cells, 1.0
         trial = self._trial()
         found: list[tuple[float, Cells]] = []
         layout = None
@@ -116,9 +124,11 @@ class Bounded(Search):
             model = self._with_context(replace(self._blank(), cells=rival), trial, layout)
             layout = layout_of(model)
             found.append((self._size(model), rival))
-            _log.info("cells %s: the archive takes about %s bytes", rival.kind, f"{found[-1][0]:,.0f}")
+            name = rival.kind if rival.phase is None else f"{rival.kind}, moved"
+            _log.info("cells %s: the archive takes about %s bytes", name, f"{found[-1][0]:,.0f}")
         least, thriftiest = min(found, key=lambda pair: pair[0])
-        return thriftiest if least < _GAIN * found[0][0] else cells
+        share = least / found[0][0]
+        return (thriftiest, share) if share < _GAIN else (cells, 1.0)
 
     def _rival(self, model: Model, kind: str) -> Model | None:
         """The model with an autoencoder beside its context coder; None where numbers are too wild for one."""
@@ -147,7 +157,7 @@ class Bounded(Search):
             sure=_SURE[self.effort],
         )
         if rival is None:
-            return rough if self.clock.is_over() else self._taught(model, rough)
+            return rough if self.clock.is_over() else self._taught(model)
         least = self._bytes(rival, self.samples)
         _log.info("subbands: the archive takes about %s bytes, by a context coder %s", f"{least:,.0f}", f"{size:,.0f}")
         rival = replace(rival, rate=8 * least / self.values)
@@ -155,16 +165,12 @@ class Bounded(Search):
             return rival
         if self.clock.is_over():
             return rival if least < self._bytes(rough, self.samples) else rough
-        full = self._sharpened(self._taught(model, rough))
+        full = self._sharpened(self._taught(model))
         return rival if least < _PATIENCE[self.effort] * self._bytes(full, self.samples) else full
 
-    def _taught(self, model: Model, rough: Model) -> Model:
-        """The model with a context coder fitted to all lessons, in the layout of the rough one.
-
-        That may have seen too few lines to tell how far it should reach, so this is asked again.
-        """
-        layout = layout_of(rough)
-        return self._with_context(model, self.lessons, layout and replace(layout, far=None))
+    def _taught(self, model: Model) -> Model:
+        """The model with a context coder fitted to all lessons, which may read them in another layout than parts."""
+        return self._with_coder(model, self.lessons, None, rough=False, spread=self._trial())
 
     def _coarse(self, kind: str, step: float) -> Autoencoder:
         """An autoencoder whose error is a few cells: finer latents would cost more than the correction they save."""

@@ -14,6 +14,7 @@ from aecompress.lossless import MOST_DECIMALS, MOST_FIGURES, FigureLattice, beyo
 from aecompress.quantize import DecimalLattice, exact_lattice
 from aecompress.sources.base import Source
 from aecompress.spec import Array
+from aecompress.trainer.phases import moved
 from aecompress.trainer.sampling import axis_ranges, value_range
 
 #: Share of the values that a lattice must hold to be tried, and decimals that floats are tried for.
@@ -63,7 +64,8 @@ def rivals(cells: Cells, samples: list[Array], dtype: np.dtype[np.generic], tota
     if cells.lossless:
         return _lossless_rivals(samples, dtype, total)
     one = cells.step is not None and cells.bound is not None and not cells.step.ndim and dtype.kind != "b"
-    return _known_values(samples, total, cells) if samples and one else []
+    known = _known_values(samples, total, cells) if samples and one else []
+    return [*known, *moved(cells, samples, total)]
 
 
 def _lossless_rivals(samples: list[Array], dtype: np.dtype[np.generic], total: int) -> list[Cells]:

@@ -275,8 +275,16 @@ class Search(ABC):
         return self._with_coder(model, samples, layout, rough=rough)
 
     def _with_coder(
-        self, model: Model, samples: Sequence[Array] | None, layout: Layout | None, *, rough: bool
+        self,
+        model: Model,
+        samples: Sequence[Array] | None,
+        layout: Layout | None,
+        *,
+        rough: bool,
+        spread: Sequence[Array] = (),
     ) -> Model:
+        """The model with a context coder fitted to the samples, and to parts of them ``spread`` over the set where
+        layouts are compared."""
         parts, apart = [], 0
         for _, work in self._works(model, samples):
             parts.append(Sample(split_wide(work.q)[0], work.keep))
@@ -290,6 +298,7 @@ class Search(ABC):
             far=self.far,
             leaves=self.leaves,
             fixed=self.layout is not None,
+            spread=[Sample(split_wide(work.q)[0], work.keep) for _, work in self._works(model, spread)],
         )
         seen = sum(part.q.size for part in parts)
         rate = (context.bits(coder, parts) + 8 * apart) / seen if seen else 0.0

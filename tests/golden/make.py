@@ -27,6 +27,7 @@ from aecompress.context.coder import NO_TABLES
 from aecompress.context.sample import Sample
 from aecompress.context.training import lesson, train
 from aecompress.context.tree import STUMP
+from aecompress.quantize import PHASES
 from aecompress.shards.sealed import FORMAT_VERSION
 from aecompress.spec import Array
 
@@ -68,6 +69,12 @@ def drift(rows: int, columns: int, rank: int, seed: int) -> Array:
 def walk(rows: int, columns: int, seed: int) -> Array:
     """int64 [rows, columns] of small steps."""
     return (sequence(rows * columns, seed).reshape(rows, columns) % 7 - 3).cumsum(0).cumsum(1)
+
+
+def sparse(rows: int, columns: int, seed: int) -> Array:
+    """int64 [rows, columns] from 0 on, fewer the larger they are."""
+    first, second = (sequence(rows * columns, seed + k).reshape(rows, columns) for k in (0, 1))
+    return first % 5 * (second % 40)
 
 
 def echo(count: int, lag: int, seed: int) -> Array:
@@ -152,7 +159,7 @@ def noise(dtype: str, rows: int, columns: int) -> Array:
 
 
 #: name: (array, model kind, target); instead of a kind "network" for contexts with one, "learned" for such with a
-#: regression, or "other" for a model fitted to other rows.
+#: regression, "other" for a model fitted to other rows, or "moved" for cells with phases, of each column if many.
 CASES: dict[str, tuple[Array, str, Target]] = {
     "context-f4": (mixture(200, 12, 3, 1), "none", Target("max-error", 0.01)),
     "context-f4-special": (with_specials(mixture(200, 12, 3, 1)), "none", Target("rel-error", 1e-3)),
@@ -218,6 +225,10 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "lines-series-i4": (swing(1500, 4, 44).astype(np.int32), "none", Target("max-error", 3)),
     "lines-special": (with_specials(swing(300, 20, 45).T.astype(np.float32)), "none", Target("max-error", 4.0)),
     "lines-volumes": (swing(60, 90, 46).reshape(60, 30, 3).astype(np.float64), "none", Target("rel-error", 1e-2)),
+    "moved-f4": (sparse(1000, 4, 47).astype("f4"), "moved", Target("max-error", 6.0)),
+    "moved-columns-i4": (sparse(300, 40, 49).astype("i4"), "moved", Target("max-error", 8)),
+    "moved-special": (with_specials(sparse(300, 40, 50).astype("f4")), "moved", Target("max-error", 7.0)),
+    "moved-per-column-f8": (sparse(300, 40, 51) / 7.0, "moved", Target("rel-error", 0.04, per=1)),
     "subbands-channels-i4": (np.moveaxis(field(3, 64, 80), 0, -1).astype("i4"), "none", Target("max-error", 40)),
 }
 
@@ -229,6 +240,10 @@ def fitted(values: Array, kind: str, target: Target) -> Model | str:
     if kind in ("network", "learned"):
         effort: Effort = "fast" if kind == "network" else "balanced"
         return networked(aecompress.fit(values, target, kind="none", effort=effort), values)
+    if kind == "moved":
+        model, columns = aecompress.fit(values, target, kind="none", effort="fast"), values.shape[1]
+        phase = sequence(columns, 52) % PHASES if columns > 4 else np.array([5])
+        return replace(model, cells=replace(model.cells, phase=phase), known_as=None)
     return kind
 
 
