@@ -120,6 +120,17 @@ def test_phases_stay_with_a_model_for_other_rows_of_the_same_bound() -> None:
     assert other.cells.phase.tolist() == model.cells.phase.tolist()
 
 
+def test_phases_of_columns_are_looked_for_again_where_cells_have_another_width() -> None:
+    model = aecompress.fit(apart(), Target("max-error", 1.0), kind="none", effort="fast")
+    other = adapt(model, open_source(apart(seed=3)), Target("max-error", 1.25))
+    assert model.cells.phase is not None
+    assert other.cells.phase is not None
+    assert len(other.cells.phase) == len(model.cells.phase)
+    assert other.cells.phase.tolist() != model.cells.phase.tolist()
+    stale = replace(other.cells, phase=model.cells.phase)
+    assert held(other.cells, apart(wild=0)) < held(stale, apart(wild=0))
+
+
 def test_phases_are_read_as_they_were_written() -> None:
     phase = np.arange(40) % PHASES
     head, arrays = replace(cells(1.0), phase=phase).to_parts()

@@ -111,9 +111,10 @@ def fit(
         return _empty()
     if layout is None or (layout.far is None and with_classes):
         tried = [layout] if layout else layouts(samples[0].q.shape)
-        layout = (
-            _reading(samples, spread, total, tried, far) if with_classes else _roughly(samples, total, tried, 1.0)[0]
-        )
+        if with_classes:
+            layout = _reading(samples, spread, total, tried, far)
+        else:
+            (layout,) = _roughly(samples, total, tried, 1.0)[:1]
     regression = None
     if with_classes and far:
         layout, regression = _regressed(samples, total, layout, fixed=fixed)
