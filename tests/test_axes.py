@@ -30,7 +30,7 @@ def changing() -> Array:
 
 
 def test_named_axes_help_where_the_first_rows_mislead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(fitting, "TRIAL_VALUES", 16_000)
+    monkeypatch.setattr(fitting, "TRIAL_VALUES", 4_000)
     sizes = {}
     for axes in (None, ("ordered", "ordered")):
         settings = {"model": "none", "effort": "fast", "axes": axes}
