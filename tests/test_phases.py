@@ -19,7 +19,7 @@ from aecompress.quantize import PHASES
 from aecompress.sources import open_source
 from aecompress.spec import Array
 from aecompress.trainer import adapt
-from aecompress.trainer.phases import moved
+from aecompress.trainer.phases import carried, moved
 
 
 def cells(bound: float, kind: Any = "real") -> Cells:
@@ -120,15 +120,38 @@ def test_phases_stay_with_a_model_for_other_rows_of_the_same_bound() -> None:
     assert other.cells.phase.tolist() == model.cells.phase.tolist()
 
 
-def test_phases_of_columns_are_looked_for_again_where_cells_have_another_width() -> None:
+def test_columns_stay_where_they_are_in_cells_of_another_width() -> None:
     model = aecompress.fit(apart(), Target("max-error", 1.0), kind="none", effort="fast")
-    other = adapt(model, open_source(apart(seed=3)), Target("max-error", 1.25))
-    assert model.cells.phase is not None
+    values = apart(wild=0)
+    far = values + np.float32(30_000) * (np.arange(values.shape[1]) % 7 == 0)
+    known = moved(cells(1.0), [far], far.size)[-1]
+    wider = carried(known, cells(1.02), [far])
+    assert wider.phase is not None
+    assert known.phase is not None
+    assert wider.phase.tolist() != known.phase.tolist()
+    levels = far[:, ::7]
+    stale = replace(cells(1.02), phase=known.phase)
+    count = [held(replace(cut, phase=np.asarray(cut.phase)[::7]), levels) for cut in (wider, stale)]
+    assert count[0] < count[1]
+    assert carried(known, cells(1.0), [far]).phase.tolist() == known.phase.tolist()
+    other = adapt(model, open_source(apart(seed=3)), Target("max-error", 1.05))
     assert other.cells.phase is not None
-    assert len(other.cells.phase) == len(model.cells.phase)
-    assert other.cells.phase.tolist() != model.cells.phase.tolist()
-    stale = replace(other.cells, phase=model.cells.phase)
-    assert held(other.cells, apart(wild=0)) < held(stale, apart(wild=0))
+
+
+@pytest.mark.parametrize("bound", [1, 3, 8, 10, 500])
+def test_whole_cells_are_carried_as_they_are(bound: int) -> None:
+    values = np.random.default_rng(0).integers(-9000, 9000, (50, PHASES))
+    known = replace(cells(bound, "whole"), phase=np.arange(PHASES))
+    same = carried(known, cells(bound, "whole"), [values])
+    before, after = (cut.lattice(values.dtype, values.shape, None).quantize(values) for cut in (known, same))
+    assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("phase", [None, np.array([7])])
+def test_no_phase_and_one_for_all_stay(phase: Array | None) -> None:
+    known = replace(cells(1.0), phase=phase)
+    assert carried(known, cells(1.3), [apart()]).phase is phase
+    assert carried(known, cells(1.3), []).phase is phase
 
 
 def test_phases_are_read_as_they_were_written() -> None:

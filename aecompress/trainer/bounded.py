@@ -16,10 +16,9 @@ from aecompress.context.sample import Sample
 from aecompress.context.stencil import Layout, axes_of
 from aecompress.errors import InputError, ModelError
 from aecompress.quantize import split_wide
-from aecompress.spec import Array
 from aecompress.trainer import autoencoders, smooth
 from aecompress.trainer.bounds import bounded_cells, rivals
-from aecompress.trainer.phases import moved
+from aecompress.trainer.phases import carried
 from aecompress.trainer.search import Search, alike, layout_of
 
 if TYPE_CHECKING:
@@ -48,20 +47,12 @@ class Bounded(Search):
             if (cells.lossless and model.cells.lossless) or _serves(model.cells, cells):
                 return replace(model, target=self.target, fills=self.fills, known_as=None)
             if alike(model.cells, cells):
-                cells = self._moved_as(model.cells, cells)
+                cells = carried(model.cells, cells, self.samples)
                 return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
         if model.encoder is None or model.of_places:
             return self._sharpened(self._with_context(fresh) if model.subbands is None else self._fewest(fresh))
         fresh = self._with_context(replace(fresh, kind=model.kind, encoder=model.encoder))
         return self._sharpened(self._with_joint(fresh, model.encoder))
-
-    def _moved_as(self, known: Cells, cells: Cells) -> Cells:
-        """The cells with the phases of known ones, or where columns have such of their own for other widths, with those
-        that suit them."""
-        if known.phase is None or len(known.phase) == 1 or _same(known.step, cells.step):
-            return replace(cells, phase=known.phase)
-        found = moved(cells, self.samples, self.values)
-        return next((rival for rival in found if rival.phase is not None and len(rival.phase) > 1), cells)
 
     def largest(self) -> Sample | None:
         """A corner of the largest block of the sample, in even cells; None where there is none."""
@@ -204,10 +195,6 @@ class Bounded(Search):
         parts = self._joint_parts(model, self._works(model, self.lessons))
         layout = self.layout or layout_of(model)  # which the coder alone was compared in
         return replace(model, joint=context.fit(parts, self.values, layout, far=self.far, leaves=self.leaves))
-
-
-def _same(first: Array | None, second: Array | None) -> bool:
-    return first is not None and second is not None and bool(np.array_equal(first, second))
 
 
 def _serves(known: Cells, cells: Cells) -> bool:

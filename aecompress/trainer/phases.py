@@ -19,6 +19,8 @@ from aecompress.spec import Array
 #: Values that are looked at, and steps so narrow that they cannot be cut into parts.
 _VALUES, _NARROW = 1_000_000, 1e-290
 
+_TINY = 2.0**-20  # parts of a phase
+
 #: Bits that a phase of a column must save, for it takes some itself, and the share of all that phases must promise.
 _LEAST_BITS, _LEAST_SHARE = 8.0, 0.01
 
@@ -50,6 +52,25 @@ def moved(cells: Cells, samples: Sequence[Array], total: int) -> list[Cells]:
     if plain - by_one < _ENOUGH * (plain - by_each):
         saved[by_each] = best
     return [replace(cells, phase=phases) for least, phases in saved.items() if plain - least > _LEAST_SHARE * plain]
+
+
+def carried(known: Cells, cells: Cells, samples: Sequence[Array]) -> Cells:
+    """The cells with the phases of known ones, which a coder was fitted to.
+
+    Where columns have phases of their own and cells now have another width, the cell in the middle of a column stays
+    where it was: a column far from 0 would otherwise lie elsewhere in its cells.
+    """
+    if known.phase is None or len(known.phase) == 1 or cells.step is None or not samples:
+        return replace(cells, phase=known.phase)
+    columns, keep = _columns(samples)
+    found = [np.median(column[kept]) if kept.any() else 0.0 for column, kept in zip(columns.T, keep.T, strict=True)]
+    centres = np.asarray(found).astype(columns.dtype)[None]
+    lattice = known.lattice(centres.dtype, centres.shape, None)
+    middles = lattice.dequantize(lattice.quantize(centres))[0].astype(np.float64)
+    parts = middles / np.broadcast_to(cells.step, middles.shape) * PHASES
+    # whole cells are moved by phases rounded down
+    phase = np.ceil(parts - _TINY) if cells.kind == "whole" else np.rint(parts)
+    return replace(cells, phase=np.mod(phase, PHASES).astype(np.int64))
 
 
 def _columns(samples: Sequence[Array]) -> tuple[Array, Array]:
