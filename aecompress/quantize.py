@@ -102,7 +102,10 @@ class IntegerLattice:
 
     @property
     def _moved(self) -> Array | int:
-        return 0 if self.phase is None else self.phase * self.step // PHASES
+        if self.phase is None:
+            return 0
+        parts, rest = np.divmod(self.step, PHASES)  # for wide cells times a phase may leave int64
+        return parts * self.phase + rest * self.phase // PHASES
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def fit(
         if with_classes:
             layout = _reading(samples, spread, total, tried, far)
         else:
-            (layout,) = _roughly(samples, total, tried, 1.0)[:1]
+            layout = _roughly(samples, total, tried, 1.0)[0]
     regression = None
     if with_classes and far:
         layout, regression = _regressed(samples, total, layout, fixed=fixed)

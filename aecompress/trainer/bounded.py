@@ -83,6 +83,11 @@ class Bounded(Search):
         """Cells of one width for all, or for each of what has a bound of its own."""
         return bounded_cells(self.source, self.target, self.samples, self.fills, self.progress)
 
+    @cached_property
+    def _roughly(self) -> Model:
+        """A context coder on even cells, fitted to small parts of the samples."""
+        return self._with_context(replace(self._blank(), cells=self._even), self._trial())
+
     @property
     def _may_be_smooth(self) -> bool:
         """True if there are blocks that subbands can be tried on."""
@@ -116,14 +121,13 @@ class Bounded(Search):
         others = rivals(cells, self.samples, self.source.spec.native, self.values)
         if not others:
             return cells, 1.0
-        trial = self._trial()
-        found: list[tuple[float, Cells]] = []
-        layout = None
-        for rival in (cells, *others):
-            if found and self.clock.is_over():
+        model = self._roughly
+        found = [(self._size(model), cells)]
+        _log.info("cells %s: the archive takes about %s bytes", cells.kind, f"{found[0][0]:,.0f}")
+        for rival in others:
+            if self.clock.is_over():
                 break
-            model = self._with_context(replace(self._blank(), cells=rival), trial, layout)
-            layout = layout_of(model)
+            model = self._with_context(replace(self._blank(), cells=rival), self._trial(), layout_of(model))
             found.append((self._size(model), rival))
             name = rival.kind if rival.phase is None else f"{rival.kind}, moved"
             _log.info("cells %s: the archive takes about %s bytes", name, f"{found[-1][0]:,.0f}")
@@ -144,7 +148,7 @@ class Bounded(Search):
         """The model with subbands, in even cells, or a context coder: the one that takes fewer bytes."""
         if not self._may_be_smooth:
             return self._with_context(model, self._affordable(self.lessons))
-        rough = self._with_context(model, self._trial())
+        rough = self._roughly if model.cells is self._even else self._with_context(model, self._trial())
         if self.clock.is_over():
             return rough
         size = self._size(rough)
