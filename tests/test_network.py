@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aecompress import ranks
 from aecompress.context import fit as fitting
 from aecompress.context import inputs, lms
 from aecompress.context import mixture as mix
@@ -35,7 +37,7 @@ from aecompress.context.network import (
 )
 from aecompress.context.sample import Sample
 from aecompress.context.stencil import Layout
-from aecompress.context.training import lesson, train
+from aecompress.context.training import Schedule, lesson, train
 from aecompress.context.tree import STUMP
 from aecompress.entropy import record
 from aecompress.errors import CorruptError
@@ -439,6 +441,44 @@ def test_training_repeats_itself(trained: tuple[ContextModel, ContextModel, Arra
     plain, model, q = trained
     parts = [Sample(q, np.ones(q.shape, bool))]
     assert fitting.with_network(plain, parts, 40 * q.size, 16, 300, 600.0, 0)[0].to_bytes() == model.to_bytes()
+
+
+def shares(monkeypatch: pytest.MonkeyPatch, steps: int, seconds: float, took: Callable[[int], float]) -> list[float]:
+    """What a schedule says before each step, up to the one that it ends at, where step k takes ``took(k)`` seconds."""
+    clock = 100.0
+    monkeypatch.setattr(ranks, "now", lambda: clock)
+    schedule, found = Schedule(steps, seconds), []
+    for step in range(steps):
+        found.append(schedule.done(step))
+        if found[-1] >= 1:
+            break
+        clock += took(step)
+    return found
+
+
+@pytest.mark.parametrize("stalled", [0, 5, 45, 500, 999])
+def test_a_stall_changes_nothing_where_a_training_ends_in_time(stalled: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = shares(monkeypatch, 1000, 20.0, lambda step: 8.0 if step == stalled else 0.01)
+    assert found == [step / 1000 for step in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("took", "seconds"),
+    [
+        (lambda _: 0.05, 20.0),  # too slow from the beginning
+        (lambda step: 0.01 if step < 200 else 0.08, 20.0),  # from some time on
+        (lambda step: 22.0 if step == 500 else 0.01, 30.0),  # a stall that leaves too little
+        (lambda _: 0.3, 1.0),  # over before its pace is known
+        (lambda _: 0.01, 0.05),
+    ],
+)
+def test_a_training_without_time_for_its_steps_goes_by_the_clock(
+    took: Callable[[int], float], seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = shares(monkeypatch, 1000, seconds, took)
+    assert found == sorted(found)
+    assert found[-1] == 1
+    assert found[-2] > 0.6, "it is all but over when time is"
 
 
 def test_a_network_that_does_not_pay_is_left_out() -> None:

@@ -9,8 +9,10 @@ were not rounded. Weights pay for the bits they take in the model, so a small se
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,11 @@ _BATCHES, _PART, _MOST_EPOCHS = (1024, 4096), 360, 60
 _ORTHOGONAL_RATE, _RATE, _LEAST_RATE = 1.2e-2, 1e-2, 1e-5
 
 _REPORT = 50  # batches between two reports of progress
+
+#: Batches of a stretch whose pace is measured, how many stretches tell at least and at most, and the share of the time
+#: after which fewer do.
+_STRETCH, _TELLING, _SOON = 10, (3, 20), 0.25
+
 _OUT_BITS = UNIT_BITS + WEIGHT_BITS
 _LEAST_CHANCE = 2.0**-22
 _GREATEST = MOST_UNIT / (1 << UNIT_BITS)  # activation
@@ -153,10 +160,9 @@ def train(
     others = [net.last, net.first_bias, net.second_bias, net.last_bias]
     orthogonal = torch.optim.Muon(hidden, _ORTHOGONAL_RATE, weight_decay=0.0)
     optimisers = {orthogonal: _ORTHOGONAL_RATE, torch.optim.Adam(others, _RATE, betas=(0.9, 0.98)): _RATE}
-    started = ranks.now()
-    done = 0.0
+    schedule = Schedule(steps, seconds)
     for step in range(steps):
-        done = max(step / steps, (ranks.now() - started) / seconds)
+        done = schedule.done(step)
         if done >= 1:
             break
         slow = 0.5 + 0.5 * math.cos(math.pi * done)
@@ -173,6 +179,47 @@ def train(
             progress("network", done, {"bits": round(float(loss.detach()), 3)})
     ranks.agree(net)
     return net.cpu().integers()
+
+
+class Schedule:
+    """How far a training is: by its steps, and by its time from when those that are left seem to take longer than that.
+
+    The pace is the median of the last stretches, so where the machine stalls for a moment nothing changes: trainings
+    that end in time are the same.
+
+    Args:
+        steps, seconds: of the whole training, whose time begins now.
+    """
+
+    def __init__(self, steps: int, seconds: float) -> None:
+        self._steps, self._seconds, self._started = steps, seconds, ranks.now()
+        self._paces: deque[float] = deque(maxlen=_TELLING[1])
+        self._before = 0.0  # seconds when the last stretch ended
+        self._late: tuple[float, float] | None = None  # share and seconds when time took over
+
+    def done(self, step: int) -> float:
+        """Share before this step, counted from 0 and asked for each in turn; 1 when it is over."""
+        spent, share = ranks.now() - self._started, step / self._steps
+        if spent >= self._seconds:
+            return 1.0
+        if step and step % _STRETCH == 0:
+            self._paces.append((spent - self._before) / _STRETCH)
+            self._before = spent
+        if self._late is None and self._seems_late(step, spent):
+            self._late = share, spent
+        if self._late is None:
+            return share
+        behind, since = self._late
+        return max(share, behind + (1 - behind) * (spent - since) / (self._seconds - since))
+
+    def _seems_late(self, step: int, spent: float) -> bool:
+        if len(self._paces) >= _TELLING[0]:
+            pace = median(self._paces)
+        elif step and spent > _SOON * self._seconds:
+            pace = spent / step
+        else:
+            return False
+        return spent + (self._steps - step) * pace > self._seconds
 
 
 def _targets(learned: Lesson) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
