@@ -63,7 +63,7 @@ def _learned(coder: ContextModel, sample: Sample) -> Array:
     """Bits of a block's values; where the coder learns what rows are like, as if it had coded the block before."""
     if coder.regression is None:
         return coder.lengths(sample)
-    twice = Sample(*(np.concatenate([part, part]) for part in (sample.q, sample.coded)))
+    twice = Sample(np.concatenate([sample.q, sample.q]), np.concatenate([sample.coded, sample.coded]))
     return coder.lengths(twice)[len(sample.q) :]
 
 

@@ -11,6 +11,7 @@ from aecompress.context import kernel, mixture, neural
 from aecompress.context.forest import plant
 from aecompress.context.network import Network
 from aecompress.context.regression import NO_STATE, Regression, State
+from aecompress.context.relations import NO_LINKS, Links, Relations
 from aecompress.context.sample import FRACTION, Sample
 from aecompress.context.stencil import MOST_CHANNELS, MOST_REACH, MOST_STEPS, Layout, Step, geometry
 from aecompress.context.tree import Tree
@@ -81,6 +82,7 @@ class ContextModel:
         tree, tables: choose the frequencies of the residual; one leaf where a network does that.
         network: None, or what gives the distribution of each integer.
         regression: None, or what makes the reference, of the rows before and the row so far.
+        relations: None, or formulas that make it, of the row so far; never both.
     """
 
     predictor: Predictor
@@ -89,6 +91,7 @@ class ContextModel:
     tables: Tables
     network: Network | None = None
     regression: Regression | None = None
+    relations: Relations | None = None
 
     def encode(self, q: Array, coded: Array, reference: Array | None = None) -> bytes:
         """Stream for a block.
@@ -104,17 +107,23 @@ class ContextModel:
         sample = Sample(q, coded, reference)
         if self.network is not None:
             starts, spans, rest, widths = self._spans(self.network, self._known(sample))
-            return rans.join(neural.encode_spans(starts, spans), join_bits(rest, widths))
-        folded, tables = self.residuals(sample)
-        symbols = kernel.symbols(folded, tables, self.tables.cumulative)
-        coded_words = rans.encode_symbols(symbols, tables, self.tables.cumulative, 1)
-        return rans.join(coded_words, rans.encode_raw(folded, symbols, self.tables.escape))
+            stream = rans.join(neural.encode_spans(starts, spans), join_bits(rest, widths))
+        else:
+            folded, tables = self.residuals(sample)
+            symbols = kernel.symbols(folded, tables, self.tables.cumulative)
+            coded_words = rans.encode_symbols(symbols, tables, self.tables.cumulative, 1)
+            stream = rans.join(coded_words, rans.encode_raw(folded, symbols, self.tables.escape))
+        return stream if self.relations is None else _behind(self.relations.encode_signs(q, coded), stream)
 
     def decode(self, data: bytes, coded: Array, reference: Array | None = None) -> Array:
         """The int64 block of a stream; values that were not coded come back as some value near them."""
-        made, learning = None, NO_STATE
+        made, learning, links = None, NO_STATE, NO_LINKS
         if self.regression is not None:
             made, learning = np.zeros(coded.shape, np.int64), self.regression.state(coded.shape)
+        if self.relations is not None:
+            signs, data = _apart(data)
+            links = self.relations.links(self.relations.decode_signs(signs, coded.shape))
+            made = np.zeros(coded.shape, np.int64)
         blank = Sample(np.zeros(coded.shape, np.int64), coded, reference, made)
         self._check(blank)
         words, raw = rans.split(data)
@@ -122,10 +131,11 @@ class ContextModel:
         q, fine = blank.flat(), blank.fine()
         flags = np.ascontiguousarray(coded).reshape(-1)
         if self.network is not None:
-            _walk(neural.DECODE, q, flags, near, self.plan, self.network, learning, fine, words=words, raw=raw)
+            _walk(neural.DECODE, q, flags, near, self.plan, self.network, learning, links, fine, words=words, raw=raw)
             return q[: coded.size].reshape(coded.shape)
         frequencies = self.tables.lookup, self.tables.cumulative
-        kernel.restore(q, flags, near, self.plan, learning, fine, words, raw, *frequencies, *kernel.fresh(q.size))
+        loose = *frequencies, *kernel.fresh(q.size)
+        kernel.restore(q, flags, near, self.plan, learning, links, fine, words, raw, *loose)
         return q[: coded.size].reshape(coded.shape)
 
     def _spans(self, network: Network, sample: Sample) -> tuple[Array, Array, Array, Array]:
@@ -136,7 +146,9 @@ class ContextModel:
         flags = np.ascontiguousarray(sample.coded).reshape(-1)
         near = stencil(self.predictor, sample.q.shape)
         slots = starts, spans, rest, widths
-        n = _walk(neural.ENCODE, sample.flat(), flags, near, self.plan, network, NO_STATE, sample.fine(), slots)
+        n = _walk(
+            neural.ENCODE, sample.flat(), flags, near, self.plan, network, NO_STATE, NO_LINKS, sample.fine(), slots
+        )
         return starts[:n], spans[:n], rest[:n], widths[:n]
 
     def residuals(self, sample: Sample) -> tuple[Array, Array]:
@@ -144,15 +156,18 @@ class ContextModel:
         return describe(self.predictor, self.activity, self.tree, self._known(sample))[:2]
 
     def lengths(self, sample: Sample) -> Array:
-        """float32 [rows, ...], bits of each value in the stream that ``encode`` makes; 0 where none is coded."""
+        """float32 [rows, ...], bits of each value in the stream that ``encode`` makes; 0 where none is coded.
+
+        A sign that is told counts as one.
+        """
         found = np.zeros(sample.q.shape, np.float32)
         if self.network is not None:
             _, spans, _, widths = self._spans(self.network, self._known(sample))
             found[sample.coded] = mixture.PRECISION - np.log2(spans) + widths
-            return found
-        folded, tables = self.residuals(sample)
-        found[sample.coded] = self.tables.prices[tables, tokenized(folded)]
-        return found
+        else:
+            folded, tables = self.residuals(sample)
+            found[sample.coded] = self.tables.prices[tables, tokenized(folded)]
+        return found if self.relations is None else found + sample.coded * self.relations.sign_bits
 
     def thrifty(self, values: Array, q: Array, coded: Array, price: float, weights: Array = _EVENLY) -> Array:
         """int64 [rows, ...] integers near ``values`` that save more bits than they cost in squared error.
@@ -180,8 +195,9 @@ class ContextModel:
 
     def _known(self, sample: Sample) -> Sample:
         """The block with what the regression makes of it, checked."""
-        if self.regression is not None:
-            sample = self.regression.informed(sample)
+        maker = self.regression or self.relations
+        if maker is not None:
+            sample = maker.informed(sample)
         self._check(sample)
         return sample
 
@@ -231,6 +247,7 @@ class ContextModel:
             t.child,
             self.tables.levels.T,
             *([] if self.regression is None else self.regression.arrays()),
+            *([] if self.relations is None else self.relations.arrays()),
             *([] if self.network is None else self.network.arrays()),
         ]
         return record.pack(arrays)
@@ -243,6 +260,19 @@ class ContextModel:
             return _Parts(arrays).model()
         except (IndexError, TypeError, ValueError) as err:
             raise CorruptError("The context model's arrays do not fit together; the file is damaged.") from err
+
+
+def _behind(signs: bytes, stream: bytes) -> bytes:
+    """A stream with that of the signs before it, and how long that is."""
+    return len(signs).to_bytes(4, "little") + signs + stream
+
+
+def _apart(data: bytes) -> tuple[bytes, bytes]:
+    """Undo ``_behind``. Raises CorruptError if the stream is shorter than it says."""
+    size = int.from_bytes(data[:4], "little")
+    if len(data) < 4 + size:
+        raise CorruptError("A coded stream is cut short; the file is damaged.")
+    return data[4 : 4 + size], data[4 + size :]
 
 
 def describe(
@@ -283,6 +313,7 @@ def _walk(
     numbers: kernel.Plan,
     network: Network,
     learning: State,
+    links: Links,
     fine: Array,
     slots: tuple[Array, Array, Array, Array] | None = None,
     words: Array = _NO_WORDS,
@@ -293,7 +324,7 @@ def _walk(
     nothing = (np.empty(0, np.bool_), np.empty((0, 0), np.int8), np.empty((0, 0), np.int64))
     layers = network.layers()
     streams = words, raw, neural.Scratch.of(q.size, near, layers)
-    return int(neural.walk(mode, q, flags, near, numbers, learning, fine, layers, *nothing, *slots, *streams))
+    return int(neural.walk(mode, q, flags, near, numbers, learning, links, fine, layers, *nothing, *slots, *streams))
 
 
 def plan(predictor: Predictor, activity: Activity, tree: Tree) -> kernel.Plan:
@@ -349,7 +380,7 @@ class _Parts:
     """Checks the arrays of a stored model, so that the compiled loops can trust every index in it."""
 
     def __init__(self, arrays: list[Array]) -> None:
-        _require(len(arrays) in (17, 19, 23, 25) and arrays[0].shape == (5,) and arrays[1].ndim == 1)
+        _require(len(arrays) in (17, 19, 20, 23, 25, 26) and arrays[0].shape == (5,) and arrays[1].ndim == 1)
         self.arrays = arrays
         self.channels = len(arrays[1])
         _require(1 <= self.channels <= MOST_CHANNELS)
@@ -363,8 +394,9 @@ class _Parts:
         width = predictor.weights.shape[1] - 1
         rest = self.arrays[17:]
         regression = Regression.from_arrays(rest[:2]) if len(rest) in (2, 8) else None
+        relations = Relations.from_arrays(rest[:3], self.channels) if len(rest) in (3, 9) else None
         network = Network.from_arrays(rest[-6:], width, self.channels) if len(rest) >= 6 else None
-        return ContextModel(predictor, self._activity(width), tree, tables, network, regression)
+        return ContextModel(predictor, self._activity(width), tree, tables, network, regression, relations)
 
     def _predictor(self) -> Predictor:
         (depth, has_channels, low, high, grain), counts, flat, means, roots = self.arrays[:5]

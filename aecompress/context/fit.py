@@ -5,7 +5,6 @@ Each step is closed form or greedy, so a fit takes seconds. What is kept is deci
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,9 +23,12 @@ from aecompress.context.coder import (
     plan,
     stencil,
 )
+from aecompress.context.discovery import discover
 from aecompress.context.network import LANES, MOST_INPUTS, inputs_of
 from aecompress.context.regression import Regression, columns_of
+from aecompress.context.relations import Relations
 from aecompress.context.sample import FRACTION, Sample, chosen
+from aecompress.context.selection import forward
 from aecompress.context.stencil import (
     Layout,
     Step,
@@ -40,6 +42,7 @@ from aecompress.context.stencil import (
 )
 from aecompress.context.tree import STUMP, Tree, grow
 from aecompress.devices import Device
+from aecompress.entropy import record
 from aecompress.entropy.tables import Tables
 from aecompress.entropy.tokens import tokenized
 from aecompress.spec import Array
@@ -63,6 +66,7 @@ _MOST_CLOSE, _CLOSE, _LONGER = 3, 1.15, 2
 _SETS = 8
 _SIZE_ROWS = 100_000  # rows that activity weights are fitted to
 _CHOSEN = 20  # neighbours a channel chooses
+_STEP_BITS = 32.0  # that each of them must save
 
 #: A regression over the columns is tried if its errors take at most so many bits more than those of neighbours.
 _NEAR_BITS = 0.5
@@ -115,13 +119,16 @@ def fit(
             layout = _reading(samples, spread, total, tried, far)
         else:
             layout = _roughly(samples, total, tried, 1.0)[0]
-    regression = None
+    regression = relations = None
     if with_classes and far:
-        layout, regression = _regressed(samples, total, layout, fixed=fixed)
-    if regression is not None:
-        samples = [regression.informed(s) for s in samples]
+        layout, relations = _related(samples, total, layout, fixed=fixed)
+        if relations is None:
+            layout, regression = _regressed(samples, total, layout, fixed=fixed)
+    maker = regression or relations
+    if maker is not None:
+        samples = [maker.informed(s) for s in samples]
     model, _ = _fit_layout(samples, layout, total, with_classes=with_classes, leaves=leaves)
-    return replace(model, regression=regression)
+    return replace(model, regression=regression, relations=relations)
 
 
 def cost(model: ContextModel, samples: Sequence[Sample], total: int) -> float:
@@ -141,7 +148,8 @@ def turned(part: Sample, total: int) -> tuple[Layout, float, float] | None:
     """
     if part.q.ndim < 2 or columns_of(part.q.shape) != part.q.shape[-1]:
         return None
-    back = Sample(*(np.ascontiguousarray(np.moveaxis(values, -1, 0)) for values in (part.q, part.coded)))
+    q, coded = (np.ascontiguousarray(np.moveaxis(values, -1, 0)) for values in (part.q, part.coded))
+    back = Sample(q, coded)
     best, missed = _best_regression([part], part)
     alone = min(_neighbour_bits(back, layout, total) for layout in layouts(back.q.shape))
     rivals = column_layouts(part.q.shape)
@@ -188,6 +196,23 @@ def _regressed(
         rivals = [layout, apart[int(np.argmin(costs))]]
     before, costs = _costs([part], [layout], total)[0], _costs(informed, rivals, total)
     return (rivals[int(np.argmin(costs))], best) if min(costs) < before else (layout, None)
+
+
+def _related(
+    samples: Sequence[Sample], total: int, layout: Layout, *, fixed: bool = False
+) -> tuple[Layout, Relations | None]:
+    """Formulas of columns by those before them and the layout to go with them, if a coder takes fewer bits so."""
+    apart = [rival for rival in column_layouts(samples[0].q.shape) if not fixed or rival == layout]
+    if not apart or any(s.has_reference for s in samples):
+        return layout, None
+    found = discover(samples, total)
+    if found is None:
+        return layout, None
+    part = largest(samples)
+    before, costs = _costs([part], [layout], total)[0], _costs([found.informed(part)], apart, total)
+    signs = len(found.encode_signs(part.q, part.coded)) * 8.0 * total / int(part.coded.sum())
+    extra = signs + 8.0 * len(record.pack(found.arrays()))
+    return (apart[int(np.argmin(costs))], found) if min(costs) + extra < before else (layout, None)
 
 
 def _best_regression(samples: Sequence[Sample], part: Sample) -> tuple[Regression, float]:
@@ -278,7 +303,8 @@ def _empty() -> ContextModel:
 def bits(model: ContextModel, samples: Sequence[Sample]) -> float:
     """Code length of ``samples`` in bits."""
     if model.network is None:
-        return _spent(model, _counts(model, samples))
+        told = 0.0 if model.relations is None else model.relations.sign_bits
+        return _spent(model, _counts(model, samples)) + sum(float((s.coded * told).sum()) for s in samples)
     return sum(abreast(lambda s: float(model.lengths(s).sum(dtype=np.float64)), samples))
 
 
@@ -325,8 +351,9 @@ def with_network(
     Raises InputError if there is no such device.
     """
     samples = [s for s in samples if s.coded.any()]
-    if model.regression is not None:
-        samples = [model.regression.informed(s) for s in samples]
+    maker = model.regression or model.relations
+    if maker is not None:
+        samples = [maker.informed(s) for s in samples]
     seen = sum(int(s.coded.sum()) for s in samples)
     if model.network is not None or not seen or inputs_of(model.predictor.weights.shape[1] - 1) > MOST_INPUTS:
         return model, 0.0
@@ -405,10 +432,11 @@ def _fit_predictor(samples: Sequence[Sample], layout: Layout, total: int, values
     reference = reference_steps(layout.depth) if samples[0].has_reference else []
     if samples[0].made is not None:
         reference = [step for step in reference if step[:4] <= (0, 0, 0, 0)]  # the others are yet to come
+    told = samples[0].told or (True,) * channels
     low = min(int(s.q[s.coded].min()) for s in samples)
     high = max(int(s.q[s.coded].max()) for s in samples)
     means = np.array([_median(samples, channels, c) for c in range(channels)], np.int64)
-    steps = tuple((*reference, *_pool(layout, channels, c)) for c in range(channels))
+    steps = tuple((*(reference if told[c] else ()), *_pool(layout, channels, c)) for c in range(channels))
     naive = _naive(layout, steps, means, low, high)
     if channels > 1:
         naive = _naive(layout, _choose(samples, naive, total, values), means, low, high)
@@ -486,46 +514,32 @@ def _no_activity(predictor: Predictor) -> Activity:
 def _choose(samples: Sequence[Sample], blank: Predictor, total: int, values: int) -> tuple[tuple[Step, ...], ...]:
     """For each channel the few neighbours that pay, best first (forward selection by the sweep operator)."""
     steps, target, group, _ = _collect(samples, blank, values)
-    channels, made = len(blank.steps), int(samples[0].made is not None)
+    channels, told = len(blank.steps), samples[0].told
     chosen: list[tuple[Step, ...]] = []
     for c, mine in enumerate(classes.members(group % channels, channels)):
-        pool = blank.steps[c]
+        pool, made = blank.steps[c], int(samples[0].made is not None and (not told or told[c]))
         known = steps[mine][:, : len(pool)]
         known[:, 1:] += known[:, :1]  # differences from the first neighbour, back to values
-        # what a regression makes stays, and the others are chosen as without it
-        order = _forward(known[:, made:], target[mine], total / channels)
+        # what is made of it stays, and the others are chosen as without it
+        known, wanted = _centred(known[:, made:]), _centred(target[mine])
+        order = forward(known, wanted, total / channels, _STEP_BITS, _CHOSEN)
         chosen.append((*pool[:made], *(pool[made + k] for k in order)) or pool[:1])
-    return tuple(chosen)
+    if blank.layout.depth > 1:
+        return tuple(chosen)
+    width = max(map(len, chosen))
+    return tuple(_filled(mine, pool, width) for mine, pool in zip(chosen, blank.steps, strict=True))
 
 
-def _forward(values: Array, target: Array, weight: float) -> list[int]:
-    """Columns of ``values`` in the order in which they lower the squared error of ``target`` most, while that pays."""
-    if len(target) < 50:
-        return []
-    table = np.column_stack([values, target])
-    table = table - table.mean(0)
-    gram = table.T @ table
-    scale = np.diag(gram).copy()
-    order: list[int] = []
-    while len(order) < _CHOSEN:
-        spread = np.diag(gram)[:-1]
-        usable = spread > 1e-9 * scale[:-1] + 1e-12
-        usable[order] = False
-        gain = np.where(usable, gram[:-1, -1] ** 2 / np.where(usable, spread, 1.0), 0.0)
-        k, left = int(gain.argmax()), float(gram[-1, -1])
-        if left <= 1e-9 * scale[-1] or gain[k] <= 0:
-            break
-        saved = -0.5 * weight * math.log2(max(1.0 - gain[k] / left, 1e-12))
-        if saved < 32.0:
-            break
-        order.append(k)
-        gram = _sweep(gram, k)
-    return order
+def _filled(mine: tuple[Step, ...], pool: Sequence[Step], width: int) -> tuple[Step, ...]:
+    """The neighbours of a table's column and, as far as others have more, columns before it in the row: a network makes
+    something of those that tell nothing by a sum."""
+    here = [step for step in pool if step[:4] == (0, 0, 0, 0) and step not in mine]
+    return (*mine, *here[: width - len(mine)])
 
 
-def _sweep(gram: Array, k: int) -> Array:
-    """Take column ``k`` out of all others (Goodnight 1979)."""
-    return gram - np.outer(gram[:, k], gram[k]) / gram[k, k]
+def _centred(part: Array) -> Array:
+    """Without the mean of each column."""
+    return part - part.mean(0) if len(part) else part
 
 
 def _linear(samples: Sequence[Sample], naive: Predictor, values: int) -> Predictor:

@@ -17,6 +17,7 @@ import numpy as np
 
 from aecompress.context.forest import Forest, leaf_of
 from aecompress.context.regression import State, observe, tell
+from aecompress.context.relations import Links, relate
 from aecompress.context.sample import FRACTION
 from aecompress.entropy.bits import get_bits, word_at
 from aecompress.entropy.loops import inlined, loop
@@ -430,6 +431,7 @@ def restore(
     near: Stencil,
     plan: Plan,
     learning: State,
+    links: Links,
     fine: Array,
     words: Array,
     raw: Array,
@@ -440,15 +442,15 @@ def restore(
 ) -> None:
     """Decoder's pass: the mirror of ``residuals`` with the entropy decoder in its loop; fills ``q``.
 
-    With a regression, whose state has columns, it fills the reference and ``fine`` as well. ``error`` and ``level`` as
-    ``fresh`` makes them.
+    With a regression, whose state has columns, or with relations it fills the reference and ``fine`` as well. ``error``
+    and ``level`` as ``fresh`` makes them.
     """
     escape = np.int64(cumulative.shape[1] - 2)
     state = first_state(words, 0)
     word, bit = np.int64(2), np.int64(0)
     channels = near.size[4]
     traits, rows, values, innovations, gram, factor = learning
-    regressed = traits.size > 0
+    regressed, related = traits.size > 0, links.kinds.size > 0
     position, expected = np.int64(0), np.int64(0)
     i = np.int64(0)
     for a in range(near.size[0]):
@@ -465,6 +467,8 @@ def restore(
                         known = near.offsets[np.uint64(at)] != 0
                         if regressed:
                             expected = tell(position, q, i, fine, traits, innovations, factor)
+                        if related:
+                            relate(c, i, q, coded, fine, links)
                         if not coded[np.uint64(i)]:
                             q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             if regressed:

@@ -38,6 +38,7 @@ from aecompress.context.network import (
     Layers,
 )
 from aecompress.context.regression import State, observe, tell
+from aecompress.context.relations import Links, relate
 from aecompress.context.sample import FRACTION
 from aecompress.entropy.bits import get_bits, word_at
 from aecompress.entropy.loops import inlined, loop
@@ -117,6 +118,7 @@ def walk(
     near: Stencil,
     plan: Plan,
     learning: State,
+    links: Links,
     fine: Array,
     layers: Layers,
     take: Array,
@@ -137,7 +139,8 @@ def walk(
         q: int64, flat, with the reference behind it; values that are not coded are replaced, DECODE fills all.
         coded: bool.
         near, plan: as in ``kernel``; the plan's context tree is not used.
-        learning, fine: of a regression, or without columns and empty: DECODE fills ``fine`` and the reference.
+        learning, links, fine: of a regression or of relations, or without columns and empty: DECODE fills ``fine`` and
+            the reference.
         layers: the network; in LEARN its numbers are not used.
         take, inputs, facts: LEARN notes int8 [n, inputs] and int64 [n, FACTS] where ``take`` is set.
         starts, spans: ENCODE writes the uint32 start and frequency of each value, in 2^-PRECISION.
@@ -160,7 +163,7 @@ def walk(
         state = first_state(words, 0)
     word, bit = np.int64(2), np.int64(0)
     traits, rows, values, innovations, gram, factor = learning
-    regressed = mode == DECODE and traits.size > 0
+    regressed, related = mode == DECODE and traits.size > 0, mode == DECODE and links.kinds.size > 0
     position, expected = np.int64(0), np.int64(0)
     i, n = np.int64(0), np.int64(0)
     for a in range(near.size[0]):
@@ -176,6 +179,8 @@ def walk(
                         known = near.offsets[np.uint64(at)] != 0
                         if regressed:
                             expected = tell(position, q, i, fine, traits, innovations, factor)
+                        if related:
+                            relate(c, i, q, coded, fine, links)
                         if not coded[np.uint64(i)]:
                             q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             if regressed:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aecompress.context.sample import FRACTION, Sample
-from aecompress.entropy.division import floored
+from aecompress.entropy.division import floored, root_of
 from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tokens import Scalar
 from aecompress.errors import CorruptError
@@ -281,28 +281,17 @@ def _learn(traits: Array, rows: Array, values: Array, gram: Array, factor: Array
 
 
 @loop
-def _root(square: Scalar) -> Scalar:
-    """Whole part of the square root of an int64 below 2^62."""
-    root = np.int64(np.sqrt(np.float64(square)))
-    while root * root > square:
-        root -= 1
-    while (root + 1) * (root + 1) <= square:
-        root += 1
-    return root
-
-
-@loop
 def _factorise(gram: Array, m: Scalar, many: Scalar, prior: Scalar, traits: Array, factor: Array) -> None:
     """Cholesky factor of the correlations that ``gram`` holds, shrunk."""
     for i in range(m):
-        traits[i * TRAITS + NORM] = max(_root(gram[i * m + i]), np.int64(1))
-        size = max(_root(gram[i * m + i] // many), np.int64(1))
+        traits[i * TRAITS + NORM] = max(root_of(gram[i * m + i]), np.int64(1))
+        size = max(root_of(gram[i * m + i] // many), np.int64(1))
         traits[i * TRAITS + SIZE], traits[i * TRAITS + OVER_SIZE] = size, np.int64(1 << 36) // size
     point = np.int64(_FACTOR)
     stride = np.int64(factor.size) // m
     for j in range(m):  # column by column, for what is in one does not wait for anything else in it
         left = ((np.int64(1 << _FACTOR) + _RIDGE) << point) - _below(j, j, factor, factor, j * stride, stride)
-        root = _root(max(left, _LEAST_VARIANCE))
+        root = root_of(max(left, _LEAST_VARIANCE))
         traits[j * TRAITS + OVER_FACTOR] = np.int64(1 << 40) // root
         norm = traits[j * TRAITS + NORM]
         for i in range(j + 1, m):

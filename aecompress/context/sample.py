@@ -21,14 +21,16 @@ class Sample:
     Attributes:
         q: int64 [rows, ...]; ``coded`` bool, same shape.
         reference: int64, same shape, an estimate of all that is known beforehand; or None.
-        made: int64, same shape, in 1/2^FRACTION, what a regression expects of each value when its turn comes; or None.
-            It takes the place of a reference.
+        made: int64, same shape, in 1/2^FRACTION, what a regression or relations expect of each value when its turn
+            comes; or None. It takes the place of a reference.
+        told: for each entry of the last axis, whether what is made says something of it; empty if all does.
     """
 
     q: Array
     coded: Array
     reference: Array | None = None
     made: Array | None = None
+    told: tuple[bool, ...] = ()
 
     @property
     def has_reference(self) -> bool:
@@ -62,7 +64,9 @@ class Sample:
         reference, made = (
             None if part is None else np.ascontiguousarray(part[index]) for part in (self.reference, self.made)
         )
-        return Sample(np.ascontiguousarray(self.q[index]), np.ascontiguousarray(self.coded[index]), reference, made)
+        return Sample(
+            np.ascontiguousarray(self.q[index]), np.ascontiguousarray(self.coded[index]), reference, made, self.told
+        )
 
 
 def chosen(samples: Sequence[Sample], values: int, rng: np.random.Generator) -> Iterator[tuple[Sample, Array]]:

@@ -41,6 +41,7 @@ from aecompress.context.network import (
     inputs_of,
 )
 from aecompress.context.regression import NO_STATE
+from aecompress.context.relations import NO_LINKS
 from aecompress.context.sample import Sample, chosen
 from aecompress.context.tree import STUMP
 from aecompress.devices import Device, find_device, move, seeded
@@ -103,6 +104,7 @@ def lesson(samples: Sequence[Sample], predictor: Predictor, activity: Activity) 
             near,
             numbers,
             NO_STATE,
+            NO_LINKS,
             s.fine(),
             layers,
             take,

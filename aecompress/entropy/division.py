@@ -1,10 +1,11 @@
-"""Whole quotients of int64 by way of float64: many processors divide integers of 64 bits several times as slowly."""
+"""Whole quotients and roots of int64 by way of float64: many processors divide integers of 64 bits several times as
+slowly."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from aecompress.entropy.loops import inlined
+from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tokens import Scalar
 
 
@@ -23,3 +24,14 @@ def floored(number: Scalar, by: Scalar) -> Scalar:
     near = np.int64(np.float64(number) / np.float64(by))
     rest = number - near * by
     return near + (rest >= by) + (rest >> np.int64(63))
+
+
+@loop
+def root_of(square: Scalar) -> Scalar:
+    """Whole part of the square root of an int64, 0 ... 2^62 - 1."""
+    root = np.int64(np.sqrt(np.float64(square)))
+    while root * root > square:
+        root -= 1
+    while (root + 1) * (root + 1) <= square:
+        root += 1
+    return root

@@ -152,6 +152,13 @@ def spectra(bands: int, height: int, width: int) -> Array:
     return np.moveaxis(mixture(height * width, bands, 25, 43).reshape(height, width, bands) * 4096, -1, 0).astype("i4")
 
 
+def derived(rows: int, seed: int) -> Array:
+    """Vectors, and what is computed from them: a coordinate by the length, a length, a product and an angle."""
+    x, y, z = ((sequence(rows, seed + k) % 4001 - 2000.0) / 100 for k in range(3))
+    length, flat = np.sqrt(x * x + y * y + z * z), np.sqrt(x * x + y * y)
+    return np.stack([length, x, y, z, flat, x * y / 8, 10 * np.arctan2(y, x)], axis=1)
+
+
 def noise(dtype: str, rows: int, columns: int) -> Array:
     """Every bit random, so that blocks are stored exactly."""
     item = np.dtype(dtype).itemsize
@@ -159,7 +166,8 @@ def noise(dtype: str, rows: int, columns: int) -> Array:
 
 
 #: name: (array, model kind, target); instead of a kind "network" for contexts with one, "learned" for such with a
-#: regression, "other" for a model fitted to other rows, or "moved" for cells with phases, of each column if many.
+#: regression or relations, "other" for a model fitted to other rows, or "moved" for cells with phases, of each column
+#: if many.
 CASES: dict[str, tuple[Array, str, Target]] = {
     "context-f4": (mixture(200, 12, 3, 1), "none", Target("max-error", 0.01)),
     "context-f4-special": (with_specials(mixture(200, 12, 3, 1)), "none", Target("rel-error", 1e-3)),
@@ -229,6 +237,8 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "moved-columns-i4": (sparse(300, 40, 49).astype("i4"), "moved", Target("max-error", 8)),
     "moved-special": (with_specials(sparse(300, 40, 50).astype("f4")), "moved", Target("max-error", 7.0)),
     "moved-per-column-f8": (sparse(300, 40, 51) / 7.0, "moved", Target("rel-error", 0.04, per=1)),
+    "related-f8": (derived(700, 53), "none", Target("max-error", 0.05)),
+    "related-special": (with_specials(derived(2000, 54).astype("f4")), "learned", Target("max-error", 0.05)),
     "subbands-channels-i4": (np.moveaxis(field(3, 64, 80), 0, -1).astype("i4"), "none", Target("max-error", 40)),
 }
 
@@ -253,7 +263,8 @@ def networked(model: Model, values: Array) -> Model:
     if coder is None or work is None:
         raise ValueError("the values fit no context coder")
     sample = Sample(work.q, work.keep)
-    sample = sample if coder.regression is None else coder.regression.informed(sample)
+    maker = coder.regression or coder.relations
+    sample = sample if maker is None else maker.informed(sample)
     learned = lesson([sample], coder.predictor, coder.activity)
     network = train(learned, 16, 200, 600.0, values.size, seed=0)
     return replace(model, context=replace(coder, tree=STUMP, tables=NO_TABLES, network=network), known_as=None)

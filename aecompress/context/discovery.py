@@ -1,0 +1,236 @@
+"""Find formulas that columns of a table are computed by.
+
+    rows of integers ──► sums of products, chosen greedily ──┐
+                   └──► directions of two columns, sorted ───┴─► formulas that miss a column by fewer bits
+
+Of each column sums of products of those before it are tried, for itself and for its square, and curves over the
+direction of two of them. What is measured of a formula are the errors of its integers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from aecompress.context.relations import (
+    CURVE,
+    DIRECTION,
+    FORM,
+    LEAST_COLUMNS,
+    MOST_COLUMNS,
+    NONE,
+    ROOT,
+    SIGNED,
+    Formula,
+    Relations,
+    direction,
+)
+from aecompress.context.sample import FRACTION, Sample
+from aecompress.context.selection import forward
+from aecompress.spec import Array
+
+#: Rows that formulas are fitted to, and those of them that pairs of columns are compared on.
+_MOST_ROWS, _FEWEST_ROWS, _PAIR_ROWS = 20_000, 400, 2_000
+
+#: Greatest magnitude of a number that formulas take: products have room, and more bits are no measurement.
+_MOST_NUMBER = 1 << 26
+
+#: Terms of a sum at most, and bits that one takes in the model, about.
+_TERMS, _TERM_BITS = 12, 48.0
+
+#: Knots of a curve that are tried, bits that one takes, and pairs of columns whose curves are fitted.
+_KNOTS, _KNOT_BITS, _PAIRS = (16, 64, 256, 1024), 10.0, 2
+
+#: Bits that a formula must save of each of its column's values.
+_LEAST_SAVED = 0.5
+
+
+def discover(samples: Sequence[Sample], total: int) -> Relations | None:
+    """Formulas for the last axis of blocks, of a set of ``total`` values; None if there are none.
+
+    Each must miss its column by fewer bits than the best sum of the columns before it and of the row before.
+    """
+    columns = samples[0].q.shape[-1] if samples[0].q.ndim > 1 else 0
+    if not LEAST_COLUMNS <= columns <= MOST_COLUMNS:
+        return None
+    rows, before = _rows(samples, columns)
+    if len(rows) < _FEWEST_ROWS or np.abs(rows).max() > _MOST_NUMBER:
+        return None
+    many = total / columns
+    formulas = [Formula()] * columns
+    for c in range(1, columns):
+        best = _linear_bits(rows, before, c) * many
+        for formula in (*_sums(rows, c, many), *_curves(rows, c)):
+            spent = (_LEAST_SAVED + _bits(formula, rows, c)) * many + _stored_bits(formula)
+            if spent < best:
+                best, formulas[c] = spent - _LEAST_SAVED * many, formula
+    return Relations(tuple(formulas)) if any(f.kind != NONE for f in formulas) else None
+
+
+def _rows(samples: Sequence[Sample], columns: int) -> tuple[Array, Array]:
+    """int64 [n, C] of random rows that are coded whole, and of those before each."""
+    rng = np.random.default_rng(7)
+    found = []
+    for s in samples:
+        q, coded = s.q.reshape(-1, columns), np.all(s.coded.reshape(-1, columns), axis=1)
+        places = np.flatnonzero(coded[1:] & coded[:-1]) + 1
+        share = max(1, _MOST_ROWS * len(q) // sum(len(other.q.reshape(-1, columns)) for other in samples))
+        places = np.sort(rng.choice(places, min(share, len(places)), replace=False))
+        found.append(np.stack([q[places], q[places - 1]]))
+    rows, before = np.concatenate(found, 1)
+    return rows, before
+
+
+def _bits(formula: Formula, rows: Array, c: int) -> float:
+    """About how many bits a value of column ``c`` takes where the formula tells it."""
+    formulas = [Formula()] * rows.shape[1]
+    formulas[c] = formula
+    made = Relations(tuple(formulas)).informed(Sample(rows, np.ones(rows.shape, bool))).made
+    assert made is not None
+    return _error_bits(rows[:, c] - made[:, c] / (1 << FRACTION)) + (formula.kind == SIGNED)
+
+
+def _error_bits(errors: Array) -> float:
+    return float(np.log2(np.abs(errors) + 0.3).mean())
+
+
+def _stored_bits(formula: Formula) -> float:
+    return _TERM_BITS * len(formula.terms) + _KNOT_BITS * len(formula.heights)
+
+
+def _linear_bits(rows: Array, before: Array, c: int) -> float:
+    """The same for the best sum of the columns before, and of the column's last value."""
+    table = np.column_stack([np.ones(len(rows)), before[:, c], rows[:, :c]]).astype(np.float64)
+    target = rows[:, c].astype(np.float64)
+    weights = np.linalg.lstsq(table, target, rcond=None)[0]
+    return min(_error_bits(target - table @ weights), _error_bits(target - np.median(target)))
+
+
+# --- sums of products -----------------------------------------------------------------------------------------------
+
+
+def _sums(rows: Array, c: int, many: float) -> Iterator[Formula]:
+    """A sum for the column, and one for its square."""
+    y = rows[:, c].astype(np.float64)
+    pairs = [*itertools.combinations_with_replacement(range(c), 2), *((k, -1) for k in range(c)), (-1, -1)]
+    wide = np.column_stack([rows[:, :c], np.ones(len(rows))]).astype(np.float64)
+    table = np.stack([wide[:, i] * wide[:, j] for i, j in pairs], 1)
+    size = np.sqrt(np.square(table).mean(0)) + 1e-300
+    negative = float((y < 0).mean())
+    kinds = [FORM, ROOT if negative < 0.005 else SIGNED]
+    for kind in kinds:
+        target = y if kind == FORM else y * y
+        noise = np.ones(len(y)) if kind == FORM else np.abs(y) + np.median(np.abs(y)) + 1.0
+        chosen: list[int] = []
+        weights = np.zeros(0)
+        for _ in range(3):
+            scaled = table / size / noise[:, None]
+            chosen = forward(scaled, target / noise, many, _TERM_BITS, _TERMS)
+            if not chosen:
+                break
+            slopes = _slopes(wide, [pairs[k] for k in chosen])
+            weights = _unbiased(table[:, chosen], slopes, target, noise)
+            noise = _noise(slopes, weights, y if kind != FORM else None)
+        if chosen:
+            products = [tuple(k % (c + 1) for k in pairs[n]) for n in chosen]
+            terms = [(i if i < c else rows.shape[1], j if j < c else rows.shape[1]) for i, j in products]
+            yield _quantized(kind, terms, weights, table[:, chosen])
+
+
+def _slopes(wide: Array, pairs: Sequence[tuple[int, int]]) -> Array:
+    """float64 [T, n, c]: how products change with each column."""
+    slopes = np.zeros((len(pairs), *wide.shape))
+    for mine, (i, j) in zip(slopes, pairs, strict=True):
+        mine[:, i] += wide[:, j]
+        mine[:, j] += wide[:, i]
+    return slopes[..., :-1]
+
+
+def _unbiased(products: Array, slopes: Array, target: Array, noise: Array) -> Array:
+    """Factors [T] by least squares, of products [n, T] of columns that are known to within half a cell.
+
+    What such errors add to the products' own variance is taken off it, or it would draw factors towards 0.
+    """
+    scaled, wanted = products / noise[:, None], target / noise
+    shifted = slopes / noise[:, None]
+    gram, added = scaled.T @ scaled, np.einsum("inc,jnc->ij", shifted, shifted) / 12
+    size = np.sqrt(np.diag(gram)) + 1e-300
+    for share in (1.0, 0.0):
+        values, vectors = np.linalg.eigh((gram - share * added) / np.outer(size, size))
+        if values[0] > 1e-12:
+            break
+    kept = values > 1e-12 * values[-1]
+    moment = (scaled.T @ wanted) / size
+    return vectors[:, kept] @ ((vectors[:, kept].T @ moment) / values[kept]) / size
+
+
+def _noise(slopes: Array, weights: Array, root: Array | None) -> Array:
+    """Deviation [n] of a sum whose columns are known to within half a cell, and of the square that it is to be."""
+    slope = np.einsum("t,tnc->nc", weights, slopes)
+    variance = np.square(slope).sum(1) + (1.0 if root is None else 4 * np.square(root))
+    return np.sqrt(variance / 12 + 0.01)
+
+
+def _quantized(kind: int, terms: Sequence[tuple[int, int]], weights: Array, table: Array) -> Formula:
+    """The formula of such factors, with as many bits below the point as there is room for."""
+    point = FRACTION if kind == FORM else 2 * FRACTION  # of what it makes
+    most = float((np.abs(table) * np.abs(weights)).sum(1).max()) + 1.0
+    room = 60 - math.ceil(math.log2(most)) - 2
+    largest = 38 - math.ceil(math.log2(np.abs(weights).max() + 1e-300))
+    bits = min(room, largest, 30 + point)
+    if bits < point:
+        return Formula()
+    factors = np.rint(weights * 2.0**bits).astype(np.int64)
+    return Formula(kind, bits - point, tuple((i, j, int(f)) for (i, j), f in zip(terms, factors, strict=True)))
+
+
+# --- curves ---------------------------------------------------------------------------------------------------------
+
+
+def _curves(rows: Array, c: int) -> Iterator[Formula]:
+    """Curves over the directions that leave least of the column open, with more and more knots."""
+    wide = np.column_stack([rows[:, :c], np.ones(len(rows), np.int64)])
+    rng = np.random.default_rng(11)
+    few = rng.choice(len(rows), min(_PAIR_ROWS, len(rows)), replace=False)
+    y = rows[:, c].astype(np.float64)
+    found = []
+    for i, j in itertools.permutations(range(c + 1), 2):
+        if i == c or (j < c and i > j and not (wide[:, i].min() < 0 or wide[:, j].min() < 0)):
+            continue  # one of the two orders does where nothing goes all the way round
+        lift = _lift(wide[:, i], wide[:, j])
+        d = direction(wide[few, i], wide[few, j], lift)
+        mine = y[few][np.argsort(d, kind="stable")]
+        found.append((_error_bits(mine[1:-1] - (mine[:-2] + mine[2:]) / 2), i, j, lift))
+    for _, i, j, lift in sorted(found)[:_PAIRS]:
+        d = direction(wide[:, i], wide[:, j], lift)
+        term = (i, j if j < c else rows.shape[1], lift)
+        for knots in _KNOTS:
+            yield _curve(d, y, term, knots)
+
+
+def _lift(a: Array, b: Array) -> int:
+    """The power of two that makes the second about as large as the first."""
+    ratio = (np.median(np.abs(a)) + 0.5) / (np.median(np.abs(b)) + 0.5)
+    return int(np.clip(np.rint(np.log2(ratio)), -DIRECTION, DIRECTION))
+
+
+def _curve(d: Array, y: Array, term: tuple[int, int, int], knots: int) -> Formula:
+    """The curve of about so many knots that is nearest to ``y`` [n] over directions ``d`` [n]."""
+    low, span = int(d.min()), max(int(d.max() - d.min()), 1)
+    down = max(math.ceil(math.log2(span / knots)), 0)
+    at, part = (d - low) >> down, ((d - low) & ((1 << down) - 1)) / (1 << down)
+    many = int(at.max()) + 2
+    gram, moment = np.zeros((many, many)), np.zeros(many)
+    for one, share in ((at, 1 - part), (at + 1, part)):
+        np.add.at(moment, one, share * y)
+        for other, rest in ((at, 1 - part), (at + 1, part)):
+            np.add.at(gram, (one, other), share * rest)
+    bend = np.zeros((many - 2, many)) if many > 2 else np.zeros((0, many))
+    rows = np.arange(len(bend))
+    bend[rows, rows], bend[rows, rows + 1], bend[rows, rows + 2] = 1.0, -2.0, 1.0
+    heights = np.linalg.solve(gram + 1e-3 * (bend.T @ bend) + 1e-9 * np.eye(many), moment)
+    heights = np.clip(np.rint(heights * (1 << FRACTION)), -(2.0**39), 2.0**39)
+    return Formula(CURVE, down, (term,), (low, *heights.astype(np.int64).tolist()))
