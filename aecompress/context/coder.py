@@ -118,12 +118,13 @@ class ContextModel:
     def decode(self, data: bytes, coded: Array, reference: Array | None = None) -> Array:
         """The int64 block of a stream; values that were not coded come back as some value near them."""
         made, learning, links = None, NO_STATE, NO_LINKS
+        if self.regression is not None or self.relations is not None:
+            made = np.zeros(coded.shape, np.int64)
         if self.regression is not None:
-            made, learning = np.zeros(coded.shape, np.int64), self.regression.state(coded.shape)
+            learning = self.regression.state(coded.shape)
         if self.relations is not None:
             signs, data = _apart(data)
             links = self.relations.links(self.relations.decode_signs(signs, coded.shape))
-            made = np.zeros(coded.shape, np.int64)
         blank = Sample(np.zeros(coded.shape, np.int64), coded, reference, made)
         self._check(blank)
         words, raw = rans.split(data)
@@ -194,12 +195,15 @@ class ContextModel:
         return np.where(coded, chosen[: q.size].reshape(q.shape), q)
 
     def _known(self, sample: Sample) -> Sample:
-        """The block with what the regression makes of it, checked."""
-        maker = self.regression or self.relations
-        if maker is not None:
-            sample = maker.informed(sample)
+        """The block with what is made of it, checked."""
+        sample = self.informed(sample)
         self._check(sample)
         return sample
+
+    def informed(self, sample: Sample) -> Sample:
+        """The block with what the regression or the relations make of it, if there are such."""
+        maker = self.regression or self.relations
+        return sample if maker is None else maker.informed(sample)
 
     def _check(self, sample: Sample) -> None:
         """A stencil that looks at a reference needs one; a fit may have found that none of it pays."""

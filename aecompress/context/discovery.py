@@ -29,7 +29,7 @@ from aecompress.context.relations import (
     direction,
 )
 from aecompress.context.sample import FRACTION, Sample
-from aecompress.context.selection import forward
+from aecompress.context.selection import bits_of, forward
 from aecompress.spec import Array
 
 #: Rows that formulas are fitted to, and those of them that pairs of columns are compared on.
@@ -90,11 +90,7 @@ def _bits(formula: Formula, rows: Array, c: int) -> float:
     formulas[c] = formula
     made = Relations(tuple(formulas)).informed(Sample(rows, np.ones(rows.shape, bool))).made
     assert made is not None
-    return _error_bits(rows[:, c] - made[:, c] / (1 << FRACTION)) + (formula.kind == SIGNED)
-
-
-def _error_bits(errors: Array) -> float:
-    return float(np.log2(np.abs(errors) + 0.3).mean())
+    return bits_of(rows[:, c] - made[:, c] / (1 << FRACTION)) + (formula.kind == SIGNED)
 
 
 def _stored_bits(formula: Formula) -> float:
@@ -106,7 +102,7 @@ def _linear_bits(rows: Array, before: Array, c: int) -> float:
     table = np.column_stack([np.ones(len(rows)), before[:, c], rows[:, :c]]).astype(np.float64)
     target = rows[:, c].astype(np.float64)
     weights = np.linalg.lstsq(table, target, rcond=None)[0]
-    return min(_error_bits(target - table @ weights), _error_bits(target - np.median(target)))
+    return min(bits_of(target - table @ weights), bits_of(target - np.median(target)))
 
 
 # --- sums of products -----------------------------------------------------------------------------------------------
@@ -115,13 +111,12 @@ def _linear_bits(rows: Array, before: Array, c: int) -> float:
 def _sums(rows: Array, c: int, many: float) -> Iterator[Formula]:
     """A sum for the column, and one for its square."""
     y = rows[:, c].astype(np.float64)
-    pairs = [*itertools.combinations_with_replacement(range(c), 2), *((k, -1) for k in range(c)), (-1, -1)]
+    pairs = list(itertools.combinations_with_replacement(range(c + 1), 2))  # the column after those before is 1
     wide = np.column_stack([rows[:, :c], np.ones(len(rows))]).astype(np.float64)
     table = np.stack([wide[:, i] * wide[:, j] for i, j in pairs], 1)
     size = np.sqrt(np.square(table).mean(0)) + 1e-300
     negative = float((y < 0).mean())
-    kinds = [FORM, ROOT if negative < 0.005 else SIGNED]
-    for kind in kinds:
+    for kind in (FORM, ROOT if negative < 0.005 else SIGNED):
         target = y if kind == FORM else y * y
         noise = np.ones(len(y)) if kind == FORM else np.abs(y) + np.median(np.abs(y)) + 1.0
         chosen: list[int] = []
@@ -135,8 +130,8 @@ def _sums(rows: Array, c: int, many: float) -> Iterator[Formula]:
             weights = _unbiased(table[:, chosen], slopes, target, noise)
             noise = _noise(slopes, weights, y if kind != FORM else None)
         if chosen:
-            products = [tuple(k % (c + 1) for k in pairs[n]) for n in chosen]
-            terms = [(i if i < c else rows.shape[1], j if j < c else rows.shape[1]) for i, j in products]
+            places = [*range(c), rows.shape[1]]
+            terms = [(places[i], places[j]) for i, j in (pairs[k] for k in chosen)]
             yield _quantized(kind, terms, weights, table[:, chosen])
 
 
@@ -196,25 +191,21 @@ def _curves(rows: Array, c: int) -> Iterator[Formula]:
     rng = np.random.default_rng(11)
     few = rng.choice(len(rows), min(_PAIR_ROWS, len(rows)), replace=False)
     y = rows[:, c].astype(np.float64)
+    sizes = np.log2(np.median(np.abs(wide), axis=0) + 0.5)
     found = []
     for i, j in itertools.permutations(range(c + 1), 2):
         if i == c or (j < c and i > j and not (wide[:, i].min() < 0 or wide[:, j].min() < 0)):
             continue  # one of the two orders does where nothing goes all the way round
-        lift = _lift(wide[:, i], wide[:, j])
+        # the power of two that makes the second about as large as the first
+        lift = int(np.clip(np.rint(sizes[i] - sizes[j]), -DIRECTION, DIRECTION))
         d = direction(wide[few, i], wide[few, j], lift)
         mine = y[few][np.argsort(d, kind="stable")]
-        found.append((_error_bits(mine[1:-1] - (mine[:-2] + mine[2:]) / 2), i, j, lift))
+        found.append((bits_of(mine[1:-1] - (mine[:-2] + mine[2:]) / 2), i, j, lift))
     for _, i, j, lift in sorted(found)[:_PAIRS]:
         d = direction(wide[:, i], wide[:, j], lift)
         term = (i, j if j < c else rows.shape[1], lift)
         for knots in _KNOTS:
             yield _curve(d, y, term, knots)
-
-
-def _lift(a: Array, b: Array) -> int:
-    """The power of two that makes the second about as large as the first."""
-    ratio = (np.median(np.abs(a)) + 0.5) / (np.median(np.abs(b)) + 0.5)
-    return int(np.clip(np.rint(np.log2(ratio)), -DIRECTION, DIRECTION))
 
 
 def _curve(d: Array, y: Array, term: tuple[int, int, int], knots: int) -> Formula:
@@ -223,14 +214,14 @@ def _curve(d: Array, y: Array, term: tuple[int, int, int], knots: int) -> Formul
     down = max(math.ceil(math.log2(span / knots)), 0)
     at, part = (d - low) >> down, ((d - low) & ((1 << down) - 1)) / (1 << down)
     many = int(at.max()) + 2
-    gram, moment = np.zeros((many, many)), np.zeros(many)
+    gram, moment = np.zeros(many * many), np.zeros(many)
     for one, share in ((at, 1 - part), (at + 1, part)):
-        np.add.at(moment, one, share * y)
+        moment += np.bincount(one, share * y, many)
         for other, rest in ((at, 1 - part), (at + 1, part)):
-            np.add.at(gram, (one, other), share * rest)
+            gram += np.bincount(one * many + other, share * rest, many * many)
     bend = np.zeros((many - 2, many)) if many > 2 else np.zeros((0, many))
     rows = np.arange(len(bend))
     bend[rows, rows], bend[rows, rows + 1], bend[rows, rows + 2] = 1.0, -2.0, 1.0
-    heights = np.linalg.solve(gram + 1e-3 * (bend.T @ bend) + 1e-9 * np.eye(many), moment)
+    heights = np.linalg.solve(gram.reshape(many, many) + 1e-3 * (bend.T @ bend) + 1e-9 * np.eye(many), moment)
     heights = np.clip(np.rint(heights * (1 << FRACTION)), -(2.0**39), 2.0**39)
     return Formula(CURVE, down, (term,), (low, *heights.astype(np.int64).tolist()))

@@ -28,7 +28,7 @@ from aecompress.context.network import LANES, MOST_INPUTS, inputs_of
 from aecompress.context.regression import Regression, columns_of
 from aecompress.context.relations import Relations
 from aecompress.context.sample import FRACTION, Sample, chosen
-from aecompress.context.selection import forward
+from aecompress.context.selection import bits_of, forward
 from aecompress.context.stencil import (
     Layout,
     Step,
@@ -227,18 +227,13 @@ def _best_regression(samples: Sequence[Sample], part: Sample) -> tuple[Regressio
 def _missed_bits(sample: Sample, regression: Regression) -> float:
     """About how many bits an error of the regression takes."""
     missed = (sample.q << FRACTION) - regression.guesses(sample.q, sample.coded)
-    return _bits_of(missed[sample.coded] / (1 << FRACTION))
+    return bits_of(missed[sample.coded] / (1 << FRACTION))
 
 
 def _centred_bits(sample: Sample, regression: Regression) -> float:
     """The same where each column's centre is expected."""
     missed = sample.q.reshape(-1, len(regression.centres)) - regression.centres
-    return _bits_of(missed.reshape(sample.q.shape)[sample.coded])
-
-
-def _bits_of(errors: Array) -> float:
-    """About how many bits an error, in cells, takes."""
-    return float(np.log2(np.abs(errors) + 0.3).mean()) if len(errors) else 0.0
+    return bits_of(missed.reshape(sample.q.shape)[sample.coded])
 
 
 def _reading(
@@ -351,9 +346,7 @@ def with_network(
     Raises InputError if there is no such device.
     """
     samples = [s for s in samples if s.coded.any()]
-    maker = model.regression or model.relations
-    if maker is not None:
-        samples = [maker.informed(s) for s in samples]
+    samples = [model.informed(s) for s in samples]
     seen = sum(int(s.coded.sum()) for s in samples)
     if model.network is not None or not seen or inputs_of(model.predictor.weights.shape[1] - 1) > MOST_INPUTS:
         return model, 0.0
@@ -616,7 +609,7 @@ def _fit_activity(predictor: Predictor, errors: Errors) -> Activity:
 
 def _error_bits(errors: Errors) -> float:
     """About how many bits an error of a predictor takes."""
-    return _bits_of(errors[1] / (1 << FRACTION))
+    return bits_of(errors[1] / (1 << FRACTION))
 
 
 def _collect_errors(samples: Sequence[Sample], predictor: Predictor, values: int) -> Errors:

@@ -1,4 +1,7 @@
-"""Choose the few columns that tell most of another: forward selection by the sweep operator (Goodnight 1979)."""
+"""How well some columns tell another: bits that errors take, and the few that tell most.
+
+Columns are selected forwards, by the sweep operator (Goodnight 1979).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,11 @@ import numpy as np
 from aecompress.spec import Array
 
 _FEWEST = 50
+
+
+def bits_of(errors: Array) -> float:
+    """About how many bits an error, in cells, takes."""
+    return float(np.log2(np.abs(errors) + 0.3).mean()) if len(errors) else 0.0
 
 
 def forward(values: Array, target: Array, many: float, cost: float, most: int) -> list[int]:

@@ -262,9 +262,7 @@ def networked(model: Model, values: Array) -> Model:
     coder, work = model.context, methods.prepare(model, values)
     if coder is None or work is None:
         raise ValueError("the values fit no context coder")
-    sample = Sample(work.q, work.keep)
-    maker = coder.regression or coder.relations
-    sample = sample if maker is None else maker.informed(sample)
+    sample = coder.informed(Sample(work.q, work.keep))
     learned = lesson([sample], coder.predictor, coder.activity)
     network = train(learned, 16, 200, 600.0, values.size, seed=0)
     return replace(model, context=replace(coder, tree=STUMP, tables=NO_TABLES, network=network), known_as=None)
