@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from aecompress.abreast import abreast
 from aecompress.context.relations import (
     CURVE,
     DIRECTION,
@@ -32,8 +33,8 @@ from aecompress.context.sample import FRACTION, Sample
 from aecompress.context.selection import bits_of, forward
 from aecompress.spec import Array
 
-#: Rows that formulas are fitted to, and those of them that pairs of columns are compared on.
-_MOST_ROWS, _FEWEST_ROWS, _PAIR_ROWS = 20_000, 400, 2_000
+#: Rows that formulas are fitted to, fewer that must show one first, and those that pairs of columns are compared on.
+_MOST_ROWS, _FEWEST_ROWS, _FEW_ROWS, _PAIR_ROWS = 20_000, 400, 2_500, 2_000
 
 #: Greatest magnitude of a number that formulas take: products have room, and more bits are no measurement.
 _MOST_NUMBER = 1 << 26
@@ -44,8 +45,8 @@ _TERMS, _TERM_BITS = 12, 48.0
 #: Knots of a curve that are tried, bits that one takes, and pairs of columns whose curves are fitted.
 _KNOTS, _KNOT_BITS, _PAIRS = (16, 64, 256, 1024), 10.0, 2
 
-#: Bits that a formula must save of each of its column's values.
-_LEAST_SAVED = 0.5
+#: Bits that a formula must save of each of its column's values, and the share of them that few rows must show.
+_LEAST_SAVED, _PROMISING = 0.5, 0.8
 
 
 def discover(samples: Sequence[Sample], total: int) -> Relations | None:
@@ -59,15 +60,26 @@ def discover(samples: Sequence[Sample], total: int) -> Relations | None:
     rows, before = _rows(samples, columns)
     if len(rows) < _FEWEST_ROWS or np.abs(rows).max() > _MOST_NUMBER:
         return None
+    few = np.sort(np.random.default_rng(5).choice(len(rows), min(_FEW_ROWS, len(rows)), replace=False))
     many = total / columns
-    formulas = [Formula()] * columns
-    for c in range(1, columns):
-        best = _linear_bits(rows, before, c) * many
-        for formula in (*_sums(rows, c, many), *_curves(rows, c)):
-            spent = (_LEAST_SAVED + _bits(formula, rows, c)) * many + _stored_bits(formula)
-            if spent < best:
-                best, formulas[c] = spent - _LEAST_SAVED * many, formula
-    return Relations(tuple(formulas)) if any(f.kind != NONE for f in formulas) else None
+
+    def found(c: int) -> Formula:
+        if len(few) < len(rows) and _best(rows[few], before[few], c, many, _PROMISING * _LEAST_SAVED).kind == NONE:
+            return Formula()
+        return _best(rows, before, c, many, _LEAST_SAVED)
+
+    formulas = (Formula(), *abreast(found, range(1, columns)))
+    return Relations(formulas) if any(f.kind != NONE for f in formulas) else None
+
+
+def _best(rows: Array, before: Array, c: int, many: float, saved: float) -> Formula:
+    """The formula of column ``c`` that takes fewest bits, if it saves so many of each of ``many`` values."""
+    least, best = _linear_bits(rows, before, c) * many - saved * many, Formula()
+    for formula in (*_sums(rows, c, many), *_curves(rows, c)):
+        spent = _bits(formula, rows, c) * many + _stored_bits(formula)
+        if spent < least:
+            least, best = spent, formula
+    return best
 
 
 def _rows(samples: Sequence[Sample], columns: int) -> tuple[Array, Array]:
