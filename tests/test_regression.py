@@ -55,7 +55,11 @@ def made_by_the_text(known: Regression, q: Array, coded: Array) -> list[int]:
     m = columns + 1
     factor = [[(1 << 20) * (i == j) for j in range(m)] for i in range(m)]
     sizes, sums, n = [1 << 12] * m, [[0] * m for _ in range(m)], 0
-    most = max(8, min(columns // 12, 4096))
+    most = float(max(8, min(columns // 12, 4096)))
+    if known.prior == 0:
+        _, _, (shifts, grains), entries = (a.tolist() for a in known.arrays())
+        factor[1:] = [[entries.pop(0) << shifts[c] if k <= c + 1 else 0 for k in range(m)] for c in range(columns)]
+        sizes, most = [1 << 12, *(16 * grain for grain in grains)], math.inf
     waiting: list[list[int]] = []
     found: list[int] = []
     for row, flags in zip(q.reshape(-1, columns).tolist(), coded.reshape(-1, columns).tolist(), strict=True):
@@ -93,6 +97,13 @@ def made_by_the_text(known: Regression, q: Array, coded: Array) -> list[int]:
     return found
 
 
+def told_of(q: Array, coded: Array, prior: int = 4, detail: int = 6) -> Regression:
+    """One that is told what these rows show."""
+    sample = Sample(q, coded)
+    known = Regression.of([sample], prior)
+    return known.told(known.products([sample]), prior, detail)
+
+
 blocks = st.sampled_from(["dependent", "wild", "equal", "far", "twice"])
 
 
@@ -119,6 +130,29 @@ def test_what_is_made_agrees_with_the_format(
     coded = np.random.default_rng(seed).random(q.shape) < (0.8 if gaps else 1.0)
     known = Regression.of([Sample(q, coded)], prior)
     assert known.guesses(q, coded).reshape(-1).tolist() == made_by_the_text(known, q, coded)
+    told = told_of(q, coded, prior, prior % 7)
+    assert told.guesses(q, coded).reshape(-1).tolist() == made_by_the_text(told, q, coded)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6])
+@pytest.mark.parametrize(("rows", "columns"), [(300, 70), (256, 64), (513, 33)])
+def test_rows_are_made_side_by_side_as_one_after_the_other(rows: int, columns: int, share: float) -> None:
+    q = integers("far", rows, columns, 5)
+    coded = np.random.default_rng(6).random(q.shape) < share
+    told = told_of(q, coded)
+    one_by_one = np.concatenate([told.guesses(q[i : i + 1], coded[i : i + 1]) for i in range(rows)])
+    assert np.array_equal(told.guesses(q, coded), one_by_one)
+    found = np.empty(q.size, np.int64)
+    learning._pass(q.reshape(-1), coded.reshape(-1), found, told.state(q.shape))
+    assert np.array_equal(found.reshape(q.shape), one_by_one)
+
+
+def test_what_is_told_misses_less_than_what_few_rows_show() -> None:
+    q = dependent(4000, 300, 3)
+    told, block = told_of(q[80:], everywhere(q[80:])), q[:80]
+    learned = Regression.of([Sample(q, everywhere(q))], 16)
+    by_told, by_learned = (block - one.guesses(block, everywhere(block)) / 16 for one in (told, learned))
+    assert np.abs(by_told[:, 200:]).mean() < 0.3 * np.abs(by_learned[:, 200:]).mean()
 
 
 def test_sums_stay_whole_in_float64() -> None:
@@ -164,8 +198,8 @@ def test_what_is_made_lies_beside_the_integers() -> None:
 # --- coders ---------------------------------------------------------------------------------------------------------
 
 
-def with_regression(q: Array, coded: Array, layout: Layout, prior: int = 4) -> ContextModel:
-    known = Regression.of([Sample(q, coded)], prior)
+def with_regression(q: Array, coded: Array, layout: Layout, *, told: bool = False) -> ContextModel:
+    known = told_of(q, coded) if told else Regression.of([Sample(q, coded)], 4)
     return replace(fitting.fit([known.informed(Sample(q, coded))], q.size, layout), regression=known)
 
 
@@ -176,15 +210,16 @@ def with_regression(q: Array, coded: Array, layout: Layout, prior: int = 4) -> C
     st.booleans(),
     st.sampled_from([1.0, 0.7]),
     st.booleans(),
+    st.booleans(),
     st.integers(0, 9),
 )
 def test_decode_undoes_encode(
-    kind: str, shape: tuple[int, ...], channels: bool, share: float, learned: bool, seed: int
+    kind: str, shape: tuple[int, ...], channels: bool, share: float, told: bool, learned: bool, seed: int
 ) -> None:
     q = integers(kind, math.prod(shape[:-1]), shape[-1], seed).reshape(shape)
     coded = np.random.default_rng(seed).random(shape) < share
     coded.flat[0] = True
-    model = with_regression(q, coded, Layout(1, channels, False))
+    model = with_regression(q, coded, Layout(1, channels, False), told=told)
     if learned:
         parts = [Sample(q, coded)]
         model = fitting.with_network(model, parts, 10**8, 16, 3, 600.0, 0)[0]
@@ -217,6 +252,19 @@ def test_columns_that_depend_on_many_others_take_fewer_bits() -> None:
     assert with_one.regression is not None
     assert without.regression is None
     assert fitting.cost(with_one, parts, q.size) < 0.9 * fitting.cost(without, parts, q.size)
+
+
+def test_large_sets_are_told_what_small_ones_learn() -> None:
+    q = dependent(4000, 120, 2)
+    parts = [Sample(rows, everywhere(rows)) for rows in np.split(q, 10)]
+    large, small = fitting.fit(parts, 100 * q.size), fitting.fit(parts, q.size // 40)
+    assert large.regression is not None
+    assert large.regression.factor is not None
+    assert small.regression is not None
+    assert small.regression.factor is None
+    assert fitting.bits(large, parts) < 0.9 * fitting.bits(small, parts)
+    few = fitting.fit([Sample(rows, everywhere(rows)) for rows in np.split(q[:100], 2)], 100 * q.size)
+    assert few.regression is None or few.regression.factor is None
 
 
 def test_a_regression_leaves_a_layout_that_was_named() -> None:
@@ -268,6 +316,33 @@ def test_impossible_numbers_are_refused(part: int, index: int, value: int) -> No
     changed[part].flat[index] = value
     with pytest.raises(CorruptError, match="impossible numbers"):
         ContextModel.from_bytes(record.pack(changed))
+
+
+@pytest.mark.parametrize(
+    ("part", "index", "value"),
+    [
+        (17, 0, 1),
+        (19, 0, -1),
+        (19, 5, 21),
+        (19, 40, 0),
+        (19, 40, 1 << 14),
+        (20, 0, 1 << 21),
+        (20, 0, -(1 << 62)),
+        (20, 1, 0),
+        (20, 1, -300),
+    ],
+)
+def test_impossible_factors_are_refused(part: int, index: int, value: int) -> None:
+    q = dependent(200, 40)
+    parts = record.unpack(with_regression(q, everywhere(q), Layout(1, True, False), told=True).to_bytes())
+    assert len(parts) == 21
+    changed = [array.copy() for array in parts]
+    changed[part].flat[index] = value
+    with pytest.raises(CorruptError, match="impossible numbers"):
+        ContextModel.from_bytes(record.pack(changed))
+    for short in ([*parts[:20], parts[20][:-1]], [*parts[:19], parts[19][:, :-1], parts[20]]):
+        with pytest.raises(CorruptError, match="impossible numbers"):
+            ContextModel.from_bytes(record.pack(short))
 
 
 def test_blocks_of_other_columns_are_refused() -> None:

@@ -61,7 +61,7 @@ def code_lengths(model: Model, values: Array, latents: Array | None = None) -> A
 
 def _learned(coder: ContextModel, sample: Sample) -> Array:
     """Bits of a block's values; where the coder learns what rows are like, as if it had coded the block before."""
-    if coder.regression is None:
+    if coder.regression is None or coder.regression.factor is not None:
         return coder.lengths(sample)
     twice = Sample(np.concatenate([sample.q, sample.q]), np.concatenate([sample.coded, sample.coded]))
     return coder.lengths(twice)[len(sample.q) :]

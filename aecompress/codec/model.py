@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
-VERSION = 16
+VERSION = 17
 
 #: How far away neighbours could be before version 9.
 _NEAR = 16
@@ -450,8 +450,10 @@ class Model:
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
         coders = [coder for coder in (self.context, self.joint) if coder is not None]
-        if any(coder.relations is not None for coder in coders):
+        if any(coder.regression is not None and coder.regression.factor is not None for coder in coders):
             return VERSION
+        if any(coder.relations is not None for coder in coders):
+            return 16
         if self.cells.phase is not None:
             return 15
         if self.subbands is not None and self.subbands.of_lines:

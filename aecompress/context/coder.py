@@ -384,7 +384,7 @@ class _Parts:
     """Checks the arrays of a stored model, so that the compiled loops can trust every index in it."""
 
     def __init__(self, arrays: list[Array]) -> None:
-        _require(len(arrays) in (17, 19, 20, 23, 25, 26) and arrays[0].shape == (5,) and arrays[1].ndim == 1)
+        _require(len(arrays) in (17, 19, 20, 21, 23, 25, 26, 27) and arrays[0].shape == (5,) and arrays[1].ndim == 1)
         self.arrays = arrays
         self.channels = len(arrays[1])
         _require(1 <= self.channels <= MOST_CHANNELS)
@@ -397,8 +397,8 @@ class _Parts:
         tables = Tables.from_levels(levels)
         width = predictor.weights.shape[1] - 1
         rest = self.arrays[17:]
-        regression = Regression.from_arrays(rest[:2]) if len(rest) in (2, 8) else None
-        relations = Relations.from_arrays(rest[:3], self.channels) if len(rest) in (3, 9) else None
+        regression = Regression.from_arrays(rest[: len(rest) % 6]) if len(rest) % 6 in (2, 4) else None
+        relations = Relations.from_arrays(rest[:3], self.channels) if len(rest) % 6 == 3 else None
         network = Network.from_arrays(rest[-6:], width, self.channels) if len(rest) >= 6 else None
         return ContextModel(predictor, self._activity(width), tree, tables, network, regression, relations)
 

@@ -72,7 +72,13 @@ _STEP_BITS = 32.0  # that each of them must save
 _NEAR_BITS = 0.5
 
 #: What it is tried with: rows that count as seen without correlations.
-_PRIORS = (4, 16, 64, 256)
+_PRIORS = (4, 16, 64, 256, 1024, 4096)
+
+#: Log2 of the steps that a deviation of what is unexpected has, of a factor that is told.
+_DETAILS = (4, 5, 6, 7)
+
+#: And how many times its own bits it must save, for a network will make half as much again of the rest.
+_MUST_PAY = 1.6
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ def fit(
             layout, regression = _regressed(samples, total, layout, fixed=fixed)
     maker = regression or relations
     if maker is not None:
-        samples = [maker.informed(s) for s in samples]
+        samples = list(abreast(maker.informed, samples))
     model, _ = _fit_layout(samples, layout, total, with_classes=with_classes, leaves=leaves)
     return replace(model, regression=regression, relations=relations)
 
@@ -150,7 +156,8 @@ def turned(part: Sample, total: int) -> tuple[Layout, float, float] | None:
         return None
     q, coded = (np.ascontiguousarray(np.moveaxis(values, -1, 0)) for values in (part.q, part.coded))
     back = Sample(q, coded)
-    best, missed = _best_regression([part], part)
+    best = _learned([part], part)
+    missed = _missed_bits(part, best)
     alone = min(_neighbour_bits(back, layout, total) for layout in layouts(back.q.shape))
     rivals = column_layouts(part.q.shape)
     if not rivals or missed > min(alone + _NEAR_BITS, _centred_bits(part, best)):
@@ -169,7 +176,19 @@ def _neighbour_bits(part: Sample, layout: Layout, total: int) -> float:
 
 def largest(samples: Sequence[Sample]) -> Sample:
     """A corner of the sample of most values, of about as many as rivals are compared on."""
-    return _part([max(samples, key=lambda s: int(s.coded.sum()))], _LONGER * TRIAL_VALUES)[0]
+    return _part([_fullest(samples)], _LONGER * TRIAL_VALUES)[0]
+
+
+def _fullest(samples: Sequence[Sample]) -> Sample:
+    """The sample of most values."""
+    return max(samples, key=lambda s: int(s.coded.sum()))
+
+
+def _middle(sample: Sample) -> Sample:
+    """Rows from the middle of a sample, about as many values as rivals are compared on."""
+    rows = len(sample.q)
+    most = min(max(_LONGER * TRIAL_VALUES * rows // sample.q.size, 1), rows)
+    return sample.rows((rows - most) // 2, most)
 
 
 def _regressed(
@@ -183,19 +202,31 @@ def _regressed(
     part, columns = largest(samples), columns_of(samples[0].q.shape)
     if part.has_reference or columns is None or columns != columns_of(part.q.shape):
         return layout, None
-    best, missed = _best_regression(samples, part)
-    if missed > min(_neighbour_bits(part, layout, total) + _NEAR_BITS, _centred_bits(part, best)):
+    whole = _fullest(samples)
+    tried = _expectations(samples, whole, total)
+    missed = min(_missed_bits(whole, one.without) for one in tried)
+    if missed > min(_neighbour_bits(part, layout, total) + _NEAR_BITS, _centred_bits(part, tried[0].found)):
         return layout, None
-    informed, apart = [best.informed(part)], column_layouts(part.q.shape)
+    found: tuple[float, Layout, Regression | None] = _costs([_middle(whole)], [layout], total)[0], layout, None
+    for one in tried:
+        cost, rival = _cheapest(_middle(one.without.informed(whole)), total, layout, fixed=fixed)
+        if cost + one.bits < found[0]:
+            found = cost + one.bits, rival, one.found
+    return found[1:]
+
+
+def _cheapest(part: Sample, total: int, layout: Layout, *, fixed: bool) -> tuple[float, Layout]:
+    """The fewest bits of the whole set, by part of it, and the layout that takes them once a regression is there."""
+    apart = column_layouts(part.q.shape)
     if fixed or not apart:
         rivals = [layout]
     elif layout in apart:
         rivals = [layout, shared_layout(part.q.shape)]
     else:
-        costs = _costs(informed, apart, total, with_classes=False) if len(apart) > 1 else [0.0]
+        costs = _costs([part], apart, total, with_classes=False) if len(apart) > 1 else [0.0]
         rivals = [layout, apart[int(np.argmin(costs))]]
-    before, costs = _costs([part], [layout], total)[0], _costs(informed, rivals, total)
-    return (rivals[int(np.argmin(costs))], best) if min(costs) < before else (layout, None)
+    costs = _costs([part], rivals, total)
+    return min(costs), rivals[int(np.argmin(costs))]
 
 
 def _related(
@@ -215,13 +246,49 @@ def _related(
     return (apart[int(np.argmin(costs))], found) if min(costs) + extra < before else (layout, None)
 
 
-def _best_regression(samples: Sequence[Sample], part: Sample) -> tuple[Regression, float]:
-    """The one for the samples that misses a part of them least, and by about how many bits."""
+@dataclass(frozen=True)
+class _Expectation:
+    """A regression for the samples, the same but for what it knows of the fullest, and bits that it must save."""
+
+    found: Regression
+    without: Regression
+    bits: float = 0.0
+
+
+def _expectations(samples: Sequence[Sample], whole: Sample, total: int) -> list[_Expectation]:
+    """The best regression that blocks learn, and the best that the model tells if samples can show it, by how they
+    miss one of these."""
+    learned = _learned(samples, whole)
+    told = _told([s for s in samples if s is not whole], whole, learned, total)
+    return [_Expectation(learned, learned), *([] if told is None else [told])]
+
+
+def _learned(samples: Sequence[Sample], whole: Sample) -> Regression:
     known = Regression.of(samples, _PRIORS[0])
     tried = [replace(known, prior=prior) for prior in _PRIORS]
-    missed = [_missed_bits(part, regression) for regression in tried]
-    best = int(np.argmin(missed))
-    return tried[best], missed[best]
+    return tried[int(np.argmin(list(abreast(lambda one: _missed_bits(whole, one), tried))))]
+
+
+def _told(others: Sequence[Sample], whole: Sample, known: Regression, total: int) -> _Expectation | None:
+    """The best factor that ``others`` tell for ``whole``; None if they are too few rows."""
+    products = known.products(others)
+    if products[0, 0] < len(known.centres):
+        return None
+
+    def cost(prior: int, detail: int) -> float:
+        one = known.told(products, prior, detail)
+        return _missed_bits(whole, one) * total + _told_bits(one)
+
+    detail = _DETAILS[-1]
+    prior = _PRIORS[int(np.argmin([cost(prior, detail) for prior in _PRIORS]))]
+    detail = _DETAILS[int(np.argmin([cost(prior, detail) for detail in _DETAILS]))]
+    found = known.told(products + known.products([whole]), prior, detail)
+    return _Expectation(found, known.told(products, prior, detail), _MUST_PAY * _told_bits(found))
+
+
+def _told_bits(regression: Regression) -> float:
+    """Bits that the model takes to tell a factor."""
+    return 8.0 * len(record.pack(regression.arrays()))
 
 
 def _missed_bits(sample: Sample, regression: Regression) -> float:
@@ -346,7 +413,7 @@ def with_network(
     Raises InputError if there is no such device.
     """
     samples = [s for s in samples if s.coded.any()]
-    samples = [model.informed(s) for s in samples]
+    samples = list(abreast(model.informed, samples))
     seen = sum(int(s.coded.sum()) for s in samples)
     if model.network is not None or not seen or inputs_of(model.predictor.weights.shape[1] - 1) > MOST_INPUTS:
         return model, 0.0

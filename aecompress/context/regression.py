@@ -1,11 +1,12 @@
-"""Each value of a row expected from all before it in the row, by what the rows before have shown.
+"""Each value of a row expected from all before it in the row, by what other rows have shown.
 
     rows so far ──► covariance ──► Cholesky factor ──► E[value | values before it in the row]
 
-For sets of many columns that depend on one another, embeddings say: the weights would be too many to store, so both
-sides learn them from what is decoded. The estimate is that of a Gaussian whose correlations are shrunk towards 0, as
-if ``prior`` rows without any had been seen (Ledoit and Wolf 2004). All is integers. Those that are multiplied most lie
-in float64, and no sum of their products reaches 2^53: it is exact in any order.
+For sets of many columns that depend on one another, embeddings say. The weights are many: a small set cannot pay for
+them, so both sides learn them from what is decoded, in each block anew. Where a set is large the model tells the
+factor, for blocks of few rows learn little. The estimate is that of a Gaussian whose correlations are shrunk towards
+0, as if ``prior`` rows without any had been seen (Ledoit and Wolf 2004). All is integers. Those that are multiplied
+most lie in float64, and no sum of their products reaches 2^53: it is exact in any order.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+from aecompress.abreast import abreast
 from aecompress.context.sample import FRACTION, Sample
 from aecompress.entropy.division import floored, root_of
 from aecompress.entropy.loops import inlined, loop
@@ -47,6 +50,16 @@ _MOST_FACTOR = np.int64(17 << (_FACTOR - 4))
 _FAR = np.int64(1 << 44)
 _HALF = np.int64(1 << (FRACTION - 1))
 
+# of a factor that is told: least entry of the diagonal, what is added to that of the correlations, bits that sizes lack
+_LEAST_ROOT, _TOLD_RIDGE, _SIZE_GRAIN = np.int64(1 << (_FACTOR - 8)), 2.0**-16, 4
+_MOST_SIZE = 1 << (_VALUE + 5)
+
+# what lies further from 0 than so many steps is the next whole number of them: smaller ones take fewer bits
+_ROUND = 0.4
+
+# rows whose guesses are made side by side, and columns that are made of one product
+_SIDE, _PANEL = 256, 32
+
 # numbers that products are taken of at once, whatever the processor's vectors
 _VECTOR = np.int64(32)
 
@@ -66,7 +79,7 @@ class State(NamedTuple):
     Attributes:
         traits: int64 [M * TRAITS], of each column; see ``CENTRE``.
         rows: int64 [5]: those in ``gram``, those that wait, how many may until the factor is made anew, how many have
-            room, and how many count as seen without any correlation.
+            room, and how many count as seen without any correlation; 0 if the factor is told and stays.
         values: float64 [M * room], columns of rows that wait, in their units.
         innovations: float64 [S], of the row so far, of variance 1; S is M in whole vectors.
         gram: int64 [M * M], an upper triangle; ``factor`` float64 [M * S], what is below the diagonal, all else 0.
@@ -81,51 +94,122 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Factor:
+    """A Cholesky factor that the model tells, in steps.
+
+    Attributes:
+        shifts: int64 [D], log2 of a column's step, in 1/2^20.
+        sizes: int64 [D], root mean squares of the columns, in 1/2^12 of their units, in whole grains.
+        weights: int64 [D, M], row by row, the constant's first, up to the diagonal; 0 beyond.
+    """
+
+    shifts: Array
+    sizes: Array
+    weights: Array
+
+    @cached_property
+    def entries(self) -> Array:
+        """float64 [M, S], what is below the diagonal, all else 0."""
+        m = self.weights.shape[1]
+        full = np.zeros((m, _stride(m)))
+        full[1:, :m] = np.tril(self.weights << self.shifts[:, None])
+        return full
+
+    @cached_property
+    def roots(self) -> Array:
+        """int64 [D], the diagonal."""
+        return np.diagonal(self.weights, 1) << self.shifts
+
+    def arrays(self) -> list[Array]:
+        """For a record."""
+        return [np.stack([self.shifts, self.sizes >> _SIZE_GRAIN]), self.weights[_lower(len(self.sizes))]]
+
+    @classmethod
+    def from_arrays(cls, arrays: Sequence[Array], columns: int) -> Factor:
+        """Undo ``arrays``. Raises CorruptError for impossible numbers."""
+        head, entries = arrays
+        lower = _lower(columns)
+        _require(head.shape == (2, columns) and entries.shape == lower[0].shape)
+        shifts, sizes = head
+        _require(bool(((shifts >= 0) & (shifts <= _FACTOR)).all()))
+        _require(bool(((sizes >= 1) & (sizes <= _MOST_SIZE >> _SIZE_GRAIN)).all()))
+        _require(bool((np.abs(entries) <= _MOST_FACTOR).all()))
+        weights = np.zeros((columns, columns + 1), np.int64)
+        weights[lower] = entries
+        found = cls(shifts, sizes << _SIZE_GRAIN, weights)
+        _require(bool((np.abs(weights) <= (_MOST_FACTOR >> shifts)[:, None]).all()))
+        _require(bool((found.roots >= _LEAST_ROOT).all()))
+        return found
+
+
+@dataclass(frozen=True)
 class Regression:
     """What is known of the columns before a row is seen.
 
     Attributes:
         centres: int64 [D]; ``units`` int64 [D], log2 of what values are measured in, about their deviation.
-        prior: how many rows without correlations count as seen.
+        prior: how many rows without correlations count as seen; 0 if the factor is told.
+        factor: None, or what is told and not learned.
     """
 
     centres: Array
     units: Array
     prior: int
+    factor: Factor | None = None
 
     def state(self, shape: tuple[int, ...]) -> State:
         """For a pass over a block of this shape: nothing is learned yet. Raises CorruptError for other columns."""
         columns = len(self.centres)
         if columns_of(shape) != columns:
             raise CorruptError("A block does not fit its context model; the archive is damaged.")
-        m = columns + 1
-        room = int(_waiting(math.prod(shape) // columns, columns))
-        traits = np.zeros((m, TRAITS), np.int64)
-        traits[1:, CENTRE], traits[1:, UNIT] = self.centres, self.units
-        traits[:, SIZE], traits[:, OVER_SIZE], traits[:, OVER_FACTOR] = (
-            1 << _VALUE,
-            1 << (36 - _VALUE),
-            1 << (40 - _FACTOR),
-        )
-        stride = -(-m // int(_VECTOR)) * int(_VECTOR)
+        m, stride, told = columns + 1, _stride(columns + 1), self.factor is not None
+        room = 1 if told else int(_waiting(math.prod(shape) // columns, columns))
         innovations = np.zeros(stride)
         innovations[0] = 1 << _INNOVATION
         return State(
-            traits.reshape(-1),
-            np.array([0, 0, _waiting(0, columns), room, self.prior]),
+            self._traits().reshape(-1),
+            np.array([0, 0, 1 if told else _waiting(0, columns), room, self.prior]),
             np.zeros(m * room),
             innovations,
-            np.zeros(m * m, np.int64),
-            np.zeros(m * stride),
+            np.zeros(0 if told else m * m, np.int64),
+            np.zeros(m * stride) if self.factor is None else self.factor.entries.reshape(-1),
         )
+
+    def _traits(self) -> Array:
+        """int64 [M, TRAITS] before anything is learned."""
+        traits = np.zeros((len(self.centres) + 1, TRAITS), np.int64)
+        traits[1:, CENTRE], traits[1:, UNIT] = self.centres, self.units
+        traits[:, SIZE], traits[:, OVER_FACTOR] = 1 << _VALUE, 1 << (40 - _FACTOR)
+        if self.factor is not None:
+            traits[1:, SIZE], traits[1:, OVER_FACTOR] = self.factor.sizes, (1 << 40) // self.factor.roots
+        traits[:, OVER_SIZE] = (1 << 36) // traits[:, SIZE]
+        return traits
 
     def guesses(self, q: Array, coded: Array) -> Array:
         """int64 [rows, ...], what each value of a block is expected to be, in 1/2^FRACTION cells; what is not coded
         counts as expected."""
+        state = self.state(q.shape)
         found = np.empty(q.size, np.int64)
-        flags = np.ascontiguousarray(coded).reshape(-1)
-        _pass(np.ascontiguousarray(q, np.int64).reshape(-1), flags, found, self.state(q.shape))
+        values, flags = np.ascontiguousarray(q, np.int64).reshape(-1), np.ascontiguousarray(coded).reshape(-1)
+        if self.factor is None:
+            _pass(values, flags, found, state)
+        else:
+            self._guess(values.reshape(-1, len(self.centres)), flags, found, state)
         return found.reshape(q.shape)
+
+    def _guess(self, q: Array, coded: Array, found: Array, state: State) -> None:
+        """``guesses`` by a factor that is told: rows know nothing of each other, so many are made side by side."""
+        columns = q.shape[1]
+        factor = state.factor.reshape(columns + 1, -1)
+        for at in range(0, len(q), _SIDE):
+            rows = slice(at, min(at + _SIDE, len(q)))
+            some, flags, made = q[rows], coded.reshape(q.shape)[rows], found.reshape(q.shape)[rows]
+            innovations = np.zeros((columns + 1, len(some)))
+            innovations[0] = state.innovations[0]
+            for start in range(0, columns, _PANEL):
+                stop = min(start + _PANEL, columns)
+                before = factor[start + 1 : stop + 1, : start + 1] @ innovations[: start + 1]
+                _panel(start, before, some, flags, made, state.traits, innovations, factor)
 
     def informed(self, sample: Sample) -> Sample:
         """The block with what is made of it."""
@@ -133,22 +217,24 @@ class Regression:
 
     def arrays(self) -> list[Array]:
         """For a record."""
-        return [np.concatenate([[self.prior], self.units]), self.centres >> np.maximum(self.units - _GRAIN, 0)]
+        centres = self.centres >> np.maximum(self.units - _GRAIN, 0)
+        told = [] if self.factor is None else self.factor.arrays()
+        return [np.concatenate([[self.prior], self.units]), centres, *told]
 
     @classmethod
     def from_arrays(cls, arrays: Sequence[Array]) -> Regression:
         """Undo ``arrays``. Raises CorruptError for impossible numbers."""
-        (prior, *units), centres = arrays
+        (prior, *units), centres, *told = arrays
         exponents = np.array(units, np.int64)
-        if not (
+        _require(
             LEAST_COLUMNS <= len(units) <= MOST_COLUMNS
             and centres.shape == exponents.shape
             and bool((np.abs(centres) <= _MOST_CENTRE).all())
-            and 1 <= prior <= MOST_PRIOR
+            and (prior == 0 if told else 1 <= prior <= MOST_PRIOR)
             and bool(((exponents >= 0) & (exponents <= MOST_UNIT)).all())
-        ):
-            raise CorruptError("The context model's regression holds impossible numbers; the file is damaged.")
-        return cls(centres << np.maximum(exponents - _GRAIN, 0), exponents, int(prior))
+        )
+        factor = Factor.from_arrays(told, len(units)) if told else None
+        return cls(centres << np.maximum(exponents - _GRAIN, 0), exponents, int(prior), factor)
 
     @classmethod
     def of(cls, samples: Sequence[Sample], prior: int) -> Regression:
@@ -163,6 +249,58 @@ class Regression:
         units = np.clip(np.rint(np.log2(np.maximum(deviation, 1.0))), 0, MOST_UNIT).astype(np.int64)
         grain = 2.0 ** np.maximum(units - _GRAIN, 0)
         return cls((np.rint(mean / grain) * grain).astype(np.int64), units, prior)
+
+    def products(self, samples: Sequence[Sample]) -> Array:
+        """float64 [M, M], sums of products of the values of rows, in units, and of the constant 1; what is not coded
+        counts as 0. The first is the number of rows."""
+        columns, most = len(self.centres), float(_MOST_VALUE) / (1 << _VALUE)
+
+        def product(sample: Sample) -> Array:
+            values = (sample.q.reshape(-1, columns) - self.centres) / 2.0**self.units
+            values = np.where(sample.coded.reshape(-1, columns), np.clip(values, -most, most), 0.0)
+            rows = np.column_stack([np.ones(len(values)), values]).astype(np.float32)
+            return rows.T @ rows
+
+        total = np.zeros((columns + 1, columns + 1))
+        for found in abreast(product, samples):
+            total += found
+        return total
+
+    def told(self, products: Array, prior: int, detail: int) -> Regression:
+        """The one that is told what ``products`` of rows show, as if ``prior`` rows without correlations had been seen.
+
+        Args:
+            detail: log2 of the steps in a deviation of what is unexpected.
+        """
+        spread = np.sqrt(np.maximum(np.diagonal(products), 1e-9))
+        correlations = products / np.outer(spread, spread) * (products[0, 0] / (products[0, 0] + prior))
+        np.fill_diagonal(correlations, 1.0 + _TOLD_RIDGE)
+        factor = np.linalg.cholesky(correlations)[1:]
+        roots = np.maximum(np.diagonal(factor, 1), float(_LEAST_ROOT) / (1 << _FACTOR))
+        shifts = np.maximum(np.floor(np.log2(roots)).astype(np.int64) + _FACTOR - detail, 0)
+        steps = factor * 2.0 ** (_FACTOR - shifts)[:, None]
+        weights = (np.sign(steps) * np.floor(np.abs(steps) + 1 - _ROUND)).astype(np.int64)
+        most = (_MOST_FACTOR >> shifts)[:, None]
+        weights = np.clip(weights, -most, most)
+        np.fill_diagonal(weights[:, 1:], np.rint(roots * 2.0 ** (_FACTOR - shifts)).astype(np.int64))
+        sizes = np.rint(spread[1:] / spread[0] * (1 << (_VALUE - _SIZE_GRAIN))).astype(np.int64)
+        sizes = np.clip(sizes, 1, _MOST_SIZE >> _SIZE_GRAIN) << _SIZE_GRAIN
+        return replace(self, prior=0, factor=Factor(shifts, sizes, weights))
+
+
+def _require(held: bool) -> None:
+    if not held:
+        raise CorruptError("The context model's regression holds impossible numbers; the file is damaged.")
+
+
+def _stride(m: int) -> int:
+    """``m`` in whole vectors."""
+    return -(-m // int(_VECTOR)) * int(_VECTOR)
+
+
+def _lower(columns: int) -> tuple[Array, Array]:
+    """Where the entries of a factor lie that are told."""
+    return np.tril_indices(columns, 1, columns + 1)
 
 
 _NONE, _NOTHING = np.empty(0, np.int64), np.empty(0)
@@ -239,6 +377,22 @@ def _limited(value: Scalar) -> Scalar:
 
 
 @inlined
+def _measured(q: Scalar, of: Scalar, traits: Array) -> Scalar:
+    """A value from its column's centre, in 1/2^_VALUE of its units."""
+    away = min(max(q - traits[of + CENTRE], -_FAR), _FAR)
+    down = np.int64(_VALUE) - traits[of + UNIT]
+    return _limited((min(max(away, -_MOST_VALUE), _MOST_VALUE) << down) if down > 0 else (away >> -down))
+
+
+@inlined
+def _innovation(value: Scalar, expected: Scalar, of: Scalar, traits: Array) -> Scalar:
+    """What was not expected of a value, of variance 1."""
+    fresh = ((value * traits[of + OVER_SIZE]) >> np.int64(36 - _INNOVATION)) - expected
+    fresh = (fresh * traits[of + OVER_FACTOR]) >> np.int64(40 - _FACTOR)
+    return min(max(fresh, -_MOST_INNOVATION), _MOST_INNOVATION)
+
+
+@inlined
 def observe(
     c: Scalar, q: Scalar, known: Scalar, expected: Scalar,
     traits: Array, rows: Array, values: Array, innovations: Array, gram: Array, factor: Array,
@@ -248,12 +402,8 @@ def observe(
     of = np.uint64(k * TRAITS)
     at = np.uint64(k * rows[3] + rows[1])
     if known:
-        away = min(max(q - traits[of + CENTRE], -_FAR), _FAR)
-        down = np.int64(_VALUE) - traits[of + UNIT]
-        value = _limited((min(max(away, -_MOST_VALUE), _MOST_VALUE) << down) if down > 0 else (away >> -down))
-        fresh = ((value * traits[of + OVER_SIZE]) >> np.int64(36 - _INNOVATION)) - expected
-        fresh = (fresh * traits[of + OVER_FACTOR]) >> np.int64(40 - _FACTOR)
-        innovations[np.uint64(k)] = np.float64(min(max(fresh, -_MOST_INNOVATION), _MOST_INNOVATION))
+        value = _measured(q, of, traits)
+        innovations[np.uint64(k)] = np.float64(_innovation(value, expected, of, traits))
         values[at] = np.float64(value)
     else:
         innovations[np.uint64(k)] = 0.0
@@ -263,7 +413,10 @@ def observe(
     values[np.uint64(rows[1])] = np.float64(1 << _VALUE)
     rows[1] += 1
     if rows[1] == rows[2]:
-        _learn(traits, rows, values, gram, factor)
+        if rows[4] > 0:
+            _learn(traits, rows, values, gram, factor)
+        else:
+            rows[1] = 0
     return np.int64(0)
 
 
@@ -310,3 +463,30 @@ def _pass(q: Array, coded: Array, found: Array, state: State) -> None:
         expected = expect(c, factor, innovations)
         found[i] = guessed(c, expected, traits)
         c = observe(c, q[i], coded[i], expected, traits, rows, values, innovations, gram, factor)
+
+
+@loop
+def _panel(
+    start: Scalar, before: Array, q: Array, coded: Array, found: Array, traits: Array, innovations: Array, factor: Array
+) -> None:
+    """What is made of columns from ``start`` on of some rows, and their innovations.
+
+    Args:
+        before: float64 [columns, rows], what the columns before ``start`` add to what is expected.
+        q, coded, found: of all columns, [rows, D].
+        innovations: float64 [M, rows]; factor: float64 [M, S].
+    """
+    for j in range(before.shape[0]):
+        c = np.int64(start + j)
+        k = c + 1
+        of = np.uint64(k * TRAITS)
+        for i in range(start + 1, k):
+            weight = factor[k, i]
+            for row in range(len(q)):
+                before[j, row] += weight * innovations[i, row]
+        for row in range(len(q)):
+            expected = np.int64(before[j, row]) >> np.int64(_FACTOR)
+            found[row, c] = guessed(c, expected, traits)
+            if coded[row, c]:
+                value = _measured(q[row, c], of, traits)
+                innovations[k, row] = np.float64(_innovation(value, expected, of, traits))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,6 +51,12 @@ class Sample:
         if self.made is None:
             return np.empty(0, np.int8)
         return (self.made - (whole(self.made) << FRACTION)).astype(np.int8).reshape(-1)
+
+    def rows(self, start: int, many: int) -> Sample:
+        """So many rows from one on."""
+        kept = slice(start, start + many)
+        reference, made = (None if part is None else part[kept] for part in (self.reference, self.made))
+        return replace(self, q=self.q[kept], coded=self.coded[kept], reference=reference, made=made)
 
     def crop(self, values: int) -> Sample:
         """A corner of about ``values`` values that keeps a few indices of every leading axis."""

@@ -23,6 +23,7 @@ import aecompress
 from aecompress.codec import methods
 from aecompress.codec.model import Model
 from aecompress.config import Effort, Target
+from aecompress.context import fit as context
 from aecompress.context.coder import NO_TABLES
 from aecompress.context.sample import Sample
 from aecompress.context.training import lesson, train
@@ -166,8 +167,8 @@ def noise(dtype: str, rows: int, columns: int) -> Array:
 
 
 #: name: (array, model kind, target); instead of a kind "network" for contexts with one, "learned" for such with a
-#: regression or relations, "other" for a model fitted to other rows, or "moved" for cells with phases, of each column
-#: if many.
+#: regression or relations, "told" where that tells its factor, "other" for a model fitted to other rows, or "moved" for
+#: cells with phases, of each column if many.
 CASES: dict[str, tuple[Array, str, Target]] = {
     "context-f4": (mixture(200, 12, 3, 1), "none", Target("max-error", 0.01)),
     "context-f4-special": (with_specials(mixture(200, 12, 3, 1)), "none", Target("rel-error", 1e-3)),
@@ -224,6 +225,7 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "regression-special": (with_specials(mixture(400, 50, 25, 41)), "none", Target("max-error", 0.01)),
     "regression-network": (mixture(400, 60, 30, 42).astype(np.float64), "learned", Target("max-error", 0.01)),
     "regression-turned-i4": (spectra(60, 16, 40), "none", Target("max-error", 40)),
+    "regression-told-f4": (with_specials(mixture(300, 30, 15, 55)), "told", Target("max-error", 0.01)),
     "far-i2": (echo(4000, 20, 35).astype(np.int16), "none", Target("lossless")),
     "subbands-f4": (field(4, 64, 80), "none", Target("max-error", 40.0)),
     "subbands-special": (with_specials(field(4, 64, 80)), "none", Target("max-error", 40.0)),
@@ -250,11 +252,24 @@ def fitted(values: Array, kind: str, target: Target) -> Model | str:
     if kind in ("network", "learned"):
         effort: Effort = "fast" if kind == "network" else "balanced"
         return networked(aecompress.fit(values, target, kind="none", effort=effort), values)
+    if kind == "told":
+        return networked(told(aecompress.fit(values, target, kind="none"), values), values)
     if kind == "moved":
         model, columns = aecompress.fit(values, target, kind="none", effort="fast"), values.shape[1]
         phase = sequence(columns, 52) % PHASES if columns > 4 else np.array([5])
         return replace(model, cells=replace(model.cells, phase=phase), known_as=None)
     return kind
+
+
+def told(model: Model, values: Array) -> Model:
+    """The model with a regression whose factor it tells."""
+    coder, work = model.context, methods.prepare(model, values)
+    if coder is None or coder.regression is None or work is None:
+        raise ValueError("the values fit no regression")
+    sample = Sample(work.q, work.keep)
+    regression = coder.regression.told(coder.regression.products([sample]), 16, 5)
+    known = context.fit([regression.informed(sample)], values.size, coder.predictor.layout)
+    return replace(model, context=replace(known, regression=regression), known_as=None)
 
 
 def networked(model: Model, values: Array) -> Model:
