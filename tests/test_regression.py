@@ -255,15 +255,15 @@ def test_columns_that_depend_on_many_others_take_fewer_bits() -> None:
 
 
 def test_large_sets_are_told_what_small_ones_learn() -> None:
-    q = dependent(4000, 120, 2)
+    q = dependent(6000, 120, 2)
     parts = [Sample(rows, everywhere(rows)) for rows in np.split(q, 10)]
-    large, small = fitting.fit(parts, 100 * q.size), fitting.fit(parts, q.size // 40)
+    large, small = fitting.fit(parts, 100 * q.size), fitting.fit(parts, q.size // 60)
     assert large.regression is not None
     assert large.regression.factor is not None
     assert small.regression is not None
     assert small.regression.factor is None
     assert fitting.bits(large, parts) < 0.9 * fitting.bits(small, parts)
-    few = fitting.fit([Sample(rows, everywhere(rows)) for rows in np.split(q[:100], 2)], 100 * q.size)
+    few = fitting.fit([Sample(rows, everywhere(rows)) for rows in np.split(q[:4000], 10)], 100 * q.size)
     assert few.regression is None or few.regression.factor is None
 
 

@@ -74,6 +74,9 @@ _NEAR_BITS = 0.5
 #: What it is tried with: rows that count as seen without correlations.
 _PRIORS = (4, 16, 64, 256, 1024, 4096)
 
+#: Values that tell a factor, at least: what is tried on fewer would look better than it is.
+_TELLING_VALUES = 1 << 19
+
 #: Log2 of the steps that a deviation of what is unexpected has, of a factor that is told.
 _DETAILS = (4, 5, 6, 7)
 
@@ -270,10 +273,11 @@ def _learned(samples: Sequence[Sample], whole: Sample) -> Regression:
 
 
 def _told(others: Sequence[Sample], whole: Sample, known: Regression, total: int) -> _Expectation | None:
-    """The best factor that ``others`` tell for ``whole``; None if they are too few rows."""
-    products = known.products(others)
-    if products[0, 0] < len(known.centres):
+    """The best factor that ``others`` tell for ``whole``; None if they are too few."""
+    values, columns = sum(int(s.coded.sum()) for s in others), len(known.centres)
+    if values < max(_TELLING_VALUES, columns * columns):
         return None
+    products = known.products(others)
 
     def cost(prior: int, detail: int) -> float:
         one = known.told(products, prior, detail)
