@@ -1,17 +1,22 @@
-"""Info: what an archive says of itself, without decoding anything."""
+"""Info: what an archive says of itself, without decoding any of its rows."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from aecompress.errors import DestinationError
 from aecompress.figures import restored
-from aecompress.locations import Where, locate
-from aecompress.shards.manifest import read_manifest
+from aecompress.locations import Location, Where, locate
+from aecompress.shards.manifest import Manifest, read_manifest
 from aecompress.shards.reader import archive_bytes
+from aecompress.sinks.columns import column_names
+
+#: Rows whose last axis is longer have no formulas: as in context.relations, which takes longer to load than all else.
+MOST_COMPUTED = 32
 
 
 def info(archive: Where) -> dict[str, Any]:
-    """Figures of an archive from its manifest; plain numbers and strings, fit for JSON.
+    """Figures of an archive from its manifest, and formulas from its model; plain numbers and strings, fit for JSON.
 
     Raises:
         ArchiveError: it is not an archive, or an unfinished, damaged or newer one.
@@ -42,5 +47,21 @@ def info(archive: Where) -> dict[str, Any]:
         "parts": len(manifest.fragments),
         "blocks": sum(fragment.blocks for fragment in manifest.fragments),
         "block_rows": manifest.block_rows,
+        "computed": _computed(path, manifest),
         "created_by": manifest.created_by,
     }
+
+
+def _computed(path: Location, manifest: Manifest) -> dict[str, str]:
+    """Formulas that columns are expected by, by the columns' names."""
+    rows = manifest.spec.row_shape
+    if manifest.model is None or not rows or rows[-1] > MOST_COMPUTED:
+        return {}
+    from aecompress.archive import Archive  # not before they are needed
+    from aecompress.codec.formulas import formulas
+
+    try:
+        names = column_names(manifest.spec, manifest.origin)
+    except DestinationError:  # numbers will do
+        names = ()
+    return formulas(Archive(path).model, names)

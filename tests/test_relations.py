@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aecompress
+from aecompress.codec.cells import Cells
+from aecompress.codec.formulas import formulas
 from aecompress.codec.model import Model
 from aecompress.config import Target
 from aecompress.context import fit as fitting
 from aecompress.context.coder import NO_TABLES, ContextModel
 from aecompress.context.discovery import discover
-from aecompress.context.relations import CURVE, FORM, NONE, ROOT, SIGNED, Formula, Relations
+from aecompress.context.relations import CURVE, FORM, MOST_COLUMNS, NONE, ROOT, SIGNED, Formula, Relations
 from aecompress.context.sample import Sample
 from aecompress.context.training import lesson, train
 from aecompress.context.tree import STUMP
 from aecompress.entropy import record
 from aecompress.errors import CorruptError
-from aecompress.spec import Array
+from aecompress.inspector import MOST_COMPUTED
+from aecompress.spec import Array, ArraySpec
 
 
 def derived(rows: int, seed: int) -> Array:
@@ -221,3 +227,49 @@ def test_archives_keep_the_bound_of_tables_with_formulas(tmp_path: Path, target:
     known = np.isfinite(values)
     assert np.array_equal(np.isnan(back), np.isnan(values))
     assert (np.abs(np.where(known, back, 0) - np.where(known, values, 0)) <= bound).all()
+
+
+# --- for people -----------------------------------------------------------------------------------------------------
+
+
+def test_info_tells_what_columns_are_computed_by(tmp_path: Path) -> None:
+    names = ["length", "x", "y", "z", "flat", "product", "angle"]
+    table = pa.table(dict(zip(names, derived(6000, 5).T, strict=True)))
+    pq.write_table(table, tmp_path / "t.parquet")
+    aecompress.pack(tmp_path / "t.parquet", tmp_path / "a", target=Target("max-error", 0.5), model="none")
+    found = aecompress.info(tmp_path / "a")["computed"]
+    assert re.fullmatch(r"±√\(length² - [xy]² - [xy]²\)", found["z"])
+    assert re.fullmatch(r"√\([xy]² \+ [xy]²\)|√\(length² - z²\)", found["flat"])
+    assert re.fullmatch(r"0\.0125 x·y", found["product"])
+    assert re.fullmatch(r"a curve of y : x with [\d,]+ knots|a curve of x : y with [\d,]+ knots", found["angle"])
+    assert set(found) == {"z", "flat", "product", "angle"}
+
+
+def test_columns_without_names_have_numbers_and_nothing_else_is_told(tmp_path: Path) -> None:
+    aecompress.pack(derived(6000, 5), tmp_path / "a", target=Target("max-error", 0.5), model="none")
+    found = aecompress.info(tmp_path / "a")["computed"]
+    assert found["5"] == "0.0125 [1]·[2]"
+    aecompress.pack(np.random.default_rng(0).normal(size=(500, 4)), tmp_path / "b", target=Target("max-error", 0.1))
+    assert aecompress.info(tmp_path / "b")["computed"] == {}
+
+
+def test_factors_are_in_the_units_of_the_values() -> None:
+    relations = discover([whole(derived(6000, 2))], 42_000)
+    assert relations is not None
+    plain = fitting.fit([whole(derived(600, 1))], 600, fixed=False)
+    spec = ArraySpec(np.dtype("f8"), (7,))
+    steps = np.array([2.0, 0.5, 0.5, 1.0, 1.0, 3.0, 1.0])
+    cells = Cells("real", steps, steps / 2, axis=1)
+    model = Model(
+        spec, "none", Target("max-error", 1.0), cells, np.empty(0), context=replace(plain, relations=relations)
+    )
+    found = formulas(model)
+    assert found["5"] == "0.15 [1]·[2]"  # 3 / 80 of cells that are 0.5 wide
+    moved = replace(model, cells=replace(cells, phase=np.arange(7)))
+    assert formulas(moved)["5"] == "a sum of [1]·[2]"
+    assert formulas(moved)["4"].startswith("the root of a sum of ")
+    assert formulas(replace(model, turned=9)) == {}
+
+
+def test_rows_that_may_have_formulas_are_those_that_models_look_at() -> None:
+    assert MOST_COMPUTED == MOST_COLUMNS

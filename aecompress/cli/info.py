@@ -17,7 +17,7 @@ from aecompress.config import Target
 @archive_argument
 @json_option
 def info(archive: str, as_json: bool) -> None:
-    """Show what an archive holds; nothing is decoded."""
+    """Show what an archive holds, and which columns it found to be computed from others; nothing is decoded."""
     facts = aecompress.info(archive)
     if as_json:
         output.print_json(facts)
@@ -36,8 +36,14 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("error", output.error(facts["max_abs_error"], facts["rmse"], facts["psnr"], facts["cosine"])),
         ("beside it", _columns(facts["columns"], facts["columns_bytes"])),
         ("blocks", f"{facts['blocks']:,}, of {facts['block_rows']:,} rows at most; part files: {facts['parts']}"),
+        *_computed(facts["computed"]),
         ("written by", facts["created_by"]),
     ]
+
+
+def _computed(formulas: dict[str, str]) -> list[tuple[str, str]]:
+    labels = ["computed", *[""] * len(formulas)]
+    return [(label, f"{name} = {text}") for label, (name, text) in zip(labels, formulas.items(), strict=False)]
 
 
 def _columns(names: list[str], count: int) -> str:

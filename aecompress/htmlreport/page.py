@@ -53,8 +53,8 @@ def render(found: Survey, points: Sequence[Point]) -> str:
     facts = found.facts
     name = found.archive.path.resolve().name
     sections = [
-        _sizes(found), _along(found), _odd_rows(found), _errors(found), _rows(found), _bounds(found, points),
-        _training(found), _settings(found),
+        _sizes(found), _along(found), _odd_rows(found), _errors(found), _rows(found), _computed(found),
+        _bounds(found, points), _training(found), _settings(found),
     ]  # fmt: skip
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -306,6 +306,17 @@ def _training(found: Survey) -> str:
         "check; 1 is the score where it began. The best state was kept."
     )
     return _section("Training", words, _figure(lines(curves, x="check", y="loss, score", height=200)))
+
+
+def _computed(found: Survey) -> str:
+    if not found.facts["computed"]:
+        return ""
+    return _section(
+        "Columns computed from others",
+        "Formulas that the model found in the rows, by which it expects a column from those before it. What a value "
+        "differs from its formula is coded, so none need hold exactly.",
+        _table(("column", "formula"), found.facts["computed"].items(), "settings"),
+    )
 
 
 def _settings(found: Survey) -> str:

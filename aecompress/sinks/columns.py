@@ -89,6 +89,18 @@ def row_schema(spec: ArraySpec, origin: dict[str, object]) -> pa.Schema:
     return schema
 
 
+def column_names(spec: ArraySpec, origin: dict[str, object]) -> tuple[str, ...]:
+    """Names of the columns of the source that hold one value of each row; none if it was not a table of such.
+
+    Raises DestinationError if the source's schema is damaged.
+    """
+    if "schema" not in origin:
+        return ()
+    array = origin.get("array")
+    names = tuple(array) if isinstance(array, list) else tuple(_read_schema(origin).names)
+    return names if spec.row_shape == (len(names),) else ()
+
+
 def encode(batch: Array, schema: pa.Schema) -> pa.RecordBatch:
     """Rows [n, *row_shape] as one record batch; a single column takes whole rows, several take one value each."""
     columns = [batch] if len(schema) == 1 else [batch[:, index] for index in range(len(schema))]
