@@ -450,7 +450,7 @@ class Model:
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
         coders = [coder for coder in (self.context, self.joint) if coder is not None]
-        if any(coder.regression is not None and coder.regression.factor is not None for coder in coders):
+        if any(coder.regression is not None and coder.regression.prior <= 0 for coder in coders):
             return VERSION
         if any(coder.relations is not None for coder in coders):
             return 16

@@ -25,7 +25,7 @@ from aecompress.context.coder import (
 )
 from aecompress.context.discovery import discover
 from aecompress.context.network import LANES, MOST_INPUTS, inputs_of
-from aecompress.context.regression import Regression, columns_of
+from aecompress.context.regression import PRIOR_PARTS, Regression, columns_of
 from aecompress.context.relations import Relations
 from aecompress.context.sample import FRACTION, Sample, chosen
 from aecompress.context.selection import bits_of, forward
@@ -72,7 +72,7 @@ _STEP_BITS = 32.0  # that each of them must save
 _NEAR_BITS = 0.5
 
 #: What it is tried with: rows that count as seen without correlations.
-_PRIORS = (4, 16, 64, 256, 1024, 4096)
+_PRIORS = (1 / 16, 1 / 4, 1, 4, 16, 64, 256, 1024, 4096)
 
 #: Values that tell a factor, at least: what is tried on fewer would look better than it is.
 _TELLING_VALUES = 1 << 19
@@ -267,8 +267,7 @@ def _expectations(samples: Sequence[Sample], whole: Sample, total: int) -> list[
 
 
 def _learned(samples: Sequence[Sample], whole: Sample) -> Regression:
-    known = Regression.of(samples, _PRIORS[0])
-    tried = [replace(known, prior=prior) for prior in _PRIORS]
+    tried = _with_priors(Regression.of(samples, -1))
     return tried[int(np.argmin(list(abreast(lambda one: _missed_bits(whole, one), tried))))]
 
 
@@ -279,15 +278,18 @@ def _told(others: Sequence[Sample], whole: Sample, known: Regression, total: int
         return None
     products = known.products(others)
 
-    def cost(prior: int, detail: int) -> float:
-        one = known.told(products, prior, detail)
-        return _missed_bits(whole, one) * total + _told_bits(one)
+    def cost(told: Regression) -> float:
+        return _missed_bits(whole, told) * total + _told_bits(told)
 
-    detail = _DETAILS[-1]
-    prior = _PRIORS[int(np.argmin([cost(prior, detail) for prior in _PRIORS]))]
-    detail = _DETAILS[int(np.argmin([cost(prior, detail) for detail in _DETAILS]))]
-    found = known.told(products + known.products([whole]), prior, detail)
-    return _Expectation(found, known.told(products, prior, detail), _MUST_PAY * _told_bits(found))
+    tried = _with_priors(known)
+    best = tried[int(np.argmin([cost(one.told(products, _DETAILS[-1])) for one in tried]))]
+    detail = _DETAILS[int(np.argmin([cost(best.told(products, detail)) for detail in _DETAILS]))]
+    found = best.told(products + known.products([whole]), detail)
+    return _Expectation(found, best.told(products, detail), _MUST_PAY * _told_bits(found))
+
+
+def _with_priors(known: Regression) -> list[Regression]:
+    return [replace(known, prior=-round(PRIOR_PARTS * rows)) for rows in _PRIORS]
 
 
 def _told_bits(regression: Regression) -> float:

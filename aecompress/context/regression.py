@@ -36,22 +36,23 @@ _VALUE, _INNOVATION, _FACTOR = 12, 16, 20
 #: Greatest exponent of a column's unit, greatest distance of a value from its column's centre, in units.
 MOST_UNIT, _MOST_VALUE = 40, np.int64(1 << (_VALUE + 5))
 
-#: Most rows that may count as seen.
-MOST_PRIOR = 1 << 20
+#: Most rows that may count as seen, and parts of one that they are counted in since version 17.
+MOST_PRIOR, PRIOR_PARTS = 1 << 20, 16
 
 _GRAIN = 2  # centres are whole multiples of their column's unit, shifted by as many bits
 
 _MOST_CENTRE = 1 << 56
 
 _MOST_INNOVATION = np.int64(1 << (_INNOVATION + 5))
-_RIDGE = np.int64(1 << (_FACTOR - 12))
-_LEAST_VARIANCE = np.int64(1 << (2 * _FACTOR - 12))
+# what is added to the diagonal of the correlations, and the least that may be left of it: before version 17, and since
+_RIDGE, _LEAST_VARIANCE = np.int64(1 << (_FACTOR - 12)), np.int64(1 << (2 * _FACTOR - 12))
+_FINE_RIDGE, _FINE_VARIANCE = np.int64(1 << (_FACTOR - 16)), np.int64(1 << (2 * _FACTOR - 16))
 _MOST_FACTOR = np.int64(17 << (_FACTOR - 4))
 _FAR = np.int64(1 << 44)
 _HALF = np.int64(1 << (FRACTION - 1))
 
-# of a factor that is told: least entry of the diagonal, what is added to that of the correlations, bits that sizes lack
-_LEAST_ROOT, _TOLD_RIDGE, _SIZE_GRAIN = np.int64(1 << (_FACTOR - 8)), 2.0**-16, 4
+# of a factor that is told: least entry of the diagonal, and bits that sizes lack
+_LEAST_ROOT, _SIZE_GRAIN = np.int64(1 << (_FACTOR - 8)), 4
 _MOST_SIZE = 1 << (_VALUE + 5)
 
 # what lies further from 0 than so many steps is the next whole number of them: smaller ones take fewer bits
@@ -79,7 +80,7 @@ class State(NamedTuple):
     Attributes:
         traits: int64 [M * TRAITS], of each column; see ``CENTRE``.
         rows: int64 [5]: those in ``gram``, those that wait, how many may until the factor is made anew, how many have
-            room, and how many count as seen without any correlation; 0 if the factor is told and stays.
+            room, and ``Regression.prior``.
         values: float64 [M * room], columns of rows that wait, in their units.
         innovations: float64 [S], of the row so far, of variance 1; S is M in whole vectors.
         gram: int64 [M * M], an upper triangle; ``factor`` float64 [M * S], what is below the diagonal, all else 0.
@@ -148,7 +149,8 @@ class Regression:
 
     Attributes:
         centres: int64 [D]; ``units`` int64 [D], log2 of what values are measured in, about their deviation.
-        prior: how many rows without correlations count as seen; 0 if the factor is told.
+        prior: how many rows without correlations count as seen; if below 0, how many parts of a row; 0 if the factor is
+            told.
         factor: None, or what is told and not learned.
     """
 
@@ -184,6 +186,11 @@ class Regression:
             traits[1:, SIZE], traits[1:, OVER_FACTOR] = self.factor.sizes, (1 << 40) // self.factor.roots
         traits[:, OVER_SIZE] = (1 << 36) // traits[:, SIZE]
         return traits
+
+    @property
+    def prior_rows(self) -> float:
+        """How many rows without correlations count as seen."""
+        return float(self.prior) if self.prior > 0 else -self.prior / PRIOR_PARTS
 
     def guesses(self, q: Array, coded: Array) -> Array:
         """int64 [rows, ...], what each value of a block is expected to be, in 1/2^FRACTION cells; what is not coded
@@ -230,7 +237,7 @@ class Regression:
             LEAST_COLUMNS <= len(units) <= MOST_COLUMNS
             and centres.shape == exponents.shape
             and bool((np.abs(centres) <= _MOST_CENTRE).all())
-            and (prior == 0 if told else 1 <= prior <= MOST_PRIOR)
+            and (prior == 0 if told else 1 <= abs(prior) <= MOST_PRIOR)
             and bool(((exponents >= 0) & (exponents <= MOST_UNIT)).all())
         )
         factor = Factor.from_arrays(told, len(units)) if told else None
@@ -266,15 +273,16 @@ class Regression:
             total += found
         return total
 
-    def told(self, products: Array, prior: int, detail: int) -> Regression:
-        """The one that is told what ``products`` of rows show, as if ``prior`` rows without correlations had been seen.
+    def told(self, products: Array, detail: int) -> Regression:
+        """The one that is told what ``products`` of rows show, with this one's prior.
 
         Args:
             detail: log2 of the steps in a deviation of what is unexpected.
         """
         spread = np.sqrt(np.maximum(np.diagonal(products), 1e-9))
-        correlations = products / np.outer(spread, spread) * (products[0, 0] / (products[0, 0] + prior))
-        np.fill_diagonal(correlations, 1.0 + _TOLD_RIDGE)
+        rows = products[0, 0]
+        correlations = products / np.outer(spread, spread) * (rows / (rows + self.prior_rows))
+        np.fill_diagonal(correlations, 1.0 + _FINE_RIDGE / 2.0**_FACTOR)
         factor = np.linalg.cholesky(correlations)[1:]
         roots = np.maximum(np.diagonal(factor, 1), float(_LEAST_ROOT) / (1 << _FACTOR))
         shifts = np.maximum(np.floor(np.log2(roots)).astype(np.int64) + _FACTOR - detail, 0)
@@ -413,7 +421,7 @@ def observe(
     values[np.uint64(rows[1])] = np.float64(1 << _VALUE)
     rows[1] += 1
     if rows[1] == rows[2]:
-        if rows[4] > 0:
+        if rows[4] != 0:
             _learn(traits, rows, values, gram, factor)
         else:
             rows[1] = 0
@@ -435,21 +443,30 @@ def _learn(traits: Array, rows: Array, values: Array, gram: Array, factor: Array
 
 @loop
 def _factorise(gram: Array, m: Scalar, many: Scalar, prior: Scalar, traits: Array, factor: Array) -> None:
-    """Cholesky factor of the correlations that ``gram`` holds, shrunk."""
+    """Cholesky factor of the correlations that ``gram`` holds, shrunk; in parts of rows they have six bits more."""
+    ridge, least, share, total = _RIDGE, _LEAST_VARIANCE, many, many + prior
+    first, second, third = np.int64(0), np.int64(_FACTOR), np.int64(_FACTOR)
+    if prior < 0:
+        ridge, least = _FINE_RIDGE, _FINE_VARIANCE
+        share = many * np.int64(PRIOR_PARTS)
+        total = share - prior
+        first, second, third = np.int64(8), np.int64(_FACTOR - 2), np.int64(_FACTOR - 6)
     for i in range(m):
         traits[i * TRAITS + NORM] = max(root_of(gram[i * m + i]), np.int64(1))
         size = max(root_of(gram[i * m + i] // many), np.int64(1))
         traits[i * TRAITS + SIZE], traits[i * TRAITS + OVER_SIZE] = size, np.int64(1 << 36) // size
-    point = np.int64(_FACTOR)
     stride = np.int64(factor.size) // m
     for j in range(m):  # column by column, for what is in one does not wait for anything else in it
-        left = ((np.int64(1 << _FACTOR) + _RIDGE) << point) - _below(j, j, factor, factor, j * stride, stride)
-        root = root_of(max(left, _LEAST_VARIANCE))
+        left = ((np.int64(1 << _FACTOR) + ridge) << np.int64(_FACTOR)) - _below(
+            j, j, factor, factor, j * stride, stride
+        )
+        root = root_of(max(left, least))
         traits[j * TRAITS + OVER_FACTOR] = np.int64(1 << 40) // root
         norm = traits[j * TRAITS + NORM]
         for i in range(j + 1, m):
-            correlation = floored(gram[np.uint64(j * m + i)], traits[np.uint64(i * TRAITS) + NORM]) << point
-            wanted = floored(floored(correlation, norm) * many, many + prior) << point
+            product = gram[np.uint64(j * m + i)] << first
+            correlation = floored(floored(product, traits[np.uint64(i * TRAITS) + NORM]) << second, norm)
+            wanted = floored(correlation * share, total) << third
             found = floored(wanted - _below(i, j, factor, factor, j * stride, stride), root)
             factor[np.uint64(i * stride + j)] = np.float64(min(max(found, -_MOST_FACTOR), _MOST_FACTOR))
 
