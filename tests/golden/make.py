@@ -226,7 +226,7 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "regression-network": (mixture(400, 60, 30, 42).astype(np.float64), "learned", Target("max-error", 0.01)),
     "regression-turned-i4": (spectra(60, 16, 40), "none", Target("max-error", 40)),
     "regression-told-f4": (with_specials(mixture(300, 30, 15, 55)), "told", Target("max-error", 0.01)),
-    "regression-fine-f4": (mixture(400, 50, 20, 56), "none", Target("max-error", 0.01)),
+    "regression-fine-f4": (mixture(400, 60, 30, 56), "none", Target("max-error", 0.01)),
     "far-i2": (echo(4000, 20, 35).astype(np.int16), "none", Target("lossless")),
     "subbands-f4": (field(4, 64, 80), "none", Target("max-error", 40.0)),
     "subbands-special": (with_specials(field(4, 64, 80)), "none", Target("max-error", 40.0)),
