@@ -74,6 +74,10 @@ _NEAR_BITS = 0.5
 #: What it is tried with: rows that count as seen without correlations.
 _PRIORS = (1 / 16, 1 / 4, 1, 4, 16, 64, 256, 1024, 4096)
 
+#: The most of these whose errors take at most so many bits more than the fewest is a rival: networks often make more of
+#: it.
+_ABOUT = 0.03
+
 #: Values that tell a factor, at least: what is tried on fewer would look better than it is.
 _TELLING_VALUES = 1 << 19
 
@@ -159,7 +163,7 @@ def turned(part: Sample, total: int) -> tuple[Layout, float, float] | None:
         return None
     q, coded = (np.ascontiguousarray(np.moveaxis(values, -1, 0)) for values in (part.q, part.coded))
     back = Sample(q, coded)
-    best = _learned([part], part)
+    best = _learned([part], part)[0]
     missed = _missed_bits(part, best)
     alone = min(_neighbour_bits(back, layout, total) for layout in layouts(back.q.shape))
     rivals = column_layouts(part.q.shape)
@@ -259,16 +263,19 @@ class _Expectation:
 
 
 def _expectations(samples: Sequence[Sample], whole: Sample, total: int) -> list[_Expectation]:
-    """The best regression that blocks learn, and the best that the model tells if samples can show it, by how they
-    miss one of these."""
+    """Regressions that blocks learn, and the best that the model tells if samples can show it, by how they miss one of
+    these."""
     learned = _learned(samples, whole)
-    told = _told([s for s in samples if s is not whole], whole, learned, total)
-    return [_Expectation(learned, learned), *([] if told is None else [told])]
+    told = _told([s for s in samples if s is not whole], whole, learned[0], total)
+    return [*(_Expectation(one, one) for one in learned), *([] if told is None else [told])]
 
 
-def _learned(samples: Sequence[Sample], whole: Sample) -> Regression:
+def _learned(samples: Sequence[Sample], whole: Sample) -> list[Regression]:
+    """The one that misses least, and one of a greater prior if that misses hardly more."""
     tried = _with_priors(Regression.of(samples, -1))
-    return tried[int(np.argmin(list(abreast(lambda one: _missed_bits(whole, one), tried))))]
+    missed = np.array(list(abreast(lambda one: _missed_bits(whole, one), tried)))
+    least, most = int(missed.argmin()), int(np.flatnonzero(missed <= missed.min() + _ABOUT)[-1])
+    return [tried[k] for k in dict.fromkeys((least, most))]
 
 
 def _told(others: Sequence[Sample], whole: Sample, known: Regression, total: int) -> _Expectation | None:
@@ -279,7 +286,7 @@ def _told(others: Sequence[Sample], whole: Sample, known: Regression, total: int
     products = known.products(others)
 
     def cost(told: Regression) -> float:
-        return _missed_bits(whole, told) * total + _told_bits(told)
+        return _missed_bits(whole, told) + _told_bits(told) / total
 
     tried = _with_priors(known)
     best = tried[int(np.argmin([cost(one.told(products, _DETAILS[-1])) for one in tried]))]
