@@ -265,13 +265,10 @@ class Regression:
         def product(sample: Sample) -> Array:
             values = (sample.q.reshape(-1, columns) - self.centres) / 2.0**self.units
             values = np.where(sample.coded.reshape(-1, columns), np.clip(values, -most, most), 0.0)
-            rows = np.column_stack([np.ones(len(values)), values]).astype(np.float32)
+            rows = np.column_stack([np.ones(len(values)), values])
             return rows.T @ rows
 
-        total = np.zeros((columns + 1, columns + 1))
-        for found in abreast(product, samples):
-            total += found
-        return total
+        return sum(abreast(product, samples), np.zeros((columns + 1, columns + 1)))
 
     def told(self, products: Array, detail: int) -> Regression:
         """The one that is told what ``products`` of rows show, with this one's prior.
