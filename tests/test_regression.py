@@ -343,7 +343,7 @@ def test_impossible_numbers_are_refused(part: int, index: int, value: int) -> No
         (19, 40, 0),
         (19, 40, 1 << 14),
         (20, 0, 1 << 21),
-        (20, 0, -(1 << 62)),
+        (20, 0, -(1 << 63)),
         (20, 1, 0),
         (20, 1, -300),
     ],
