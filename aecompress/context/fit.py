@@ -25,7 +25,8 @@ from aecompress.context.coder import (
 )
 from aecompress.context.discovery import discover
 from aecompress.context.network import LANES, MOST_INPUTS, inputs_of
-from aecompress.context.regression import PRIOR_PARTS, Regression, columns_of
+from aecompress.context.proposals import learned_ones, missed_bits, regressions
+from aecompress.context.regression import Regression, columns_of
 from aecompress.context.relations import Relations
 from aecompress.context.sample import FRACTION, Sample, chosen
 from aecompress.context.selection import bits_of, forward
@@ -70,22 +71,6 @@ _STEP_BITS = 32.0  # that each of them must save
 
 #: A regression over the columns is tried if its errors take at most so many bits more than those of neighbours.
 _NEAR_BITS = 0.5
-
-#: What it is tried with: rows that count as seen without correlations.
-_PRIORS = (1 / 16, 1 / 4, 1, 4, 16, 64, 256, 1024, 4096)
-
-#: The most of these whose errors take at most so many bits more than the fewest is a rival: networks often make more of
-#: it.
-_ABOUT = 0.03
-
-#: Values that tell a factor, at least: what is tried on fewer would look better than it is.
-_TELLING_VALUES = 1 << 19
-
-#: Log2 of the steps that a deviation of what is unexpected has, of a factor that is told.
-_DETAILS = (4, 5, 6, 7)
-
-#: And how many times its own bits it must save, for a network will make half as much again of the rest.
-_MUST_PAY = 1.6
 
 
 @dataclass(frozen=True)
@@ -163,8 +148,8 @@ def turned(part: Sample, total: int) -> tuple[Layout, float, float] | None:
         return None
     q, coded = (np.ascontiguousarray(np.moveaxis(values, -1, 0)) for values in (part.q, part.coded))
     back = Sample(q, coded)
-    best = _learned([part], part)[0]
-    missed = _missed_bits(part, best)
+    best = learned_ones([part], part)[0]
+    missed = missed_bits(part, best)
     alone = min(_neighbour_bits(back, layout, total) for layout in layouts(back.q.shape))
     rivals = column_layouts(part.q.shape)
     if not rivals or missed > min(alone + _NEAR_BITS, _centred_bits(part, best)):
@@ -210,8 +195,8 @@ def _regressed(
     if part.has_reference or columns is None or columns != columns_of(part.q.shape):
         return layout, None
     whole = _fullest(samples)
-    tried = _expectations(samples, whole, total)
-    missed = min(_missed_bits(whole, one.without) for one in tried)
+    tried = regressions(samples, whole, total)
+    missed = min(missed_bits(whole, one.without) for one in tried)
     if missed > min(_neighbour_bits(part, layout, total) + _NEAR_BITS, _centred_bits(part, tried[0].found)):
         return layout, None
     found: tuple[float, Layout, Regression | None] = _costs([_middle(whole)], [layout], total)[0], layout, None
@@ -251,63 +236,6 @@ def _related(
     signs = len(found.encode_signs(part.q, part.coded)) * 8.0 * total / int(part.coded.sum())
     extra = signs + 8.0 * len(record.pack(found.arrays()))
     return (apart[int(np.argmin(costs))], found) if min(costs) + extra < before else (layout, None)
-
-
-@dataclass(frozen=True)
-class _Expectation:
-    """A regression for the samples, the same but for what it knows of the fullest, and bits that it must save."""
-
-    found: Regression
-    without: Regression
-    bits: float = 0.0
-
-
-def _expectations(samples: Sequence[Sample], whole: Sample, total: int) -> list[_Expectation]:
-    """Regressions that blocks learn, and the best that the model tells if samples can show it, by how they miss one of
-    these."""
-    learned = _learned(samples, whole)
-    told = _told([s for s in samples if s is not whole], whole, learned[0], total)
-    return [*(_Expectation(one, one) for one in learned), *([] if told is None else [told])]
-
-
-def _learned(samples: Sequence[Sample], whole: Sample) -> list[Regression]:
-    """The one that misses least, and one of a greater prior if that misses hardly more."""
-    tried = _with_priors(Regression.of(samples, -1))
-    missed = np.array(list(abreast(lambda one: _missed_bits(whole, one), tried)))
-    least, most = int(missed.argmin()), int(np.flatnonzero(missed <= missed.min() + _ABOUT)[-1])
-    return [tried[k] for k in dict.fromkeys((least, most))]
-
-
-def _told(others: Sequence[Sample], whole: Sample, known: Regression, total: int) -> _Expectation | None:
-    """The best factor that ``others`` tell for ``whole``; None if they are too few."""
-    values, columns = sum(int(s.coded.sum()) for s in others), len(known.centres)
-    if values < max(_TELLING_VALUES, columns * columns):
-        return None
-    products = known.products(others)
-
-    def cost(told: Regression) -> float:
-        return _missed_bits(whole, told) + _told_bits(told) / total
-
-    tried = _with_priors(known)
-    best = tried[int(np.argmin([cost(one.told(products, _DETAILS[-1])) for one in tried]))]
-    detail = _DETAILS[int(np.argmin([cost(best.told(products, detail)) for detail in _DETAILS]))]
-    found = best.told(products + known.products([whole]), detail)
-    return _Expectation(found, best.told(products, detail), _MUST_PAY * _told_bits(found))
-
-
-def _with_priors(known: Regression) -> list[Regression]:
-    return [replace(known, prior=-round(PRIOR_PARTS * rows)) for rows in _PRIORS]
-
-
-def _told_bits(regression: Regression) -> float:
-    """Bits that the model takes to tell a factor."""
-    return 8.0 * len(record.pack(regression.arrays()))
-
-
-def _missed_bits(sample: Sample, regression: Regression) -> float:
-    """About how many bits an error of the regression takes."""
-    missed = (sample.q << FRACTION) - regression.guesses(sample.q, sample.coded)
-    return bits_of(missed[sample.coded] / (1 << FRACTION))
 
 
 def _centred_bits(sample: Sample, regression: Regression) -> float:
