@@ -9,10 +9,6 @@ from aecompress.figures import restored
 from aecompress.locations import Location, Where, locate
 from aecompress.shards.manifest import Manifest, read_manifest
 from aecompress.shards.reader import archive_bytes
-from aecompress.sinks.columns import column_names
-
-#: Rows whose last axis is longer have no formulas: as in context.relations, which takes longer to load than all else.
-MOST_COMPUTED = 32
 
 
 def info(archive: Where) -> dict[str, Any]:
@@ -54,11 +50,11 @@ def info(archive: Where) -> dict[str, Any]:
 
 def _computed(path: Location, manifest: Manifest) -> dict[str, str]:
     """Formulas that columns are expected by, by the columns' names."""
-    rows = manifest.spec.row_shape
-    if manifest.model is None or not rows or rows[-1] > MOST_COMPUTED:
+    if not manifest.report.get("computed"):
         return {}
-    from aecompress.archive import Archive  # not before they are needed
+    from aecompress.archive import Archive  # with its loops and Arrow it takes longer to load than all else
     from aecompress.codec.formulas import formulas
+    from aecompress.sinks.columns import column_names
 
     try:
         names = column_names(manifest.spec, manifest.origin)

@@ -364,6 +364,8 @@ def facts(model: Model, totals: Totals, key: str) -> dict[str, Any]:
     found: dict[str, Any] = {"cosine": totals.similarity.mean} if totals.similarity.rows else {}
     if model.encoder is not None and len(model.encoder.course):
         found["training"] = course(model.encoder.course)
+    if model.context is not None and model.context.relations is not None:
+        found["computed"] = sum(model.context.relations.told)
     return found | {
         "model": model.name,
         "distortion": stored(totals.error),

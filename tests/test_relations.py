@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import re
 from dataclasses import replace
@@ -23,13 +24,12 @@ from aecompress.config import Target
 from aecompress.context import fit as fitting
 from aecompress.context.coder import NO_TABLES, ContextModel
 from aecompress.context.discovery import discover
-from aecompress.context.relations import CURVE, FORM, MOST_COLUMNS, NONE, ROOT, SIGNED, Formula, Relations
+from aecompress.context.relations import CURVE, FORM, NONE, ROOT, SIGNED, Formula, Relations
 from aecompress.context.sample import Sample
 from aecompress.context.training import lesson, train
 from aecompress.context.tree import STUMP
 from aecompress.entropy import record
 from aecompress.errors import CorruptError
-from aecompress.inspector import MOST_COMPUTED
 from aecompress.spec import Array, ArraySpec
 
 
@@ -251,6 +251,9 @@ def test_columns_without_names_have_numbers_and_nothing_else_is_told(tmp_path: P
     assert found["5"] == "0.0125 [1]·[2]"
     aecompress.pack(np.random.default_rng(0).normal(size=(500, 4)), tmp_path / "b", target=Target("max-error", 0.1))
     assert aecompress.info(tmp_path / "b")["computed"] == {}
+    manifest = json.loads((tmp_path / "a" / "_manifest.json").read_text())
+    assert manifest["report"]["computed"] == len(found)
+    assert "computed" not in json.loads((tmp_path / "b" / "_manifest.json").read_text())["report"]
 
 
 def test_factors_are_in_the_units_of_the_values() -> None:
@@ -269,7 +272,3 @@ def test_factors_are_in_the_units_of_the_values() -> None:
     assert formulas(moved)["5"] == "a sum of [1]·[2]"
     assert formulas(moved)["4"].startswith("the root of a sum of ")
     assert formulas(replace(model, turned=9)) == {}
-
-
-def test_rows_that_may_have_formulas_are_those_that_models_look_at() -> None:
-    assert MOST_COMPUTED == MOST_COLUMNS

@@ -17,7 +17,7 @@ from aecompress.config import Target
 @archive_argument
 @json_option
 def info(archive: str, as_json: bool) -> None:
-    """Show what an archive holds, and which columns it found to be computed from others; nothing is decoded."""
+    """Show what an archive holds; nothing is decoded."""
     facts = aecompress.info(archive)
     if as_json:
         output.print_json(facts)
