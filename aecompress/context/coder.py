@@ -17,6 +17,7 @@ from aecompress.context.stencil import MOST_CHANNELS, MOST_REACH, MOST_STEPS, La
 from aecompress.context.tree import Tree
 from aecompress.entropy import rans, record
 from aecompress.entropy.bits import join_bits
+from aecompress.entropy.record import within
 from aecompress.entropy.tables import Tables
 from aecompress.entropy.tokens import tokenized
 from aecompress.errors import CorruptError
@@ -411,10 +412,10 @@ class _Parts:
         for channel, count in enumerate(counts):
             steps.append(tuple(_step(flat[:, k], channel, self.channels) for k in range(at, at + count)))
             at += count
-        _require(means.shape == (self.channels,) and _within(means, -_MOST, _MOST))
+        _require(means.shape == (self.channels,) and within(means, -_MOST, _MOST))
         classes = _tree(self.arrays[5:8], len(kernel.LOOKS))
         _require(roots.shape == (8, self.channels))
-        _require(_within(roots, 0, len(classes.feature) - 1))
+        _require(within(roots, 0, len(classes.feature) - 1))
         weights = self._weights(int(counts.max()), classes.tables, int(grain))
         layout = Layout(int(depth), bool(has_channels))
         return Predictor(
@@ -438,15 +439,15 @@ class _Parts:
             ],
             1,
         )
-        _require(_within(full, -(2**31) + 1, 2**31 - 1))
+        _require(within(full, -(2**31) + 1, 2**31 - 1))
         return full.astype(np.int32)
 
     def _activity(self, width: int) -> Activity:
         of_error, of_step, bias = self.arrays[10:13]
         for part in (of_error, of_step):
             _require(part.shape in ((1, width), (self.channels, width)))
-            _require(_within(part, 0, 255))
-        _require(bias.shape == (self.channels,) and _within(bias, -(2**30), 2**30))
+            _require(within(part, 0, 255))
+        _require(bias.shape == (self.channels,) and within(bias, -(2**30), 2**30))
         full = (self.channels, width)
         spread = [np.ascontiguousarray(np.broadcast_to(part, full).astype(np.uint8)) for part in (of_error, of_step)]
         return Activity(spread[0], spread[1], bias.astype(np.int32))
@@ -458,12 +459,12 @@ def _tree(arrays: list[Array], features: int) -> Tree:
     n = len(feature)
     _require(feature.shape == threshold.shape == child.shape == (n,) and 1 <= n < 2**15)
     leaf = feature < 0
-    _require(_within(feature, -1, features - 1) and _within(threshold, -(2**15) + 1, 2**15 - 1))
+    _require(within(feature, -1, features - 1) and within(threshold, -(2**15) + 1, 2**15 - 1))
     # children come after their parent, so every walk ends
-    _require(bool((child[~leaf] > np.flatnonzero(~leaf)).all()) and _within(child[~leaf], 0, n - 2))
+    _require(bool((child[~leaf] > np.flatnonzero(~leaf)).all()) and within(child[~leaf], 0, n - 2))
     # and have no other, so parts of the forest are few
     _require(bool((np.diff(np.sort(child[~leaf])) >= 2).all()))
-    _require(_within(child[leaf], 0, int(leaf.sum()) - 1))
+    _require(within(child[leaf], 0, int(leaf.sum()) - 1))
     return Tree(feature.astype(np.int16), threshold.astype(np.int16), child.astype(np.int16))
 
 
@@ -473,10 +474,6 @@ def _step(numbers: Array, channel: int, channels: int) -> Step:
     _require(max(abs(a), abs(b), abs(y), abs(x)) <= MOST_REACH and 0 <= channel + c < channels and reference in (0, 1))
     _require(reference == 1 or (a, b, y, x, c) < (0, 0, 0, 0, 0))
     return a, b, y, x, c, reference
-
-
-def _within(numbers: Array, low: int, high: int) -> bool:
-    return bool(((numbers >= low) & (numbers <= high)).all())
 
 
 def _fit(held: bool) -> None:

@@ -25,7 +25,7 @@ from aecompress.context.coder import (
 )
 from aecompress.context.discovery import discover
 from aecompress.context.network import LANES, MOST_INPUTS, inputs_of
-from aecompress.context.proposals import learned_ones, missed_bits, regressions
+from aecompress.context.proposals import learned, regressions
 from aecompress.context.regression import Regression, columns_of
 from aecompress.context.relations import Relations
 from aecompress.context.sample import FRACTION, Sample, chosen
@@ -148,13 +148,12 @@ def turned(part: Sample, total: int) -> tuple[Layout, float, float] | None:
         return None
     q, coded = (np.ascontiguousarray(np.moveaxis(values, -1, 0)) for values in (part.q, part.coded))
     back = Sample(q, coded)
-    best = learned_ones([part], part)[0]
-    missed = missed_bits(part, best)
+    best = learned([part], part)[0]
     alone = min(_neighbour_bits(back, layout, total) for layout in layouts(back.q.shape))
     rivals = column_layouts(part.q.shape)
-    if not rivals or missed > min(alone + _NEAR_BITS, _centred_bits(part, best)):
+    if not rivals or best.missed > min(alone + _NEAR_BITS, _centred_bits(part, best.found)):
         return None
-    costs = _costs([best.informed(part)], rivals, total, with_classes=False)
+    costs = _costs([best.found.informed(part)], rivals, total, with_classes=False)
     layout, regression = _regressed([back], total, _roughly([back], total, layouts(back.q.shape), 1.0)[0])
     back = back if regression is None else regression.informed(back)
     return rivals[int(np.argmin(costs))], min(costs), _costs([back], [layout], total, with_classes=False)[0]
@@ -196,7 +195,7 @@ def _regressed(
         return layout, None
     whole = _fullest(samples)
     tried = regressions(samples, whole, total)
-    missed = min(missed_bits(whole, one.without) for one in tried)
+    missed = min(one.missed for one in tried)
     if missed > min(_neighbour_bits(part, layout, total) + _NEAR_BITS, _centred_bits(part, tried[0].found)):
         return layout, None
     found: tuple[float, Layout, Regression | None] = _costs([_middle(whole)], [layout], total)[0], layout, None

@@ -40,11 +40,13 @@ class Proposal:
     Attributes:
         found: with what all of them show.
         without: the same, but for what the sample shows that it is tried on.
+        missed: about how many bits an error of it takes there.
         bits: that it must save.
     """
 
     found: Regression
     without: Regression
+    missed: float
     bits: float = 0.0
 
 
@@ -54,17 +56,17 @@ def regressions(samples: Sequence[Sample], whole: Sample, total: int) -> list[Pr
     Args:
         total: values of the whole set.
     """
-    learned = learned_ones(samples, whole)
-    told = _told([s for s in samples if s is not whole], whole, learned[0], total)
-    return [*(Proposal(one, one) for one in learned), *([] if told is None else [told])]
+    by_blocks = learned(samples, whole)
+    told = _told([s for s in samples if s is not whole], whole, by_blocks[0].found, total)
+    return by_blocks if told is None else [*by_blocks, told]
 
 
-def learned_ones(samples: Sequence[Sample], whole: Sample) -> list[Regression]:
+def learned(samples: Sequence[Sample], whole: Sample) -> list[Proposal]:
     """The one that misses least, and one of a greater prior if that misses hardly more."""
     tried = _with_priors(Regression.of(samples, -1))
-    missed = np.array(list(abreast(lambda one: missed_bits(whole, one), tried)))
+    missed = np.array(list(abreast(lambda one: _missed_bits(whole, one), tried)))
     least, most = int(missed.argmin()), int(np.flatnonzero(missed <= missed.min() + _ABOUT)[-1])
-    return [tried[k] for k in dict.fromkeys((least, most))]
+    return [Proposal(tried[k], tried[k], float(missed[k])) for k in dict.fromkeys((least, most))]
 
 
 def _told(others: Sequence[Sample], whole: Sample, known: Regression, total: int) -> Proposal | None:
@@ -76,15 +78,15 @@ def _told(others: Sequence[Sample], whole: Sample, known: Regression, total: int
 
     def cost(choice: tuple[Regression, int]) -> float:
         told = choice[0].told(products, choice[1])
-        return missed_bits(whole, told) + _told_bits(told) / total
+        return _missed_bits(whole, told) + _told_bits(told) / total
 
     def cheapest(choices: list[tuple[Regression, int]]) -> tuple[Regression, int]:
         return choices[int(np.argmin(list(abreast(cost, choices))))]
 
     best, _ = cheapest([(one, _DETAILS[-1]) for one in _with_priors(known)])
     _, detail = cheapest([(best, detail) for detail in _DETAILS])
-    found = best.told(products + known.products([whole]), detail)
-    return Proposal(found, best.told(products, detail), _MUST_PAY * _told_bits(found))
+    found, without = best.told(products + known.products([whole]), detail), best.told(products, detail)
+    return Proposal(found, without, _missed_bits(whole, without), _MUST_PAY * _told_bits(found))
 
 
 def _with_priors(known: Regression) -> list[Regression]:
@@ -96,7 +98,7 @@ def _told_bits(regression: Regression) -> float:
     return 8.0 * len(record.pack(regression.arrays()))
 
 
-def missed_bits(sample: Sample, regression: Regression) -> float:
+def _missed_bits(sample: Sample, regression: Regression) -> float:
     """About how many bits an error of the regression takes."""
     missed = (sample.q << FRACTION) - regression.guesses(sample.q, sample.coded)
     return bits_of(missed[sample.coded] / (1 << FRACTION))

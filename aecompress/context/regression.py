@@ -23,6 +23,7 @@ from aecompress.abreast import abreast
 from aecompress.context.sample import FRACTION, Sample
 from aecompress.entropy.division import floored, root_of
 from aecompress.entropy.loops import inlined, loop
+from aecompress.entropy.record import within
 from aecompress.entropy.tokens import Scalar
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
@@ -132,12 +133,12 @@ class Factor:
         lower = _lower(columns)
         _require(head.shape == (2, columns) and entries.shape == lower[0].shape)
         shifts, sizes = head
-        _require(_within(shifts, 0, _FACTOR) and _within(sizes, 1, _MOST_SIZE >> _SIZE_GRAIN))
-        _require(_within(entries, -_MOST_FACTOR, _MOST_FACTOR))
+        _require(within(shifts, 0, _FACTOR) and within(sizes, 1, _MOST_SIZE >> _SIZE_GRAIN))
+        _require(within(entries, -_MOST_FACTOR, _MOST_FACTOR))
         weights = np.zeros((columns, columns + 1), np.int64)
         weights[lower] = entries
         found, most = cls(shifts, sizes << _SIZE_GRAIN, weights), (_MOST_FACTOR >> shifts)[:, None]
-        _require(_within(weights, -most, most) and _within(found.roots, _LEAST_ROOT, _MOST_FACTOR))
+        _require(within(weights, -most, most) and within(found.roots, _LEAST_ROOT, _MOST_FACTOR))
         return found
 
 
@@ -234,9 +235,9 @@ class Regression:
         _require(
             LEAST_COLUMNS <= len(units) <= MOST_COLUMNS
             and centres.shape == exponents.shape
-            and _within(centres, -_MOST_CENTRE, _MOST_CENTRE)
+            and within(centres, -_MOST_CENTRE, _MOST_CENTRE)
             and (prior == 0 if told else 1 <= abs(prior) <= MOST_PRIOR)
-            and _within(exponents, 0, MOST_UNIT)
+            and within(exponents, 0, MOST_UNIT)
         )
         factor = Factor.from_arrays(told, len(units)) if told else None
         return cls(centres << np.maximum(exponents - _GRAIN, 0), exponents, int(prior), factor)
@@ -289,10 +290,6 @@ class Regression:
         sizes = np.rint(spread[1:] / spread[0] * (1 << (_VALUE - _SIZE_GRAIN))).astype(np.int64)
         sizes = np.clip(sizes, 1, _MOST_SIZE >> _SIZE_GRAIN) << _SIZE_GRAIN
         return replace(self, prior=0, factor=Factor(shifts, sizes, weights))
-
-
-def _within(numbers: Array, low: Scalar | Array, high: Scalar | Array) -> bool:
-    return bool(((numbers >= low) & (numbers <= high)).all())
 
 
 def _require(held: bool) -> None:

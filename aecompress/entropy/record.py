@@ -14,7 +14,7 @@ import zstandard
 
 from aecompress.entropy.integers import inflate, possible
 from aecompress.entropy.loops import loop
-from aecompress.entropy.tokens import unzigzag
+from aecompress.entropy.tokens import Scalar, unzigzag
 from aecompress.errors import CorruptError
 from aecompress.spec import MAX_AXES, Array
 
@@ -40,6 +40,11 @@ def unpack(data: bytes) -> list[Array]:
         return list(_arrays(_read(inflate(data, size)), size))
     except zstandard.ZstdError as err:
         raise CorruptError("A record of the model does not decode; the file is damaged.") from err
+
+
+def within(numbers: Array, low: Array | Scalar, high: Array | Scalar) -> bool:
+    """True if none of the numbers is below ``low`` or above ``high``; unlike magnitudes that holds for -2^63 too."""
+    return bool(((numbers >= low) & (numbers <= high)).all())
 
 
 def _arrays(numbers: Array, size: int) -> Iterator[Array]:
