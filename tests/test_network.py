@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import aecompress
 from aecompress import ranks
+from aecompress.config import Target
 from aecompress.context import fit as fitting
 from aecompress.context import inputs, lms
 from aecompress.context import mixture as mix
-from aecompress.context.coder import NO_TABLES, ContextModel
+from aecompress.context.coder import NO_TABLES, ContextModel, part_of
 from aecompress.context.dense import dense
 from aecompress.context.network import (
     COMPONENTS,
@@ -35,12 +38,13 @@ from aecompress.context.network import (
     inputs_of,
     paired,
 )
+from aecompress.context.passage import Decoder
 from aecompress.context.sample import Sample
 from aecompress.context.stencil import Layout
 from aecompress.context.training import Schedule, lesson, train
 from aecompress.context.tree import STUMP
 from aecompress.entropy import record
-from aecompress.errors import CorruptError
+from aecompress.errors import CorruptError, VerificationError
 from aecompress.spec import Array
 
 numba = pytest.importorskip("numba")
@@ -377,9 +381,17 @@ def test_traces_tell_what_neighbours_do_not() -> None:
     st.sampled_from([1.0, 0.8]),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([None, 6, 7, 12]),
 )
 def test_decode_undoes_encode(
-    shape: tuple[int, ...], values: str, units: int, seed: int, share: float, with_reference: bool, former: bool
+    shape: tuple[int, ...],
+    values: str,
+    units: int,
+    seed: int,
+    share: float,
+    with_reference: bool,
+    former: bool,
+    part: int | None,
 ) -> None:
     rng = np.random.default_rng(seed)
     q = {
@@ -391,12 +403,75 @@ def test_decode_undoes_encode(
     coded = rng.random(shape) < share
     coded.flat[0] = True
     reference = q + rng.integers(-2, 3, shape) if with_reference else None
-    model = with_random_network(q, coded, units, seed, reference, former=former)
+    model = replace(with_random_network(q, coded, units, seed, reference, former=former), part=part)
     data = model.encode(q, coded, reference)
     assert np.array_equal(model.decode(data, coded, reference)[coded], q[coded])
     again = ContextModel.from_bytes(model.to_bytes())
     assert again.encode(q, coded, reference) == data
     assert again.to_bytes() == model.to_bytes()
+    if not with_reference:
+        followed = model.followed(q, coded)
+        assert followed.stream == data
+        assert np.array_equal(followed.values, model.decode(data, coded))
+
+
+def embedded(rows: int, seed: int) -> Array:
+    """int64 [rows, 40] that depend on one another through few factors."""
+    rng = np.random.default_rng(seed)
+    return np.rint(rng.normal(size=(rows, 6)) @ rng.normal(size=(6, 40)) * 30 + rng.normal(size=(rows, 40))).astype(int)
+
+
+def test_parts_of_a_stream_go_on_where_the_last_ended() -> None:
+    """What a regression, predictors and traces have learned stays: values take the bits that they take in one part."""
+    q = embedded(900, 1)
+    coded = np.random.default_rng(1).random(q.shape) < 0.9
+    whole = with_random_network(q, coded, 16, 3)
+    assert whole.regression is not None
+    in_parts = replace(whole, part=9)
+    sample = Sample(q, coded)
+    assert np.array_equal(whole.lengths(sample), in_parts.lengths(sample))
+    stream = in_parts.encode(q, coded)
+    parts = -(-900 // (512 // 40 if len(whole.predictor.steps) > 1 else 512 / 40))
+    assert 0 < len(stream) - len(whole.encode(q, coded)) <= 20 * parts
+    assert np.array_equal(in_parts.decode(stream, coded), whole.decode(whole.encode(q, coded), coded))
+    followed = in_parts.followed(q, coded)
+    assert followed.stream == stream
+    assert np.array_equal(followed.values[coded], q[coded])
+
+
+def test_streams_in_parts_are_refused_where_cut_or_too_long() -> None:
+    q = walk((40, 300))
+    coded = np.ones(q.shape, bool)
+    model = replace(with_random_network(q, coded, 16, 2), part=10)
+    stream = model.encode(q, coded)
+    first = 4 + int.from_bytes(stream[:4], "little")
+    for bad in (b"", stream[:3], stream[:first], stream[: first + 2], stream[:-1], stream + bytes(4), stream + stream):
+        with pytest.raises(CorruptError):
+            model.decode(bad, coded)
+
+
+@pytest.mark.parametrize("part", [5, 41])
+def test_impossible_parts_are_refused(part: int) -> None:
+    q = walk((30, 20))
+    model = replace(with_random_network(q, np.ones(q.shape, bool), 16, 2), part=part)
+    with pytest.raises(CorruptError, match="impossible numbers"):
+        ContextModel.from_bytes(model.to_bytes())
+
+
+def test_a_part_takes_some_kilobytes() -> None:
+    """Less would be lost in what each begins and ends with."""
+    for bits in (0.0, 0.01, 1.0, 6.0, 24.0, 1e9):
+        part = part_of(bits)
+        assert part in (12, 40) or 2**17 <= 2**part * bits < 2**18
+
+
+def test_what_followed_is_of_one_stream_only() -> None:
+    q = walk((40, 300))
+    coded = np.ones(q.shape, bool)
+    followed = replace(with_random_network(q, coded, 16, 2), part=10).followed(q, coded)
+    assert followed.decode(followed.stream, coded) is followed.values
+    assert followed.decode(followed.stream + b"x", coded) is None
+    assert followed.decode(followed.stream, ~coded) is None
 
 
 def test_code_length_is_what_the_stream_takes() -> None:
@@ -479,6 +554,32 @@ def test_a_training_without_time_for_its_steps_goes_by_the_clock(
     assert found == sorted(found)
     assert found[-1] == 1
     assert found[-2] > 0.6, "it is all but over when time is"
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_block_is_checked_by_what_was_decoded(
+    trained: tuple[ContextModel, ContextModel, Array], monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    """By a decoder that follows where there is a core for it, and never by what was to be coded."""
+    _, coder, q = trained
+    rows = q.astype(np.int32)
+    model = replace(aecompress.fit(rows, Target("max-error", 0), kind="none", effort="fast"), context=coder)
+    monkeypatch.setattr("aecompress.codec.model.WORKERS", cores)
+    coded = model.code(rows)
+    assert coded.method == "context"
+    assert np.array_equal(model.decompress(coded.payload), rows)
+    take, taken = Decoder.take, []
+
+    def wrong(self: Decoder, data: bytes | memoryview) -> memoryview:
+        rest = take(self, data)
+        self.values.flat[-1] += 1
+        taken.append(threading.current_thread())
+        return rest
+
+    monkeypatch.setattr(Decoder, "take", wrong)
+    with pytest.raises(VerificationError, match="did not decode to what was encoded"):
+        model.code(rows)
+    assert (threading.main_thread() in taken) == (cores == 1)
 
 
 def test_a_network_that_does_not_pay_is_left_out() -> None:

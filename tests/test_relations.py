@@ -23,7 +23,7 @@ from aecompress.codec.model import Model
 from aecompress.config import Target
 from aecompress.context import fit as fitting
 from aecompress.context.coder import NO_TABLES, ContextModel
-from aecompress.context.discovery import discover
+from aecompress.context.discovery import _bent, discover
 from aecompress.context.relations import CURVE, FORM, NONE, ROOT, SIGNED, Formula, Relations
 from aecompress.context.sample import Sample
 from aecompress.context.training import lesson, train
@@ -272,3 +272,12 @@ def test_factors_are_in_the_units_of_the_values() -> None:
     assert formulas(moved)["5"] == "a sum of [1]·[2]"
     assert formulas(moved)["4"].startswith("the root of a sum of ")
     assert formulas(replace(model, turned=9)) == {}
+
+
+@pytest.mark.parametrize("knots", [2, 3, 4, 10, 200])
+def test_stiff_curves_are_the_solution_of_their_equations(knots: int) -> None:
+    rng = np.random.default_rng(knots)
+    main, first, moment = rng.random(knots) + 1, rng.random(knots) / 2, rng.normal(size=knots)
+    bend = np.diff(np.eye(knots), 2, axis=0)
+    full = np.diag(main) + np.diag(first[:-1], 1) + np.diag(first[:-1], -1) + 0.3 * bend.T @ bend
+    assert np.allclose(_bent(main, first, moment, 0.3), np.linalg.solve(full, moment))

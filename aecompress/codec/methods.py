@@ -29,6 +29,7 @@ from aecompress.codec import cells, specials
 from aecompress.codec.cells import Cells
 from aecompress.codec.latents import decode_latents, encode_latents
 from aecompress.codec.specials import Specials
+from aecompress.context.coder import Followed
 from aecompress.entropy import bits, integers
 from aecompress.errors import CorruptError, ModelError
 from aecompress.lossless import MOST_ULPS, FigureLattice
@@ -77,6 +78,7 @@ class Work:
     further: Streams
     decoded: Array
     planes: dict[tuple[tuple[int, ...], bool], Array] = field(default_factory=dict)
+    followed: Followed | None = None
 
     @cached_property
     def streams(self) -> Streams:
@@ -173,12 +175,16 @@ def _restore(lattice: FixedLattice, q: Array, streams: Streams) -> Array:
     return lattice.restore(q, bits.unpack(streams["rest"], widths.reshape(-1)).reshape(q.shape))
 
 
-def encode_context(model: Model, work: Work) -> Streams:
+def encode_context(model: Model, work: Work, *, follow: bool = False) -> Streams:
+    """With ``follow`` the work tells afterwards what a decoder makes of the lattice integers."""
     if model.context is None:
         raise CorruptError("The model has no context coder.")
     q, low = split_wide(work.q)
     wide = {} if low is None else {"wide": integers.encode(low.astype(np.int64), level=integers.QUICK, axes=())}
-    return {**work.streams, **wide, "correction": model.context.encode(q, work.keep)}
+    if follow:
+        work.followed = model.context.followed(q, work.keep)
+    stream = work.followed.stream if work.followed else model.context.encode(q, work.keep)
+    return {**work.streams, **wide, "correction": stream}
 
 
 def decode_context(model: Model, streams: Streams, shape: tuple[int, ...]) -> Array:
@@ -191,7 +197,9 @@ def _decode_lattice(model: Model, streams: Streams, shape: tuple[int, ...]) -> t
     if model.context is None:
         raise CorruptError("A block needs a context coder that the model does not have; the archive is damaged.")
     apart = _apart(model, streams, shape)
-    q = model.context.decode(streams["correction"], apart.keep)
+    q = model.followed.decode(streams["correction"], apart.keep) if model.followed else None
+    if q is None:
+        q = model.context.decode(streams["correction"], apart.keep)
     low = integers.decode(streams["wide"], most=q.size) if "wide" in streams else None
     return join_wide(q, low), apart
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aecompress import tensorfile
+from aecompress.abreast import WORKERS
 from aecompress.autoencoder.convolution import Convolution
 from aecompress.autoencoder.integer import IntegerNetwork
 from aecompress.autoencoder.striding import Strided
@@ -20,7 +21,7 @@ from aecompress.codec.cells import Cells
 from aecompress.codec.frame import Frame
 from aecompress.codec.latents import Coder, decode_latents, draw_latents, thrifty
 from aecompress.config import Target
-from aecompress.context.coder import ContextModel
+from aecompress.context.coder import ContextModel, Followed
 from aecompress.entropy import integers, record
 from aecompress.entropy.tables import Tables
 from aecompress.errors import CorruptError, InputError, ModelError, VerificationError, VersionError
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
-VERSION = 17
+VERSION = 18
 
 #: How far away neighbours could be before version 9.
 _NEAR = 16
@@ -117,6 +118,7 @@ class Model:
         device: what computes the autoencoder while blocks are coded, a name of torch; they are checked, and decoded, by
             the CPU. Never in a file.
         known_as: the identity a stored model came with: another machine's zstd might not write the same bytes again.
+        followed: what a decoder has made of a block while that was coded, to check it by. Never in a file.
     """
 
     spec: ArraySpec
@@ -149,6 +151,7 @@ class Model:
     in_blocks: int | None = None
     device: str = "cpu"
     known_as: bytes | None = None
+    followed: Followed | None = None
 
     # --- one block ----------------------------------------------------------------------------------------------
 
@@ -163,9 +166,12 @@ class Model:
     def code(self, batch: Array) -> Coded:
         """Compress a batch by the cheapest method and decode it as a reader will, to be sure of its error."""
         values = self.as_coded(batch)
-        best, expected = self._best(values)
+        work = self._prepared(values)
+        best, expected = self._best(values, work)
         payload = best.to_bytes(self.identity)
-        decoded = self._decoded(payload)
+        followed = work.followed if work else None
+        reader = replace(self, followed=followed, known_as=self.identity) if followed else self
+        decoded = reader._decoded(payload)
         if not _same(decoded, expected):
             raise VerificationError(
                 "A block did not decode to what was encoded; this is a defect of aecompress: please report it."
@@ -250,12 +256,13 @@ class Model:
         """Of a block as it is coded; it says how many rows came."""
         return Frame(method, self.turned or len(values), streams)
 
-    def _best(self, values: Array) -> tuple[Frame, Array]:
+    def _best(self, values: Array, work: methods.Work | None) -> tuple[Frame, Array]:
         """The smallest frame of the candidates, and what it decodes to."""
         if not values.size:
             return self._frame("exact", values, {}), values
-        work = self._prepared(values)
-        found = self._learned(values, work)
+        # a decoder that follows is of no use on a single core, and where another candidate may win
+        follow = WORKERS > 1 and self.joint is None and self.subbands is None
+        found = self._learned(values, work, follow=follow)
         size = min((frame.size for frame, _ in found), default=math.inf)
         if not found or size > _SUSPICIOUS * self.rate * values.size / 8 + 512:
             found += self._no_worse(self._simple(values, work, size), values, found)
@@ -279,14 +286,17 @@ class Model:
         return self.strided is not None or (self.network is not None and not self.target.bounded)
 
     def _prepared(self, values: Array) -> methods.Work | None:
-        """The block on its lattice; None if it fits none, or if latents alone are to reach the target."""
-        return None if self.latents_alone else methods.prepare(self, values)
+        """The block on its lattice; None if it is empty or fits none, or if latents alone are to reach the target."""
+        return None if self.latents_alone or not values.size else methods.prepare(self, values)
 
-    def _learned(self, values: Array, work: methods.Work | None) -> list[tuple[Frame, Array]]:
-        """The candidates that the model has: (frame, what it decodes to)."""
+    def _learned(self, values: Array, work: methods.Work | None, *, follow: bool = False) -> list[tuple[Frame, Array]]:
+        """The candidates that the model has: (frame, what it decodes to).
+
+        With ``follow`` a decoder of lattice integers alone goes along while they are coded.
+        """
         found: list[tuple[Frame, Array]] = []
         if work is not None and self.context is not None:
-            streams, decoded = methods.encode_context(self, work), methods.restored(self, work)
+            streams, decoded = methods.encode_context(self, work, follow=follow), methods.restored(self, work)
             name = "context" if decoded is None else "conv"
             found.append((self._frame(name, values, streams), work.decoded if decoded is None else decoded))
         if work is not None and self.joint is not None:
@@ -450,8 +460,10 @@ class Model:
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
         coders = [coder for coder in (self.context, self.joint) if coder is not None]
-        if any(coder.regression is not None and coder.regression.prior <= 0 for coder in coders):
+        if any(coder.part is not None for coder in coders):
             return VERSION
+        if any(coder.regression is not None and coder.regression.prior <= 0 for coder in coders):
+            return 17
         if any(coder.relations is not None for coder in coders):
             return 16
         if self.cells.phase is not None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 
-from aecompress.context import kernel, mixture, neural
+from aecompress.context import kernel, mixture
 from aecompress.context.forest import plant
 from aecompress.context.network import Network
+from aecompress.context.passage import Decoder, Encoder
 from aecompress.context.regression import NO_STATE, Regression, State
 from aecompress.context.relations import NO_LINKS, Links, Relations
 from aecompress.context.sample import FRACTION, Sample
 from aecompress.context.stencil import MOST_CHANNELS, MOST_REACH, MOST_STEPS, Layout, Step, geometry
 from aecompress.context.tree import Tree
 from aecompress.entropy import rans, record
-from aecompress.entropy.bits import join_bits
 from aecompress.entropy.record import within
 from aecompress.entropy.tables import Tables
 from aecompress.entropy.tokens import tokenized
@@ -28,12 +30,14 @@ _MOST = 1 << 56
 
 _MOST_TABLES = 1 << 14
 
+#: log2 of the values in a part of a network's stream: the least and the most, the least that is made; and about how
+#: many bits a part has at least, for each takes some 15 bytes more.
+_PARTS, _LEAST_PART, _PART_BITS = (6, 40), 12, 1 << 17
+
 #: The tables of a model whose network needs none.
 NO_TABLES = Tables.from_counts(np.ones((1, 1), np.int64))
 
 _EVENLY = np.ones(1)
-
-_NO_WORDS = np.empty(0, np.uint32)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,24 @@ class Activity:
     of_step: Array
     bias: Array
 
+    @property
+    def shared(self) -> bool:
+        """True if all channels have the same weights."""
+        return bool((self.of_error == self.of_error[:1]).all() and (self.of_step == self.of_step[:1]).all())
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A stream, and the block that a decoder made of it while it was made: int64 ``values`` of those ``coded``."""
+
+    stream: bytes
+    coded: Array
+    values: Array
+
+    def decode(self, data: bytes, coded: Array) -> Array | None:
+        """The values, if ``data`` is that stream and ``coded`` as it was."""
+        return self.values if data == self.stream and np.array_equal(coded, self.coded) else None
+
 
 @dataclass(frozen=True)
 class ContextModel:
@@ -84,6 +106,7 @@ class ContextModel:
         network: None, or what gives the distribution of each integer.
         regression: None, or what makes the reference, of the rows before and the row so far.
         relations: None, or formulas that make it, of the row so far; never both.
+        part: log2 of the values in a part of a network's stream; None where that has one part, as before version 18.
     """
 
     predictor: Predictor
@@ -93,6 +116,7 @@ class ContextModel:
     network: Network | None = None
     regression: Regression | None = None
     relations: Relations | None = None
+    part: int | None = None
 
     def encode(self, q: Array, coded: Array, reference: Array | None = None) -> bytes:
         """Stream for a block.
@@ -107,51 +131,81 @@ class ContextModel:
         """
         sample = Sample(q, coded, reference)
         if self.network is not None:
-            starts, spans, rest, widths = self._spans(self.network, self._known(sample))
-            stream = rans.join(neural.encode_spans(starts, spans), join_bits(rest, widths))
+            stream = b"".join(self._encoder(self.network, sample).parts())
         else:
             folded, tables = self.residuals(sample)
             symbols = kernel.symbols(folded, tables, self.tables.cumulative)
             coded_words = rans.encode_symbols(symbols, tables, self.tables.cumulative, 1)
             stream = rans.join(coded_words, rans.encode_raw(folded, symbols, self.tables.escape))
-        return stream if self.relations is None else _behind(self.relations.encode_signs(q, coded), stream)
+        return self._with_signs(self._signs(q, coded), stream)
+
+    def followed(self, q: Array, coded: Array) -> Followed:
+        """The stream that ``encode`` makes of a block without a reference, and what it decodes to.
+
+        The decoder of a network's stream runs on a thread of its own: it begins with a part as soon as that is there.
+        """
+        if self.network is None:
+            stream = self.encode(q, coded)
+            return Followed(stream, coded, self.decode(stream, coded))
+        encoder = self._encoder(self.network, Sample(q, coded))
+        signs = self._signs(q, coded)
+        decoder = self._decoder(self.network, Sample(np.zeros(q.shape, np.int64), coded), signs)
+        with ThreadPoolExecutor(1) as thread:
+            found = [(part, thread.submit(decoder.take, part)) for part in encoder.parts()]
+        for _, taken in found:
+            taken.result()
+        return Followed(self._with_signs(signs, b"".join(part for part, _ in found)), coded, decoder.values)
 
     def decode(self, data: bytes, coded: Array, reference: Array | None = None) -> Array:
         """The int64 block of a stream; values that were not coded come back as some value near them."""
-        made, learning, links = None, NO_STATE, NO_LINKS
-        if self.regression is not None or self.relations is not None:
-            made = np.zeros(coded.shape, np.int64)
-        if self.regression is not None:
-            learning = self.regression.state(coded.shape)
-        if self.relations is not None:
-            signs, data = _apart(data)
-            links = self.relations.links(self.relations.decode_signs(signs, coded.shape))
-        blank = Sample(np.zeros(coded.shape, np.int64), coded, reference, made)
-        self._check(blank)
-        words, raw = rans.split(data)
-        near = stencil(self.predictor, coded.shape)
+        signs, stream = (b"", memoryview(data)) if self.relations is None else rans.apart(data)
+        blank = Sample(np.zeros(coded.shape, np.int64), coded, reference)
+        if self.network is not None:
+            decoder = self._decoder(self.network, blank, signs)
+            while not decoder.done:
+                stream = decoder.take(stream)
+            _fit(not stream)
+            return decoder.values
+        blank, learning, links = self._blank(blank, signs)
+        words, raw = rans.split(stream)
         q, fine = blank.flat(), blank.fine()
         flags = np.ascontiguousarray(coded).reshape(-1)
-        if self.network is not None:
-            _walk(neural.DECODE, q, flags, near, self.plan, self.network, learning, links, fine, words=words, raw=raw)
-            return q[: coded.size].reshape(coded.shape)
         frequencies = self.tables.lookup, self.tables.cumulative
         loose = *frequencies, *kernel.fresh(q.size)
+        near = stencil(self.predictor, coded.shape)
         kernel.restore(q, flags, near, self.plan, learning, links, fine, words, raw, *loose)
         return q[: coded.size].reshape(coded.shape)
 
-    def _spans(self, network: Network, sample: Sample) -> tuple[Array, Array, Array, Array]:
-        """Slots of the coded values, uint32 [n] starts and frequencies, and their raw bits: uint64 [n], int64 [n]."""
-        size = sample.q.size
-        starts, spans = np.empty(size, np.uint32), np.empty(size, np.uint32)
-        rest, widths = np.empty(size, np.uint64), np.empty(size, np.int64)
-        flags = np.ascontiguousarray(sample.coded).reshape(-1)
-        near = stencil(self.predictor, sample.q.shape)
-        slots = starts, spans, rest, widths
-        n = _walk(
-            neural.ENCODE, sample.flat(), flags, near, self.plan, network, NO_STATE, NO_LINKS, sample.fine(), slots
-        )
-        return starts[:n], spans[:n], rest[:n], widths[:n]
+    def _encoder(self, network: Network, sample: Sample) -> Encoder:
+        regression = self.regression if sample.made is None else None
+        if regression is None:
+            sample = self._known(sample)
+        return Encoder(sample, stencil(self.predictor, sample.q.shape), self.plan, network, self.part, regression)
+
+    def _decoder(self, network: Network, sample: Sample, signs: bytes | memoryview) -> Decoder:
+        """Of a block of zeros."""
+        blank, learning, links = self._blank(sample, signs)
+        near = stencil(self.predictor, blank.q.shape)
+        return Decoder(blank, near, self.plan, network, self.part, learning, links)
+
+    def _blank(self, sample: Sample, signs: bytes | memoryview) -> tuple[Sample, State, Links]:
+        """A block of zeros with room for what is made of it, and what makes that."""
+        learning, links, shape = NO_STATE, NO_LINKS, sample.q.shape
+        if self.regression is not None or self.relations is not None:
+            sample = replace(sample, made=np.zeros(shape, np.int64))
+        if self.regression is not None:
+            learning = self.regression.state(shape)
+        if self.relations is not None:
+            links = self.relations.links(self.relations.decode_signs(bytes(signs), shape))
+        self._check(sample)
+        return sample, learning, links
+
+    def _signs(self, q: Array, coded: Array) -> bytes:
+        """Of what relations know but for that; nothing where there are none."""
+        return b"" if self.relations is None else self.relations.encode_signs(q, coded)
+
+    def _with_signs(self, signs: bytes, stream: bytes) -> bytes:
+        return stream if self.relations is None else rans.behind(signs, stream)
 
     def residuals(self, sample: Sample) -> tuple[Array, Array]:
         """Zigzagged residuals uint64 [n] and table indices uint16 [n] of the coded values."""
@@ -164,8 +218,9 @@ class ContextModel:
         """
         found = np.zeros(sample.q.shape, np.float32)
         if self.network is not None:
-            _, spans, _, widths = self._spans(self.network, self._known(sample))
-            found[sample.coded] = mixture.PRECISION - np.log2(spans) + widths
+            slots = self._encoder(self.network, sample).slots()
+            lengths = [mixture.PRECISION - np.log2(spans) + widths for _, spans, _, widths in slots]
+            found[sample.coded] = np.concatenate(lengths) if lengths else 0.0
         else:
             folded, tables = self.residuals(sample)
             found[sample.coded] = self.tables.prices[tables, tokenized(folded)]
@@ -231,9 +286,8 @@ class ContextModel:
         p, a, t = self.predictor, self.activity, self.tree
         grain = int(np.gcd.reduce(p.weights[..., :-1], axis=None)) or 1
         head = [p.layout.depth, int(p.layout.channels), p.low, p.high, grain]
-        channels = len(p.steps)
-        shared = channels > 1 and bool((a.of_error == a.of_error[:1]).all() and (a.of_step == a.of_step[:1]).all())
-        sizes = [a.of_error[:1], a.of_step[:1]] if shared else [a.of_error, a.of_step]
+        head += [] if self.part is None else [self.part]
+        sizes = [a.of_error[:1], a.of_step[:1]] if a.shared else [a.of_error, a.of_step]
         arrays = [
             np.array(head),
             np.array([len(channel) for channel in p.steps]),
@@ -267,19 +321,6 @@ class ContextModel:
             raise CorruptError("The context model's arrays do not fit together; the file is damaged.") from err
 
 
-def _behind(signs: bytes, stream: bytes) -> bytes:
-    """A stream with that of the signs before it, and how long that is."""
-    return len(signs).to_bytes(4, "little") + signs + stream
-
-
-def _apart(data: bytes) -> tuple[bytes, bytes]:
-    """Undo ``_behind``. Raises CorruptError if the stream is shorter than it says."""
-    size = int.from_bytes(data[:4], "little")
-    if len(data) < 4 + size:
-        raise CorruptError("A coded stream is cut short; the file is damaged.")
-    return data[4 : 4 + size], data[4 + size :]
-
-
 def describe(
     predictor: Predictor,
     activity: Activity,
@@ -310,39 +351,23 @@ def describe(
     return folded[:n], tables[:n], described[:n]
 
 
-def _walk(
-    mode: int,
-    q: Array,
-    flags: Array,
-    near: kernel.Stencil,
-    numbers: kernel.Plan,
-    network: Network,
-    learning: State,
-    links: Links,
-    fine: Array,
-    slots: tuple[Array, Array, Array, Array] | None = None,
-    words: Array = _NO_WORDS,
-    raw: Array = _NO_WORDS,
-) -> int:
-    """A pass that encodes or decodes; see ``neural.walk``."""
-    slots = slots or (_NO_WORDS, _NO_WORDS, np.empty(0, np.uint64), np.empty(0, np.int64))
-    nothing = (np.empty(0, np.bool_), np.empty((0, 0), np.int8), np.empty((0, 0), np.int64))
-    layers = network.layers()
-    streams = words, raw, neural.Scratch.of(q.size, near, layers)
-    return int(neural.walk(mode, q, flags, near, numbers, learning, links, fine, layers, *nothing, *slots, *streams))
+def part_of(bits: float) -> int:
+    """log2 of the values in a part, of a set whose values take so many bits each."""
+    return min(max(math.ceil(math.log2(_PART_BITS / max(bits, 1e-9))), _LEAST_PART), _PARTS[1])
 
 
 def plan(predictor: Predictor, activity: Activity, tree: Tree) -> kernel.Plan:
     """The learned numbers as the compiled loops want them."""
     span = max(predictor.high - predictor.low, 1)
+    channels = slice(1) if activity.shared else slice(None)  # rows that are read again and again stay near
     return kernel.Plan(
         predictor.means,
         plant(predictor.classes, predictor.roots.reshape(-1), len(kernel.LOOKS)),
         _weights(predictor.weights.astype(np.int64)),
         np.int64(predictor.low),
         np.int64(predictor.high),
-        activity.of_error.astype(np.int64).reshape(-1),
-        np.concatenate([_terms(weights) for weights in activity.of_step]),
+        activity.of_error[channels].astype(np.int64).reshape(-1),
+        np.concatenate([_terms(weights) for weights in activity.of_step[channels]]),
         activity.bias.astype(np.int64),
         np.int64(max(span.bit_length() - 8, 0)),
         plant(tree, np.zeros(1, np.int64), len(kernel.FEATURES)),
@@ -385,7 +410,8 @@ class _Parts:
     """Checks the arrays of a stored model, so that the compiled loops can trust every index in it."""
 
     def __init__(self, arrays: list[Array]) -> None:
-        _require(len(arrays) in (17, 19, 20, 21, 23, 25, 26, 27) and arrays[0].shape == (5,) and arrays[1].ndim == 1)
+        _require(len(arrays) in (17, 19, 20, 21, 23, 25, 26, 27) and arrays[1].ndim == 1)
+        _require(arrays[0].shape == (5,) or (arrays[0].shape == (6,) and within(arrays[0][5:], *_PARTS)))
         self.arrays = arrays
         self.channels = len(arrays[1])
         _require(1 <= self.channels <= MOST_CHANNELS)
@@ -401,10 +427,11 @@ class _Parts:
         regression = Regression.from_arrays(rest[: len(rest) % 6]) if len(rest) % 6 in (2, 4) else None
         relations = Relations.from_arrays(rest[:3], self.channels) if len(rest) % 6 == 3 else None
         network = Network.from_arrays(rest[-6:], width, self.channels) if len(rest) >= 6 else None
-        return ContextModel(predictor, self._activity(width), tree, tables, network, regression, relations)
+        part = int(self.arrays[0][5]) if len(self.arrays[0]) > 5 else None
+        return ContextModel(predictor, self._activity(width), tree, tables, network, regression, relations, part)
 
     def _predictor(self) -> Predictor:
-        (depth, has_channels, low, high, grain), counts, flat, means, roots = self.arrays[:5]
+        (depth, has_channels, low, high, grain, *_), counts, flat, means, roots = self.arrays[:5]
         _require(1 <= depth <= 4 and has_channels in (0, 1) and -_MOST <= low <= high <= _MOST and 1 <= grain <= 2**24)
         _require(int(counts.min()) >= 1 and int(counts.max()) <= MOST_STEPS)
         _require(flat.shape == (6, int(counts.sum())) and (has_channels == 1 or self.channels == 1))

@@ -31,6 +31,7 @@ from aecompress.context.relations import (
 )
 from aecompress.context.sample import FRACTION, Sample
 from aecompress.context.selection import bits_of, forward
+from aecompress.entropy.loops import loop
 from aecompress.spec import Array
 
 #: Rows that formulas are fitted to, fewer that must show one first, and those that pairs of columns are compared on.
@@ -226,14 +227,53 @@ def _curve(d: Array, y: Array, term: tuple[int, int, int], knots: int) -> Formul
     down = max(math.ceil(math.log2(span / knots)), 0)
     at, part = (d - low) >> down, ((d - low) & ((1 << down) - 1)) / (1 << down)
     many = int(at.max()) + 2
-    gram, moment = np.zeros(many * many), np.zeros(many)
-    for one, share in ((at, 1 - part), (at + 1, part)):
-        moment += np.bincount(one, share * y, many)
-        for other, rest in ((at, 1 - part), (at + 1, part)):
-            gram += np.bincount(one * many + other, share * rest, many * many)
-    bend = np.zeros((many - 2, many)) if many > 2 else np.zeros((0, many))
-    rows = np.arange(len(bend))
-    bend[rows, rows], bend[rows, rows + 1], bend[rows, rows + 2] = 1.0, -2.0, 1.0
-    heights = np.linalg.solve(gram.reshape(many, many) + 1e-3 * (bend.T @ bend) + 1e-9 * np.eye(many), moment)
+    main = np.bincount(at, (1 - part) ** 2, many) + np.bincount(at + 1, part**2, many) + 1e-9
+    first = np.bincount(at, (1 - part) * part, many)
+    moment = np.bincount(at, (1 - part) * y, many) + np.bincount(at + 1, part * y, many)
+    heights = _bent(main, first, moment, 1e-3)
     heights = np.clip(np.rint(heights * (1 << FRACTION)), -(2.0**39), 2.0**39)
     return Formula(CURVE, down, (term,), (low, *heights.astype(np.int64).tolist()))
+
+
+def _bent(main: Array, first: Array, moment: Array, stiffness: float) -> Array:
+    """Minimise x'Ax/2 - m'x + ``stiffness`` times half the squares of x's second differences.
+
+    Args:
+        main, first: float64 [n], diagonals of the symmetric A; the last of ``first`` is not used.
+        moment: float64 [n], m.
+    """
+    main, first, second, x = main.copy(), first.copy(), np.full(len(main), stiffness), moment.copy()
+    for k, times in enumerate((1.0, 4.0, 1.0)):
+        main[k : len(main) - 2 + k] += times * stiffness
+    for k in range(2):
+        first[k : len(main) - 2 + k] -= 2 * stiffness
+    _solve(main, first, second, x)
+    return x
+
+
+@loop
+def _solve(main: Array, first: Array, second: Array, x: Array) -> None:
+    """``x`` becomes the solution of symmetric equations whose right side it is, all float64 [n].
+
+    They have a diagonal ``main`` and two more on each side, and so has their Cholesky factor (Golub and Van Loan,
+    section 4.3): ``main`` becomes D of L D L', the others what stands below the diagonal of L.
+    """
+    n = main.size
+    for i in range(n):
+        if i > 1:
+            ratio = second[i - 2] / main[i - 2]
+            first[i - 1] -= second[i - 2] * first[i - 2]
+            main[i] -= second[i - 2] * ratio
+            x[i] -= ratio * x[i - 2]
+            second[i - 2] = ratio
+        if i > 0:
+            ratio = first[i - 1] / main[i - 1]
+            main[i] -= first[i - 1] * ratio
+            x[i] -= ratio * x[i - 1]
+            first[i - 1] = ratio
+    for i in range(n - 1, -1, -1):
+        x[i] /= main[i]
+        if i + 1 < n:
+            x[i] -= first[i] * x[i + 1]
+        if i + 2 < n:
+            x[i] -= second[i] * x[i + 2]

@@ -20,6 +20,7 @@ from aecompress.context.coder import (
     ContextModel,
     Predictor,
     describe,
+    part_of,
     plan,
     stencil,
 )
@@ -367,7 +368,7 @@ def with_network(
     learned = lesson(samples, model.predictor, model.activity)
     vectors = min(max(int(now / _VECTOR_BITS), _FEWEST_VECTORS), units // LANES)
     network = train(learned, vectors * LANES, steps, seconds, total, seed, device, progress)
-    rival = replace(model, tree=STUMP, tables=NO_TABLES, network=network)
+    rival = replace(model, tree=STUMP, tables=NO_TABLES, network=network, part=part_of(now / total))
     saved = spent - bits(rival, samples)
     pays = saved * share > 8.0 * (len(rival.to_bytes()) - len(model.to_bytes()))
     return (rival, saved / seen) if pays else (model, 0.0)

@@ -37,7 +37,7 @@ from aecompress.context.network import (
     WEIGHT_BITS,
     Layers,
 )
-from aecompress.context.regression import State, observe, tell
+from aecompress.context.regression import TRAITS, State, observe, tell
 from aecompress.context.relations import Links, relate
 from aecompress.context.sample import FRACTION
 from aecompress.entropy.bits import get_bits, word_at
@@ -131,8 +131,10 @@ def walk(
     words: Array,
     raw: Array,
     scratch: Scratch,
+    first_cell: Scalar,
+    last_cell: Scalar,
 ) -> Scalar:
-    """One pass over a block in coding order; returns how many values were noted or coded.
+    """Part of a pass over a block in coding order; returns how many values were noted or coded.
 
     Args:
         mode: LEARN, ENCODE or DECODE.
@@ -145,8 +147,9 @@ def walk(
         take, inputs, facts: LEARN notes int8 [n, inputs] and int64 [n, FACTS] where ``take`` is set.
         starts, spans: ENCODE writes the uint32 start and frequency of each value, in 2^-PRECISION.
         rest, widths: ENCODE writes uint64 raw bits and their int64 number.
-        words, raw: DECODE reads these uint32 streams.
-        scratch: new, for this block and this network.
+        words, raw: DECODE reads these uint32 streams, which hold this part.
+        scratch: new where a pass begins, for this block and this network.
+        first_cell, last_cell: the part, a range of places along the axes but that of channels; parts follow each other.
     """
     error, x, seen, sums, one_layer, next_layer, out, mixture, slow_weights, fast_weights, traces = scratch
     units = np.int64(one_layer.size)
@@ -164,136 +167,138 @@ def walk(
     word, bit = np.int64(2), np.int64(0)
     traits, rows, values, innovations, gram, factor = learning
     regressed, related = mode == DECODE and traits.size > 0, mode == DECODE and links.kinds.size > 0
+    i, n = first_cell * channels, np.int64(0)
     position, expected = np.int64(0), np.int64(0)
-    i, n = np.int64(0), np.int64(0)
-    for a in range(near.size[0]):
-        for b in range(near.size[1]):
-            for y in range(near.size[2]):
-                line = near.places[1][y]
-                above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
-                for v in range(near.size[3]):
-                    row = above + near.rows[3][v]
-                    column = near.places[2][v]
-                    for c in range(channels):
-                        at = (row * channels + c) * near.width
-                        known = near.offsets[np.uint64(at)] != 0
-                        if regressed:
-                            expected = tell(position, q, i, fine, traits, innovations, factor)
-                        if related:
-                            relate(c, i, q, coded, fine, links)
-                        if not coded[np.uint64(i)]:
-                            q[i] = q[i + near.offsets[at]] if known else plan.means[c]
-                            if regressed:
-                                position = observe(
-                                    position, q[i], False, expected, traits, rows, values, innovations, gram, factor
-                                )
-                            i += 1
-                            continue
-                        total, activity = np.int64(0), plan.bias[c]
-                        if known:
-                            _, _, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
-                            activity += error_sizes(error, i, near.offsets, at, near.width, plan.of_error, c)
-                            activity += step_sizes(q, i, near.offsets, at, near.width, plan.of_step, c)
-                        p = clamp(total, plan.means[c], plan.low, plan.high)
-                        level = min(level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0))), _MOST_LEVEL)
-                        unit, shift = mix.UNITS[level, 0], mix.UNITS[level, 1]
-                        mine = (c if filters > 1 else np.int64(0)) * near_inputs
-                        if known:
-                            for k in range(near.width):
-                                neighbour = np.uint64(i + near.offsets[np.uint64(at + k)])
-                                seen[np.uint64(k)] = (q[neighbour] << FRACTION) - p
-                                seen[np.uint64(near.width + k)] = np.int64(error[neighbour])
-                            if fine.size:
-                                seen[0] += np.int64(fine[i])
-                            for k in range(near_inputs):
-                                x[np.uint64(k)] = scaled(seen[np.uint64(k)], unit, shift)
-                            slow, fast, power = lms.guess(slow_weights, fast_weights, mine, x, near_inputs)
+    if regressed:
+        position = i % (traits.size // TRAITS - 1)
+    length = near.size[3]
+    for which in range(first_cell // length, (last_cell + length - 1) // length):
+        begin = which * length
+        y, plane = which % near.size[2], which // near.size[2]
+        a, b = plane // near.size[1], plane % near.size[1]
+        line = near.places[1][y]
+        above = near.rows[0][a] + near.rows[1][b] + near.rows[2][y]
+        for v in range(max(first_cell - begin, np.int64(0)), min(last_cell - begin, length)):
+            row = above + near.rows[3][v]
+            column = near.places[2][v]
+            for c in range(channels):
+                at = (row * channels + c) * near.width
+                known = near.offsets[np.uint64(at)] != 0
+                if regressed:
+                    expected = tell(position, q, i, fine, traits, innovations, factor)
+                if related:
+                    relate(c, i, q, coded, fine, links)
+                if not coded[np.uint64(i)]:
+                    q[i] = q[i + near.offsets[at]] if known else plan.means[c]
+                    if regressed:
+                        position = observe(
+                            position, q[i], False, expected, traits, rows, values, innovations, gram, factor
+                        )
+                    i += 1
+                    continue
+                total, activity = np.int64(0), plan.bias[c]
+                if known:
+                    _, _, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
+                    activity += error_sizes(error, i, near.offsets, at, near.width, plan.of_error, c)
+                    activity += step_sizes(q, i, near.offsets, at, near.width, plan.of_step, c)
+                p = clamp(total, plan.means[c], plan.low, plan.high)
+                level = min(level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0))), _MOST_LEVEL)
+                unit, shift = mix.UNITS[level, 0], mix.UNITS[level, 1]
+                mine = (c if filters > 1 else np.int64(0)) * near_inputs
+                if known:
+                    for k in range(near.width):
+                        neighbour = np.uint64(i + near.offsets[np.uint64(at + k)])
+                        seen[np.uint64(k)] = (q[neighbour] << FRACTION) - p
+                        seen[np.uint64(near.width + k)] = np.int64(error[neighbour])
+                    if fine.size:
+                        seen[0] += np.int64(fine[i])
+                    for k in range(near_inputs):
+                        x[np.uint64(k)] = scaled(seen[np.uint64(k)], unit, shift)
+                    slow, fast, power = lms.guess(slow_weights, fast_weights, mine, x, near_inputs)
+                else:
+                    for k in range(near_inputs):
+                        x[k] = 0
+                    slow, fast = np.int64(0), np.int64(0)
+                whole = (p + _HALF) >> FRACTION
+                k = near_inputs
+                x[k] = place((level - np.int64(32)) << np.int64(1))
+                x[k + 1] = place(((whole - plan.low) >> plan.shift) - np.int64(128))
+                x[k + 2] = place((p - (whole << FRACTION)) << np.int64(3))
+                x[k + 3] = place((near.places[0][b] - np.int64(32)) << np.int64(1))
+                x[k + 4] = place((line - np.int64(32)) << np.int64(1))
+                x[k + 5] = place((column - np.int64(32)) << np.int64(1))
+                x[k + 6] = place(np.int64(c * 255 // channels - 127))
+                x[k + 7], x[k + 8] = place(lms.rounded(slow)), place(lms.rounded(fast))
+                trace = TRACE * (np.int64(1) + min(v, columns - np.int64(1)) * channels + c)
+                if traced:
+                    recall(traces, np.int64(0), level, unit, shift, x, first_trace)
+                    recall(traces, trace, level, unit, shift, x, first_trace + TRACE)
+                if mode == LEARN:
+                    if take[i]:
+                        for k in range(x.size):
+                            inputs[n, k] = np.int8(x[k])
+                        facts[n, 0], facts[n, 1], facts[n, 2], facts[n, 3] = p, level, q[i], c
+                        n += 1
+                else:
+                    dense(
+                        x,
+                        np.int64(x.size),
+                        layers.first,
+                        layers.first_bias,
+                        apart * c * units,
+                        units,
+                        sums,
+                    )
+                    _rectify(sums, units, one_layer)
+                    dense(one_layer, units, layers.second, layers.second_bias, np.int64(0), units, sums)
+                    _rectify(sums, units, next_layer)
+                    next_layer[units], next_layer[units + 1] = x[k + 7], x[k + 8]
+                    many = np.int64(next_layer.size)
+                    dense(next_layer, many, layers.last, layers.last_bias, np.int64(0), np.int64(LANES), out)
+                    mix.describe(out, p, mix.ACTIVITIES[level], mixture)
+                    if mode == ENCODE:
+                        bucket = mix.bucket_of(mixture, q[i])
+                        if bucket > mix.REACH or bucket < -mix.REACH:
+                            side = np.int64(bucket > 0)
+                            edge = mix.cumulative(mixture, np.int64(mix.REACH + 1 if side else -mix.REACH))
+                            starts[n] = np.uint32(edge if side else 0)
+                            spans[n] = np.uint32((np.int64(1 << mix.PRECISION) - edge) if side else edge)
+                            u = zigzag(q[i] - mixture[mix.MIDDLE])
+                            rest[n] = np.uint64(bit_length(u)) | (u << np.uint64(_WIDTH_BITS))
+                            widths[n] = bit_length(u) + _WIDTH_BITS
                         else:
-                            for k in range(near_inputs):
-                                x[k] = 0
-                            slow, fast = np.int64(0), np.int64(0)
-                        whole = (p + _HALF) >> FRACTION
-                        k = near_inputs
-                        x[k] = place((level - np.int64(32)) << np.int64(1))
-                        x[k + 1] = place(((whole - plan.low) >> plan.shift) - np.int64(128))
-                        x[k + 2] = place((p - (whole << FRACTION)) << np.int64(3))
-                        x[k + 3] = place((near.places[0][b] - np.int64(32)) << np.int64(1))
-                        x[k + 4] = place((line - np.int64(32)) << np.int64(1))
-                        x[k + 5] = place((column - np.int64(32)) << np.int64(1))
-                        x[k + 6] = place(np.int64(c * 255 // channels - 127))
-                        x[k + 7], x[k + 8] = place(lms.rounded(slow)), place(lms.rounded(fast))
-                        trace = TRACE * (np.int64(1) + min(v, columns - np.int64(1)) * channels + c)
-                        if traced:
-                            recall(traces, np.int64(0), level, unit, shift, x, first_trace)
-                            recall(traces, trace, level, unit, shift, x, first_trace + TRACE)
-                        if mode == LEARN:
-                            if take[i]:
-                                for k in range(x.size):
-                                    inputs[n, k] = np.int8(x[k])
-                                facts[n, 0], facts[n, 1], facts[n, 2], facts[n, 3] = p, level, q[i], c
-                                n += 1
+                            start = mix.cumulative(mixture, bucket)
+                            starts[n] = np.uint32(start)
+                            spans[n] = np.uint32(mix.cumulative(mixture, bucket + 1) - start)
+                            widths[n] = mixture[mix.SHIFT]
+                            rest[n] = np.uint64(q[i] - mixture[mix.MIDDLE] - (bucket << mixture[mix.SHIFT]))
+                    else:
+                        slot = np.int64(state & _MASK)
+                        bucket, start, end = mix.search(mixture, slot)
+                        if bucket > mix.REACH or bucket < -mix.REACH:
+                            width = np.int64(get_bits(raw, bit, _WIDTH_BITS))
+                            bit += _WIDTH_BITS
+                            q[i] = mixture[mix.MIDDLE] + unzigzag(get_bits(raw, bit, width))
                         else:
-                            dense(
-                                x,
-                                np.int64(x.size),
-                                layers.first,
-                                layers.first_bias,
-                                apart * c * units,
-                                units,
-                                sums,
-                            )
-                            _rectify(sums, units, one_layer)
-                            dense(one_layer, units, layers.second, layers.second_bias, np.int64(0), units, sums)
-                            _rectify(sums, units, next_layer)
-                            next_layer[units], next_layer[units + 1] = x[k + 7], x[k + 8]
-                            many = np.int64(next_layer.size)
-                            dense(next_layer, many, layers.last, layers.last_bias, np.int64(0), np.int64(LANES), out)
-                            mix.describe(out, p, mix.ACTIVITIES[level], mixture)
-                            if mode == ENCODE:
-                                bucket = mix.bucket_of(mixture, q[i])
-                                if bucket > mix.REACH or bucket < -mix.REACH:
-                                    side = np.int64(bucket > 0)
-                                    edge = mix.cumulative(mixture, np.int64(mix.REACH + 1 if side else -mix.REACH))
-                                    starts[n] = np.uint32(edge if side else 0)
-                                    spans[n] = np.uint32((np.int64(1 << mix.PRECISION) - edge) if side else edge)
-                                    u = zigzag(q[i] - mixture[mix.MIDDLE])
-                                    rest[n] = np.uint64(bit_length(u)) | (u << np.uint64(_WIDTH_BITS))
-                                    widths[n] = bit_length(u) + _WIDTH_BITS
-                                else:
-                                    start = mix.cumulative(mixture, bucket)
-                                    starts[n] = np.uint32(start)
-                                    spans[n] = np.uint32(mix.cumulative(mixture, bucket + 1) - start)
-                                    widths[n] = mixture[mix.SHIFT]
-                                    rest[n] = np.uint64(q[i] - mixture[mix.MIDDLE] - (bucket << mixture[mix.SHIFT]))
-                            else:
-                                slot = np.int64(state & _MASK)
-                                bucket, start, end = mix.search(mixture, slot)
-                                if bucket > mix.REACH or bucket < -mix.REACH:
-                                    width = np.int64(get_bits(raw, bit, _WIDTH_BITS))
-                                    bit += _WIDTH_BITS
-                                    q[i] = mixture[mix.MIDDLE] + unzigzag(get_bits(raw, bit, width))
-                                else:
-                                    width = mixture[mix.SHIFT]
-                                    low = np.int64(get_bits(raw, bit, width))
-                                    q[i] = mixture[mix.MIDDLE] + (bucket << width) + low
-                                bit += width
-                                state = np.uint64(end - start) * (state >> _BITS) + np.uint64(slot - start)
-                                if state < _LOW:
-                                    state = (state << _WORD) | word_at(words, word)
-                                    word += 1
-                            n += 1
-                        error[i] = min(max((q[i] << FRACTION) - p, -_ERROR_LIMIT), _ERROR_LIMIT)
-                        if traced:
-                            note(traces, np.int64(0), np.int64(error[i]), level, *_SCAN)
-                            note(traces, trace, np.int64(error[i]), level, *_COLUMN)
-                        if known:
-                            wanted = np.int64(scaled((q[i] << FRACTION) - p, unit, shift))
-                            lms.learn(slow_weights, fast_weights, mine, x, near_inputs, power, wanted, slow, fast)
-                        if regressed:
-                            position = observe(
-                                position, q[i], True, expected, traits, rows, values, innovations, gram, factor
-                            )
-                        i += 1
+                            width = mixture[mix.SHIFT]
+                            low = np.int64(get_bits(raw, bit, width))
+                            q[i] = mixture[mix.MIDDLE] + (bucket << width) + low
+                        bit += width
+                        state = np.uint64(end - start) * (state >> _BITS) + np.uint64(slot - start)
+                        if state < _LOW:
+                            state = (state << _WORD) | word_at(words, word)
+                            word += 1
+                    n += 1
+                error[i] = min(max((q[i] << FRACTION) - p, -_ERROR_LIMIT), _ERROR_LIMIT)
+                if traced:
+                    note(traces, np.int64(0), np.int64(error[i]), level, *_SCAN)
+                    note(traces, trace, np.int64(error[i]), level, *_COLUMN)
+                if known:
+                    wanted = np.int64(scaled((q[i] << FRACTION) - p, unit, shift))
+                    lms.learn(slow_weights, fast_weights, mine, x, near_inputs, power, wanted, slow, fast)
+                if regressed:
+                    position = observe(position, q[i], True, expected, traits, rows, values, innovations, gram, factor)
+                i += 1
     return n
 
 

@@ -12,7 +12,8 @@ most lie in float64, and no sum of their products reaches 2^53: it is exact in a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -59,7 +60,7 @@ _MOST_SIZE = 1 << (_VALUE + 5)
 # what lies further from 0 than so many steps is the next whole number of them: smaller ones take fewer bits
 _ROUND = 0.4
 
-# rows whose guesses are made side by side, and columns that are made of one product
+# rows whose guesses are made before others', and columns that are made of one product
 _SIDE, _PANEL = 256, 32
 
 # numbers that products are taken of at once, whatever the processor's vectors
@@ -194,28 +195,33 @@ class Regression:
     def guesses(self, q: Array, coded: Array) -> Array:
         """int64 [rows, ...], what each value of a block is expected to be, in 1/2^FRACTION cells; what is not coded
         counts as expected."""
-        state = self.state(q.shape)
-        found = np.empty(q.size, np.int64)
-        values, flags = np.ascontiguousarray(q, np.int64).reshape(-1), np.ascontiguousarray(coded).reshape(-1)
-        if self.factor is None:
-            _pass(values, flags, found, state)
-        else:
-            self._guess(values.reshape(-1, len(self.centres)), flags, found, state)
-        return found.reshape(q.shape)
+        found = np.empty(q.shape, np.int64)
+        deque(self.guessing(q, coded, found), 0)
+        return found
+
+    def guessing(self, q: Array, coded: Array, found: Array) -> Iterator[int]:
+        """Write ``guesses`` to ``found``, some rows after the other; yields how many values are done."""
+        columns = len(self.centres)
+        state, guess = self.state(q.shape), self._learn if self.factor is None else self._guess
+        values, flags = np.ascontiguousarray(q, np.int64).reshape(-1, columns), coded.reshape(-1, columns)
+        for at in range(0, len(values), _SIDE):
+            rows = slice(at, min(at + _SIDE, len(values)))
+            guess(values[rows], np.ascontiguousarray(flags[rows]), found.reshape(-1, columns)[rows], state)
+            yield rows.stop * columns
+
+    def _learn(self, q: Array, coded: Array, found: Array, state: State) -> None:
+        """Rows [n, D] one by one, for each makes the next known better."""
+        _pass(q.reshape(-1), coded.reshape(-1), found.reshape(-1), state)
 
     def _guess(self, q: Array, coded: Array, found: Array, state: State) -> None:
-        """``guesses`` by a factor that is told: rows know nothing of each other, so many are made side by side."""
+        """Rows [n, D] side by side, for by a factor that is told they know nothing of each other."""
         columns = q.shape[1]
-        factor = state.factor.reshape(columns + 1, -1)
-        for at in range(0, len(q), _SIDE):
-            rows = slice(at, min(at + _SIDE, len(q)))
-            some, flags, made = q[rows], coded.reshape(q.shape)[rows], found.reshape(q.shape)[rows]
-            innovations = np.zeros((columns + 1, len(some)))
-            innovations[0] = state.innovations[0]
-            for start in range(0, columns, _PANEL):
-                stop = min(start + _PANEL, columns)
-                before = factor[start + 1 : stop + 1, : start + 1] @ innovations[: start + 1]
-                _panel(start, before, some, flags, made, state.traits, innovations, factor)
+        factor, innovations = state.factor.reshape(columns + 1, -1), np.zeros((columns + 1, len(q)))
+        innovations[0] = state.innovations[0]
+        for start in range(0, columns, _PANEL):
+            stop = min(start + _PANEL, columns)
+            before = factor[start + 1 : stop + 1, : start + 1] @ innovations[: start + 1]
+            _panel(start, before, q, coded, found, state.traits, innovations, factor)
 
     def informed(self, sample: Sample) -> Sample:
         """The block with what is made of it."""

@@ -114,6 +114,8 @@ def lesson(samples: Sequence[Sample], predictor: Predictor, activity: Activity) 
             none[0],
             none[0],
             neural.Scratch.of(q.size, near, layers),
+            np.int64(0),
+            np.int64(s.q.size // near.size[4]),
         )
         return inputs[:n], facts[:n]
 

@@ -188,7 +188,21 @@ def join(coded: Array, raw: Array) -> bytes:
     return np.concatenate([np.array([coded.size], "<u4"), coded.astype("<u4"), raw.astype("<u4")]).tobytes()
 
 
-def split(data: bytes) -> tuple[Array, Array]:
+def behind(first: bytes, rest: bytes) -> bytes:
+    """One stream behind another, and how long that is before both."""
+    return len(first).to_bytes(4, "little") + first + rest
+
+
+def apart(data: bytes | memoryview) -> tuple[memoryview, memoryview]:
+    """Undo ``behind``. Raises CorruptError if the first stream is shorter than it should be."""
+    view = memoryview(data)
+    size = int.from_bytes(view[:4], "little")
+    if len(view) < 4 + size:
+        raise CorruptError("A coded stream is cut short; the file is damaged.")
+    return view[4 : 4 + size], view[4 + size :]
+
+
+def split(data: bytes | memoryview) -> tuple[Array, Array]:
     """Undo ``join``. Raises CorruptError if the count does not fit the stream."""
     if len(data) < 4 or len(data) % 4:
         raise CorruptError("A coded stream is cut short; the file is damaged.")

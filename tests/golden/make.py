@@ -227,6 +227,8 @@ CASES: dict[str, tuple[Array, str, Target]] = {
     "regression-turned-i4": (spectra(60, 16, 40), "none", Target("max-error", 40)),
     "regression-told-f4": (with_specials(mixture(300, 30, 15, 55)), "told", Target("max-error", 0.01)),
     "regression-fine-f4": (mixture(400, 60, 30, 56), "none", Target("max-error", 0.01)),
+    "parts-f4": (with_specials(mixture(300, 60, 30, 57)), "parts", Target("max-error", 0.01)),
+    "parts-related-f8": (derived(2000, 58), "parts", Target("max-error", 0.05)),
     "far-i2": (echo(4000, 20, 35).astype(np.int16), "none", Target("lossless")),
     "subbands-f4": (field(4, 64, 80), "none", Target("max-error", 40.0)),
     "subbands-special": (with_specials(field(4, 64, 80)), "none", Target("max-error", 40.0)),
@@ -250,6 +252,9 @@ def fitted(values: Array, kind: str, target: Target) -> Model | str:
     """What to pack with: a model, or the kind of one."""
     if kind == "other":
         return aecompress.fit(np.zeros_like(values), target, kind="none")
+    if kind == "parts":
+        model = networked(aecompress.fit(values, target, kind="none"), values)
+        return replace(model, context=replace(model.context, part=12), known_as=None)
     if kind in ("network", "learned"):
         effort: Effort = "fast" if kind == "network" else "balanced"
         return networked(aecompress.fit(values, target, kind="none", effort=effort), values)
