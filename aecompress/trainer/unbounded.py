@@ -406,9 +406,17 @@ class Unbounded(Search):
         return quality.approached(goal, float(model.cells.step or 1.0), model, at, error, self._size)
 
     def _reaching(self, model: Model | None) -> list[Model]:
-        """The model in cells with which the whole source reaches the goal; nothing if there are none."""
+        """The model in cells with which the whole source reaches the goal; nothing if there are none.
+
+        Where a thrifty encoder trades error for bits, it does so for less instead: a convolution that was trained for
+        other cells may err more in narrower ones, where they are few.
+        """
         if model is None:
             return []
+        if model.conv is not None and model.thrift:
+            thrift = self._checked(math.sqrt(model.thrift), partial(_eased, model))  # squared errors grow with thrift
+            if thrift is not None:
+                return [_eased(model, thrift)]
         step = self._checked(float(model.cells.step or 1.0), partial(_resized, model))
         return [] if step is None else [_resized(model, step)]
 
@@ -582,6 +590,11 @@ def _pace(model: Model) -> float:
 def _at_pace(model: Model, step: float) -> Model:
     """The strided model with another step of its latents."""
     return replace(model, pace=step, strided=None if model.patches is None else model.patches.freeze(step))
+
+
+def _eased(model: Model, root: float) -> Model:
+    """The model with an encoder that is thrifty at the square of this."""
+    return replace(model, thrift=root**2)
 
 
 def _resized(model: Model, step: float) -> Model:
