@@ -14,7 +14,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy.typing as npt
 
 from aecompress.devices import find_device
 from aecompress.errors import AecompressError, InputError
@@ -143,3 +145,14 @@ def agree(network: torch.nn.Module) -> None:
 
     for part in network.parameters():
         distributed.broadcast(part.data, 0)
+
+
+def agree_on(arrays: Iterable[npt.NDArray[Any]]) -> None:
+    """Give arrays the numbers that the first rank has."""
+    if count() == 1:
+        return
+    import torch
+    from torch import distributed
+
+    for array in arrays:
+        distributed.broadcast(torch.from_numpy(array), 0)

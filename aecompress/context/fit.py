@@ -42,8 +42,8 @@ from aecompress.context.stencil import (
     shared_layout,
     spatial_steps,
 )
+from aecompress.context.training import lesson, train
 from aecompress.context.tree import STUMP, Tree, grow
-from aecompress.devices import Device
 from aecompress.entropy import record
 from aecompress.entropy.tables import Tables
 from aecompress.entropy.tokens import tokenized
@@ -335,7 +335,6 @@ def with_network(
     steps: int,
     seconds: float,
     seed: int,
-    device: Device = "auto",
     progress: Progress = silent,
 ) -> tuple[ContextModel, float]:
     """The model with a network in place of its context tree, where that takes fewer bits, its own included.
@@ -348,10 +347,7 @@ def with_network(
         units: of each layer of the network at most; it gets fewer for a set of few bits.
         steps: batches it is trained on, as long as ``seconds`` are not over.
         seed: of everything random.
-        device: to train on.
         progress: called as progress(phase, share done, facts).
-
-    Raises InputError if there is no such device.
     """
     samples = [s for s in samples if s.coded.any()]
     samples = list(abreast(model.informed, samples))
@@ -363,11 +359,9 @@ def with_network(
     now = spent * share + 8.0 * len(model.to_bytes())
     if now < _LEAST_BITS:
         return model, 0.0
-    from aecompress.context.training import lesson, train  # torch takes seconds to load
-
     learned = lesson(samples, model.predictor, model.activity)
     vectors = min(max(int(now / _VECTOR_BITS), _FEWEST_VECTORS), units // LANES)
-    network = train(learned, vectors * LANES, steps, seconds, total, seed, device, progress)
+    network = train(learned, vectors * LANES, steps, seconds, total, seed, progress)
     rival = replace(model, tree=STUMP, tables=NO_TABLES, network=network, part=part_of(now / total))
     saved = spent - bits(rival, samples)
     pays = saved * share > 8.0 * (len(rival.to_bytes()) - len(model.to_bytes()))

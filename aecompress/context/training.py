@@ -1,9 +1,8 @@
 """Train the network of a context model by code length.
 
-    samples ──► walk (LEARN) ──► inputs, facts ──► Muon and Adam on the bits of a mixture of logistics ──► integers
+    samples ──► walk (LEARN) ──► inputs, facts ──► batches ──► steps of a ``Learner`` ──► integers
 
-Rounding is in the loop: forwards, weights and activations are what the integer network will have; backwards, as if they
-were not rounded. Weights pay for the bits they take in the model, so a small set gets a plain network.
+Weights pay for the bits they take in the model, so a small set gets a plain network.
 """
 
 from __future__ import annotations
@@ -11,40 +10,24 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from aecompress import ranks
-from aecompress.abreast import abreast, one_thread
+from aecompress.abreast import WORKERS, abreast, one_thread
 from aecompress.config import Progress, silent
 from aecompress.context import mixture, neural
 from aecompress.context.coder import Activity, Predictor, plan, stencil
+from aecompress.context.learning import Batch, Learner, Weights
 from aecompress.context.lms import RATES
-from aecompress.context.network import (
-    COMPONENTS,
-    LANES,
-    MOST_BIAS,
-    MOST_CHANNELS,
-    MOST_UNIT,
-    MOST_WEIGHT,
-    OUTPUTS,
-    PLACE_INPUTS,
-    UNIT_BITS,
-    WEIGHT_BITS,
-    Layers,
-    Network,
-    inputs_of,
-)
+from aecompress.context.network import LANES, MOST_CHANNELS, PLACE_INPUTS, Layers, Network, inputs_of
 from aecompress.context.regression import NO_STATE
 from aecompress.context.relations import NO_LINKS
 from aecompress.context.sample import Sample, chosen
 from aecompress.context.tree import STUMP
-from aecompress.devices import Device, find_device, move, seeded
 from aecompress.spec import Array
 
 #: Values that a network is trained on.
@@ -53,19 +36,11 @@ MOST_VALUES = 1_500_000
 #: Least and most values of a batch, in between this part of them all, and how often each is seen at most.
 _BATCHES, _PART, _MOST_EPOCHS = (1024, 4096), 360, 60
 
-#: Rates to begin with: of steps that are orthogonal matrices (Jordan et al. 2024), for the weights of hidden layers,
-#: which gets as far as Adam in less than half the batches; and of Adam, for all else.
-_ORTHOGONAL_RATE, _RATE, _LEAST_RATE = 1.2e-2, 1e-2, 1e-5
-
 _REPORT = 50  # batches between two reports of progress
 
 #: Batches of a stretch whose pace is measured, how many stretches tell at least and at most, and the share of the time
 #: after which fewer do.
 _STRETCH, _TELLING, _SOON = 10, (3, 20), 0.25
-
-_OUT_BITS = UNIT_BITS + WEIGHT_BITS
-_LEAST_CHANCE = 2.0**-22
-_GREATEST = MOST_UNIT / (1 << UNIT_BITS)  # activation
 
 
 @dataclass(frozen=True)
@@ -135,54 +110,34 @@ def _no_layers(inputs: int) -> Layers:
 
 @one_thread()
 def train(
-    learned: Lesson,
-    units: int,
-    steps: int,
-    seconds: float,
-    total: int,
-    seed: int,
-    device: Device = "auto",
-    progress: Progress = silent,
+    learned: Lesson, units: int, steps: int, seconds: float, total: int, seed: int, progress: Progress = silent
 ) -> Network:
     """A network of two layers of ``units`` after ``steps`` batches, or what it is when ``seconds`` are over.
 
     Args:
         total: values of the whole set, which the bits of the weights are shared among.
-        device: to train on; all of the lesson lies there.
-
-    Raises InputError if there is no such device.
     """
-    place = find_device(device)
     channels = learned.channels if learned.channels <= MOST_CHANNELS else 1
-    with seeded(seed, place):
-        net = _Net(learned.inputs.shape[1], units, channels, learned.guesses).to(place)
-    inputs, rest, size, channel = (move(told, place) for told in (torch.from_numpy(learned.inputs), *_targets(learned)))
-    batch = min(max(_BATCHES[0], len(rest) // _PART), _BATCHES[1], len(rest))
-    starts = max(len(rest) - batch, 0) // batch + 1
+    weights = Weights.fresh(learned.inputs.shape[1], units, channels, seed)
+    everything = Batch(learned.inputs, *_targets(learned))
+    many = len(everything.rest)
+    batch = min(max(_BATCHES[0], many // _PART), _BATCHES[1], many)
+    starts = max(many - batch, 0) // batch + 1
     steps = min(steps, _MOST_EPOCHS * starts)
-    hidden = [net.first, net.second]
-    others = [net.last, net.first_bias, net.second_bias, net.last_bias]
-    orthogonal = torch.optim.Muon(hidden, _ORTHOGONAL_RATE, weight_decay=0.0)
-    optimisers = {orthogonal: _ORTHOGONAL_RATE, torch.optim.Adam(others, _RATE, betas=(0.9, 0.98)): _RATE}
     schedule = Schedule(steps, seconds)
-    for step in range(steps):
-        done = schedule.done(step)
-        if done >= 1:
-            break
-        slow = 0.5 + 0.5 * math.cos(math.pi * done)
-        first = step % starts * batch
-        mine = slice(first, first + batch)
-        outputs = net(inputs[mine].float(), channel[mine])
-        loss = _bits(outputs, rest[mine], size[mine]) + net.bits() / total
-        net.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        for optimiser, rate in optimisers.items():
-            optimiser.param_groups[0]["lr"] = max(rate * slow, _LEAST_RATE)
-            optimiser.step()
-        if step % _REPORT == 0:
-            progress("network", done, {"bits": round(float(loss.detach()), 3)})
-    ranks.agree(net)
-    return net.cpu().integers()
+    with ThreadPoolExecutor(1) as pool:
+        learner = Learner(weights, learned.guesses, total, pool if WORKERS > 1 else None)
+        for step in range(steps):
+            done = schedule.done(step)
+            if done >= 1:
+                break
+            first = step % starts * batch
+            slow = 0.5 + 0.5 * math.cos(math.pi * done)
+            bits = learner.step(everything.part(first, first + batch), slow)
+            if step % _REPORT == 0:
+                progress("network", done, {"bits": round(bits, 3)})
+    ranks.agree_on(weights.parts())
+    return weights.integers()
 
 
 class Schedule:
@@ -226,105 +181,10 @@ class Schedule:
         return spent + (self._steps - step) * pace > self._seconds
 
 
-def _targets(learned: Lesson) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _targets(learned: Lesson) -> tuple[Array, Array, Array]:
     """Residual in cells float32 [n], activity in cells float32 [n], row of biases int64 [n]."""
     p, level, q, channel = learned.facts.T
     rest = (q - (p >> 4)) - (p & 15) / 16
     size = mixture.ACTIVITIES[level] / (1 << mixture.FINE)
     rows = channel if learned.channels <= MOST_CHANNELS else np.zeros_like(channel)
-    return torch.from_numpy(rest.astype(np.float32)), torch.from_numpy(size.astype(np.float32)), torch.from_numpy(rows)
-
-
-def _bits(outputs: torch.Tensor, rest: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
-    """Mean bits of the cells that hold ``rest`` [n], under mixtures of logistics of ``outputs`` [OUTPUTS, n]."""
-    logits, means, scales = (outputs[k * COMPONENTS : (k + 1) * COMPONENTS] for k in range(3))
-    scale = torch.clamp(size * torch.exp2(torch.clamp(scales, -7.0, 5.9) - 1), min=2.0**-6)
-    away = rest - means * size
-    # both ends on the lower side, where the logistic function keeps its precision
-    near, far = -(away.abs() - 0.5) / scale, -(away.abs() + 0.5) / scale
-    chance = torch.sigmoid(near) - torch.sigmoid(far)
-    mixed = (torch.softmax(logits, 0) * chance).sum(0)
-    return -torch.log2(mixed + _LEAST_CHANCE).mean()
-
-
-def _rounded(x: torch.Tensor) -> torch.Tensor:
-    """Whole numbers; gradients pass as if nothing had happened."""
-    return x + (torch.round(x) - x).detach()
-
-
-class _Net(nn.Module):
-    """The integer network in float: weights in units of 1, rounded to multiples of 2^-WEIGHT_BITS when used."""
-
-    def __init__(self, inputs: int, units: int, channels: int, guesses: slice) -> None:
-        super().__init__()
-        self.guesses = guesses
-        self.first = _uniform(inputs, units)
-        self.second = _uniform(units, units)
-        last = torch.zeros(units + len(RATES), OUTPUTS)
-        last[units:, COMPONENTS : 2 * COMPONENTS] = 1 / len(RATES)  # to begin with, what the guesses say is added
-        self.last = nn.Parameter(last)
-        self.first_bias = nn.Parameter(torch.zeros(channels, units))
-        self.second_bias = nn.Parameter(torch.zeros(units))
-        spread = torch.zeros(OUTPUTS)
-        spread[2 * COMPONENTS :] = torch.linspace(-1, 1, COMPONENTS)
-        self.last_bias = nn.Parameter(spread)
-
-    def forward(self, x: torch.Tensor, channel: torch.Tensor) -> torch.Tensor:
-        """Outputs [OUTPUTS, n] for inputs [n, inputs] of values of these channels [n]."""
-        scale = float(1 << UNIT_BITS)
-        bias = self.first_bias[channel] if len(self.first_bias) > 1 else self.first_bias
-        x = x / scale
-        one = _activation(x @ _weights(self.first) + bias)
-        two = _activation(one @ _weights(self.second) + self.second_bias)
-        last = torch.cat([two, x[:, self.guesses]], 1)
-        return _weights(self.last).T @ last.T + self.last_bias[:, None]
-
-    def bits(self) -> torch.Tensor:
-        """About what the weights take in the model."""
-        grain = float(1 << WEIGHT_BITS)
-        parts = (self.first, self.second, self.last, self.first_bias)
-        return torch.stack([(2 * torch.log2(1 + grain * part.abs()) + 1).sum() for part in parts]).sum()
-
-    def integers(self) -> Network:
-        weights = [_integers(part, WEIGHT_BITS, MOST_WEIGHT) for part in (self.first, self.second, self.last)]
-        biases = [_integers(part, _OUT_BITS, MOST_BIAS) for part in (self.first_bias, self.second_bias, self.last_bias)]
-        return Network(weights[0], biases[0], weights[1], biases[1], weights[2], biases[2])
-
-
-def _uniform(inputs: int, units: int) -> nn.Parameter:
-    return nn.Parameter((torch.rand(inputs, units) * 2 - 1) * math.sqrt(3.0 / inputs))
-
-
-def _weights(part: torch.Tensor) -> torch.Tensor:
-    grain = float(1 << WEIGHT_BITS)
-    return torch.clamp(_rounded(part * grain), -MOST_WEIGHT, MOST_WEIGHT) / grain
-
-
-def _activation(sums: torch.Tensor) -> torch.Tensor:
-    units: torch.Tensor = _Activation.apply(sums)  # type: ignore[no-untyped-call]
-    return units
-
-
-class _Activation(torch.autograd.Function):
-    """ReLU, rounded down to multiples of 2^-UNIT_BITS, at most MOST_UNIT of them.
-
-    Gradients pass as if it had not been rounded, but not where it is at either end: units that can be pushed beyond the
-    greatest made archives 2 % larger.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, sums: torch.Tensor) -> torch.Tensor:
-        scale = float(1 << UNIT_BITS)
-        units = (sums * scale).floor_().clamp_(0, MOST_UNIT).div_(scale)
-        ctx.save_for_backward(units)
-        return units
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = torch.ops.aten.hardtanh_backward(gradient, *ctx.saved_tensors, 0, _GREATEST)
-        return found
-
-
-def _integers(part: torch.Tensor, bits: int, most: int) -> Array:
-    whole = torch.round(part.detach() * (1 << bits)).clamp(-most, most)
-    return whole.numpy().astype(np.int32)
+    return rest.astype(np.float32), size.astype(np.float32), np.ascontiguousarray(rows)

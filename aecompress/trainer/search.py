@@ -41,7 +41,7 @@ Work = tuple[Array, methods.Work]
 _HOPELESS = 0.5  # where the simple ways take less than this share, the context coder stays at home
 _RIVAL = 0.9  # where the model takes more than this share of the simple ways, every block tries them
 _SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are slow
-_NETWORKS = {"balanced": (64, 7000), "best": (96, 16000)}  # most units of a layer and batches, by effort
+_NETWORKS = {"balanced": (64, 10_000), "best": (96, 16_000)}  # most units of a layer and batches, by effort
 _NETWORK_SHARE = 2 / 3  # of the time left, for a network behind a context coder
 _TRAINING_SHARE = 3 / 4  # and for an autoencoder
 _MOST_TRIED, _FEWEST_TRIED = 1 << 20, 4  # values that candidates are compared on, and samples that they are part of
@@ -153,9 +153,7 @@ class Search(ABC):
             coder = getattr(model, name)
             seconds = self.clock.share(_NETWORK_SHARE)
             many = self._coded_values(model)
-            found, saved = context.with_network(
-                coder, parts, many, units, steps, seconds, self.seed, self.device, self.progress
-            )
+            found, saved = context.with_network(coder, parts, many, units, steps, seconds, self.seed, self.progress)
             if found is coder:
                 self._content.append(coder)
             changed: dict[str, Any] = {
