@@ -12,7 +12,7 @@ import numpy as np
 from aecompress.context import kernel, mixture
 from aecompress.context.forest import plant
 from aecompress.context.network import Network
-from aecompress.context.passage import Decoder, Encoder
+from aecompress.context.passage import Decoder, Encoder, Way
 from aecompress.context.regression import NO_STATE, Regression, State
 from aecompress.context.relations import NO_LINKS, Links, Relations
 from aecompress.context.sample import FRACTION, Sample
@@ -76,11 +76,6 @@ class Activity:
     of_error: Array
     of_step: Array
     bias: Array
-
-    @property
-    def shared(self) -> bool:
-        """True if all channels have the same weights."""
-        return bool((self.of_error == self.of_error[:1]).all() and (self.of_step == self.of_step[:1]).all())
 
 
 @dataclass(frozen=True)
@@ -180,13 +175,15 @@ class ContextModel:
         regression = self.regression if sample.made is None else None
         if regression is None:
             sample = self._known(sample)
-        return Encoder(sample, stencil(self.predictor, sample.q.shape), self.plan, network, self.part, regression)
+        return Encoder(sample, self._way(network, sample), regression)
 
     def _decoder(self, network: Network, sample: Sample, signs: bytes | memoryview) -> Decoder:
         """Of a block of zeros."""
         blank, learning, links = self._blank(sample, signs)
-        near = stencil(self.predictor, blank.q.shape)
-        return Decoder(blank, near, self.plan, network, self.part, learning, links)
+        return Decoder(blank, self._way(network, blank), learning, links)
+
+    def _way(self, network: Network, sample: Sample) -> Way:
+        return Way(stencil(self.predictor, sample.q.shape), self.plan, network, self.part)
 
     def _blank(self, sample: Sample, signs: bytes | memoryview) -> tuple[Sample, State, Links]:
         """A block of zeros with room for what is made of it, and what makes that."""
@@ -287,7 +284,8 @@ class ContextModel:
         grain = int(np.gcd.reduce(p.weights[..., :-1], axis=None)) or 1
         head = [p.layout.depth, int(p.layout.channels), p.low, p.high, grain]
         head += [] if self.part is None else [self.part]
-        sizes = [a.of_error[:1], a.of_step[:1]] if a.shared else [a.of_error, a.of_step]
+        shared = bool((a.of_error == a.of_error[:1]).all() and (a.of_step == a.of_step[:1]).all())
+        sizes = [a.of_error[:1], a.of_step[:1]] if shared else [a.of_error, a.of_step]
         arrays = [
             np.array(head),
             np.array([len(channel) for channel in p.steps]),
@@ -359,15 +357,14 @@ def part_of(bits: float) -> int:
 def plan(predictor: Predictor, activity: Activity, tree: Tree) -> kernel.Plan:
     """The learned numbers as the compiled loops want them."""
     span = max(predictor.high - predictor.low, 1)
-    channels = slice(1) if activity.shared else slice(None)  # rows that are read again and again stay near
     return kernel.Plan(
         predictor.means,
         plant(predictor.classes, predictor.roots.reshape(-1), len(kernel.LOOKS)),
         _weights(predictor.weights.astype(np.int64)),
         np.int64(predictor.low),
         np.int64(predictor.high),
-        activity.of_error[channels].astype(np.int64).reshape(-1),
-        np.concatenate([_terms(weights) for weights in activity.of_step[channels]]),
+        activity.of_error.astype(np.int64).reshape(-1),
+        np.concatenate([_terms(weights) for weights in activity.of_step]),
         activity.bias.astype(np.int64),
         np.int64(max(span.bit_length() - 8, 0)),
         plant(tree, np.zeros(1, np.int64), len(kernel.FEATURES)),

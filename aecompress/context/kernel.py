@@ -81,8 +81,8 @@ class Plan(NamedTuple):
     weights: Array  # [rows * (K + 2)]: of the neighbours themselves, the constant, what takes off the mean
     low: Scalar
     high: Scalar
-    of_error: Array  # [C * K], or [K] if channels share them
-    of_step: Array  # [C * (2 K + 1)], or [2 K + 1]: (neighbour, weight) of differences, -1
+    of_error: Array  # [C * K]
+    of_step: Array  # [C * (2 K + 1)]: (neighbour, weight) of differences, -1
     bias: Array  # [C]
     shift: Scalar
     contexts: Forest  # one root; a leaf holds a table
@@ -164,10 +164,9 @@ def error_sizes(
 ) -> Scalar:
     """Weighted sizes of the neighbours' errors."""
     total = np.int64(0)
-    of = c * width if of_error.size > width else np.int64(0)
     for k in range(width):
         neighbour = np.uint64(i + offsets[np.uint64(at + k)])
-        total += abs(np.int64(error[neighbour])) * of_error[np.uint64(of + k)]
+        total += abs(np.int64(error[neighbour])) * of_error[np.uint64(c * width + k)]
     return total
 
 
@@ -176,8 +175,7 @@ def step_sizes(q: Array, i: Scalar, offsets: Array, at: Scalar, width: Scalar, o
     """Weighted sizes of the neighbours' differences from the first, from the channel's list."""
     total = np.int64(0)
     first = q[np.uint64(i + offsets[np.uint64(at)])]
-    each = 2 * width + 1
-    term = np.uint64(c * each if of_step.size > each else 0)
+    term = np.uint64(c * (2 * width + 1))
     while of_step[term] >= 0:
         neighbour = np.uint64(i + offsets[np.uint64(at + of_step[term])])
         total += abs(q[neighbour] - first) * of_step[term + np.uint64(1)]

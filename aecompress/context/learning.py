@@ -240,7 +240,8 @@ def code_length(outputs: Array, rest: Array, size: Array) -> tuple[float, Array]
     """Bits of the cells that hold ``rest`` [n] under mixtures of logistics of ``outputs`` [OUTPUTS, n], all together,
     and gradients of these, float32 [OUTPUTS, n]."""
     gradient, chance = np.empty_like(outputs), np.zeros_like(rest)
-    _mix(outputs, rest, size, np.empty((4, *outputs.shape), np.float32), chance, gradient)
+    scratch, sums = np.empty((4, COMPONENTS, rest.size), np.float32), np.empty((3, rest.size), np.float32)
+    _mix(outputs, rest, size, scratch, sums, chance, gradient)
     return -float(np.log2(chance + _LEAST_CHANCE).sum(dtype=np.float64)), gradient
 
 
@@ -256,50 +257,49 @@ def _power(x: Scalar) -> Scalar:
 
 
 @loop
-def _mix(outputs: Array, rest: Array, size: Array, scratch: Array, chance: Array, gradient: Array) -> None:
+def _mix(
+    outputs: Array, rest: Array, size: Array, scratch: Array, sums: Array, chance: Array, gradient: Array
+) -> None:  # fmt: skip
     """Fill in the chances of cells [n] and what ``code_length`` gives; each loop goes through memory in its order."""
     many = rest.size
-    scale, upper, lower, share = scratch
+    over, upper, lower, share = scratch
+    best, total, down = sums
     for k in range(COMPONENTS):
         mean, spread = outputs[COMPONENTS + k], outputs[2 * COMPONENTS + k]
         for at in range(many):
             i = np.uint64(at)
             wide = size[i] * _power(min(max(spread[i], _SPREAD[0]), _SPREAD[1]) - np.float32(1))
-            over = np.float32(1) / max(wide, _LEAST_SCALE)
+            over[k, i] = np.float32(1) / max(wide, _LEAST_SCALE)
             away = abs(rest[i] - mean[i] * size[i])
             # both ends on the lower side, where the logistic function keeps its precision
-            scale[k, i] = over
-            upper[k, i] = np.float32(1) / (np.float32(1) + _power((away - np.float32(0.5)) * over * _OCTAVES))
-            lower[k, i] = np.float32(1) / (np.float32(1) + _power((away + np.float32(0.5)) * over * _OCTAVES))
+            upper[k, i] = np.float32(1) / (np.float32(1) + _power((away - np.float32(0.5)) * over[k, i] * _OCTAVES))
+            lower[k, i] = np.float32(1) / (np.float32(1) + _power((away + np.float32(0.5)) * over[k, i] * _OCTAVES))
     for at in range(many):
         i = np.uint64(at)
-        best = outputs[0, i]
+        best[i], total[i] = outputs[0, i], np.float32(0)
         for k in range(1, COMPONENTS):
-            best = max(best, outputs[k, i])
-        share[COMPONENTS, i] = best
-        share[COMPONENTS + 1, i] = np.float32(0)
+            best[i] = max(best[i], outputs[k, i])
     for k in range(COMPONENTS):
         for at in range(many):
             i = np.uint64(at)
-            share[k, i] = _power((outputs[k, i] - share[COMPONENTS, i]) * _OCTAVES)
-            share[COMPONENTS + 1, i] += share[k, i]
+            share[k, i] = _power((outputs[k, i] - best[i]) * _OCTAVES)
+            total[i] += share[k, i]
             chance[i] += share[k, i] * (upper[k, i] - lower[k, i])
     for at in range(many):
         i = np.uint64(at)
-        chance[i] /= share[COMPONENTS + 1, i]
-        down = -_OCTAVES / ((chance[i] + _LEAST_CHANCE) * share[COMPONENTS + 1, i])
-        share[COMPONENTS + 2, i] = down
+        chance[i] /= total[i]
+        down[i] = -_OCTAVES / ((chance[i] + _LEAST_CHANCE) * total[i])
     for k in range(COMPONENTS):
         mean, spread = outputs[COMPONENTS + k], outputs[2 * COMPONENTS + k]
         for at in range(many):
             i = np.uint64(at)
-            mine = share[k, i] * share[COMPONENTS + 2, i]
+            mine = share[k, i] * down[i]
             above = rest[i] - mean[i] * size[i]
             near, far = np.float32(0.5) - abs(above), np.float32(-0.5) - abs(above)
-            of_near = mine * upper[k, i] * (np.float32(1) - upper[k, i]) * scale[k, i]
-            of_far = -mine * lower[k, i] * (np.float32(1) - lower[k, i]) * scale[k, i]
+            of_near = mine * upper[k, i] * (np.float32(1) - upper[k, i]) * over[k, i]
+            of_far = -mine * lower[k, i] * (np.float32(1) - lower[k, i]) * over[k, i]
             up = size[i] if above > np.float32(0) else -size[i]
-            free = (scale[k, i] < np.float32(1) / _LEAST_SCALE) & (spread[i] > _SPREAD[0]) & (spread[i] < _SPREAD[1])
+            free = (over[k, i] < np.float32(1) / _LEAST_SCALE) & (spread[i] > _SPREAD[0]) & (spread[i] < _SPREAD[1])
             gradient[k, i] = mine * (upper[k, i] - lower[k, i] - chance[i])
             gradient[COMPONENTS + k, i] = (of_near + of_far) * up
             wider = -(of_near * near + of_far * far) / _OCTAVES

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,24 +32,21 @@ _NO_SLOTS = _NO_WORDS, _NO_WORDS, np.empty(0, np.uint64), np.empty(0, np.int64)
 _NO_LESSON = np.empty(0, np.bool_), np.empty((0, 0), np.int8), np.empty((0, 0), np.int64)
 
 
+class Way(NamedTuple):
+    """How to go over a block, forwards and back: ``part`` is log2 of the values of a part, None if the block is one."""
+
+    near: Stencil
+    plan: Plan
+    network: Network
+    part: int | None
+
+
 class _Pass:
-    """A network on its way over a block.
+    """A network on its way over a block."""
 
-    Args:
-        part: log2 of the values of a part; None if the block is one.
-    """
-
-    def __init__(
-        self,
-        sample: Sample,
-        near: Stencil,
-        plan: Plan,
-        network: Network,
-        part: int | None,
-        learning: State = NO_STATE,
-        links: Links = NO_LINKS,
-    ) -> None:
-        self._shape, self._near, self._plan = sample.q.shape, near, plan
+    def __init__(self, sample: Sample, way: Way, learning: State = NO_STATE, links: Links = NO_LINKS) -> None:
+        near, self._plan, network, part = way
+        self._shape, self._near = sample.q.shape, near
         self._q, self._coded = sample.flat(), np.ascontiguousarray(sample.coded).reshape(-1)
         self._learning, self._links, self._fine = learning, links, sample.fine()
         self._layers = network.layers()
@@ -80,22 +78,14 @@ class Encoder(_Pass):
         regression: what makes something of the block on the way; None if that is there, or nothing is made of it.
     """
 
-    def __init__(
-        self,
-        sample: Sample,
-        near: Stencil,
-        plan: Plan,
-        network: Network,
-        part: int | None,
-        regression: Regression | None = None,
-    ) -> None:
+    def __init__(self, sample: Sample, way: Way, regression: Regression | None = None) -> None:
         self._guesses, self._guessed = np.empty(0, np.int64), sample.q.size
         self._guessing: Iterator[int] = iter(())
         if regression is not None:
             self._guesses, self._guessed = np.zeros(sample.q.shape, np.int64), 0
             self._guessing = regression.guessing(sample.q, sample.coded, self._guesses)
             sample = replace(sample, made=self._guesses)
-        super().__init__(sample, near, plan, network, part)
+        super().__init__(sample, way)
 
     def _guess(self, values: int) -> None:
         """See to it that something is made of so many values."""
