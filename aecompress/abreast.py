@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,7 +51,7 @@ def one_thread() -> Iterator[None]:
     """
     torch = sys.modules.get("torch")
     before = torch.get_num_threads() if torch else 0
-    with threadpool_limits(1, "blas"):
+    with _libraries(len(sys.modules)).limit(limits=1, user_api="blas"):
         if torch:
             torch.set_num_threads(1)
         try:
@@ -58,3 +59,9 @@ def one_thread() -> Iterator[None]:
         finally:
             if torch:
                 torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _libraries(_modules: int) -> ThreadpoolController:
+    """Those that are loaded, which takes milliseconds to find out: only where as many modules as now have not been."""
+    return ThreadpoolController()

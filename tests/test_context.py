@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aecompress.context import fit as fitting
+from aecompress.context import kernel
 from aecompress.context.coder import ContextModel, _tree
+from aecompress.context.forest import RANGE
 from aecompress.context.stencil import MOST_CHANNELS, Layout, has_far, layouts
+from aecompress.context.tree import Tree
 from aecompress.entropy import record
+from aecompress.entropy.tables import Tables
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
 
@@ -54,8 +59,8 @@ def integers(shape: tuple[int, ...], values: str, seed: int) -> Array:
     return noise
 
 
-def fit(q: Array, coded: Array, reference: Array | None = None) -> ContextModel:
-    return fitting.fit([fitting.Sample(q, coded, reference)], q.size)
+def fit(q: Array, coded: Array, reference: Array | None = None, *, quick: bool = False) -> ContextModel:
+    return fitting.fit([fitting.Sample(q, coded, reference)], q.size, quick=quick)
 
 
 def check(model: ContextModel, q: Array, coded: Array, reference: Array | None = None) -> bytes:
@@ -80,15 +85,16 @@ def check(model: ContextModel, q: Array, coded: Array, reference: Array | None =
     st.integers(0, 99),
     st.sampled_from([1.0, 0.9, 0.1, 0.0]),
     st.booleans(),
+    st.booleans(),
 )
 def test_decode_undoes_encode(
-    shape: tuple[int, ...], values: str, seed: int, share: float, with_reference: bool
+    shape: tuple[int, ...], values: str, seed: int, share: float, with_reference: bool, quick: bool
 ) -> None:
     q = integers(shape, values, seed)
     coded = np.random.default_rng(seed).random(shape) < share
     assume(coded.any() or not with_reference)
     reference = q + integers(shape, "noise", seed + 1) if with_reference else None
-    model = fit(q, coded, reference)
+    model = fit(q, coded, reference, quick=quick)
     data = check(model, q, coded, reference)
     again = ContextModel.from_bytes(model.to_bytes())
     assert again.encode(q, coded, reference) == data
@@ -352,8 +358,8 @@ FAR = {
 @pytest.mark.parametrize("what", FAR)
 def test_stencils_reach_far_where_that_tells_more(what: str) -> None:
     sample = fitting.Sample(FAR[what], np.ones(FAR[what].shape, bool))
-    layout = Layout(sample.q.ndim, False)
-    near, far = (fitting.fit([sample], sample.q.size, layout, far=far) for far in (False, True))
+    layouts = Layout(sample.q.ndim, False, False), Layout(sample.q.ndim, False)
+    near, far = (fitting.fit([sample], sample.q.size, layout) for layout in layouts)
     assert fitting.bits(far, [sample]) < 0.97 * fitting.bits(near, [sample])
     assert far.predictor.layout.far
     check(far, sample.q, sample.coded)
@@ -388,6 +394,36 @@ def test_a_layout_that_only_classes_make_the_best_is_found() -> None:
     sample = fitting.Sample(q, np.ones(q.shape, bool))
     assert fitting.fit([sample], q.size, with_classes=False).predictor.layout.depth == 2
     assert fitting.fit([sample], q.size).predictor.layout.depth == 3
+
+
+@pytest.mark.parametrize("shape", [(900, 7), (30, 40, 50), (20_000,)])
+def test_quick_coders_look_at_little_and_take_little_more(shape: tuple[int, ...]) -> None:
+    q = integers(shape, "noise", 3).cumsum(-1) + integers(shape, "noise", 4)
+    sample = fitting.Sample(q, np.ones(shape, bool))
+    quick, thorough = (fitting.fit([sample], q.size, quick=quick) for quick in (True, False))
+    assert max(map(len, quick.predictor.steps)) <= 10
+    assert quick.reach <= 12
+    assert not (quick.predictor.classes.feature >= 0).any()
+    asked = {kernel.FEATURES[feature] for feature in quick.tree.feature if feature >= 0}
+    assert not asked & {"error 1", "error 2", "error 3", "error 4"}
+    assert quick.tree.tables <= 64
+    size = len(check(quick, q, sample.coded))
+    assert size < 1.2 * len(check(thorough, q, sample.coded))
+
+
+def test_contexts_that_ask_about_errors_code_the_same() -> None:
+    """Loops for them are compiled apart; a tree whose root asks about an error, which none passes, goes there."""
+    q = integers((40, 50), "smooth", 5)
+    coded = np.ones(q.shape, bool)
+    quick = fit(q, coded, quick=True)
+    tree, last = quick.tree, quick.tree.tables
+    child = np.where(tree.feature < 0, tree.child, tree.child + 2)
+    root = [[kernel.FEATURES.index("error 2"), RANGE, 1], [tree.feature[0], tree.threshold[0], child[0]], [-1, 0, last]]
+    others = np.stack([tree.feature, tree.threshold, child], 1)[1:]
+    asking = Tree(*np.concatenate([root, others]).astype(np.int16).T)
+    tables = Tables.from_levels(np.concatenate([quick.tables.levels, quick.tables.levels[:1]]))
+    model = replace(quick, tree=asking, tables=tables)
+    assert check(model, q, coded) == check(quick, q, coded)
 
 
 def test_a_block_of_other_channels_is_refused() -> None:

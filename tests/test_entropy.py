@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from aecompress.entropy import bits, integers, rans, record, tokens
-from aecompress.entropy.division import floored, quotient
+from aecompress.entropy.division import divided, floored, quotient
 from aecompress.entropy.tables import PRECISION, Tables
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
@@ -408,5 +408,6 @@ def test_quotients_by_floats_are_those_of_integers(by: int, times: int, more: in
     number = max(times % ((1 << 62) // by) * by + more, 0)
     for signed in (number, -number):
         assert floored(np.int64(signed), np.int64(by)) == signed // by
+        assert divided(np.int64(signed), np.int64(by)) == divmod(signed, by)
     small = min(number, 1 << 53)
     assert quotient(np.int64(small), np.int64(by)) == small // by

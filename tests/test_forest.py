@@ -13,6 +13,7 @@ from aecompress.context.tree import STUMP, Tree, grow
 from aecompress.spec import Array
 
 FEATURES = 3
+ORDER = np.array([2, 0, 1])
 
 
 def tree(leaves: int, roots: int, bend: float, seed: int) -> Tree:
@@ -41,7 +42,7 @@ def walk(tree: Tree, node: int, values: Array) -> int:
 def leaves_of(forest: Forest, root: int, values: Array) -> Array:
     out = np.empty(len(values), np.int64)
     for i in range(len(values)):
-        place = (values[i, 0], values[i, 1], values[i, 2])
+        place = (values[i, 2], values[i, 0], values[i, 1])
         out[i] = leaf_of(forest.masks, forest.exits, forest.roots[root], place)
     return out
 
@@ -50,7 +51,7 @@ def leaves_of(forest: Forest, root: int, values: Array) -> Array:
 @given(st.integers(1, 700), st.integers(1, 5), st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 99))
 def test_masks_find_the_leaf_of_a_walk(leaves: int, roots: int, bend: float, seed: int) -> None:
     grown = tree(max(leaves, roots), roots, bend, seed)
-    forest = plant(grown, np.arange(roots), FEATURES)
+    forest = plant(grown, np.arange(roots), ORDER)
     values = np.random.default_rng(seed).integers(0, RANGE, (200, FEATURES))
     for root in range(roots):
         assert leaves_of(forest, root, values).tolist() == [walk(grown, root, row) for row in values]
@@ -59,17 +60,17 @@ def test_masks_find_the_leaf_of_a_walk(leaves: int, roots: int, bend: float, see
 @pytest.mark.parametrize(("leaves", "most"), [(1, 0), (2, 1), (64, 1), (65, 2), (512, 16)])
 def test_parts_are_few(leaves: int, most: int) -> None:
     for bend in (0.0, 1.0):
-        forest = plant(tree(leaves, 1, bend, 0), np.zeros(1, np.int64), FEATURES)
+        forest = plant(tree(leaves, 1, bend, 0), np.zeros(1, np.int64), ORDER)
         assert len(forest.exits) <= 64 * most
 
 
 def test_roots_may_share_a_tree() -> None:
     grown = tree(9, 1, 0.0, 1)
-    forest = plant(grown, np.array([0, 0, int(grown.child[0])]), FEATURES)
+    forest = plant(grown, np.array([0, 0, int(grown.child[0])]), ORDER)
     values = np.random.default_rng(0).integers(0, RANGE, (50, FEATURES))
     assert leaves_of(forest, 1, values).tolist() == leaves_of(forest, 0, values).tolist()
     assert leaves_of(forest, 2, values).tolist() == [walk(grown, int(grown.child[0]), row) for row in values]
-    assert leaves_of(plant(STUMP, np.zeros(1, np.int64), FEATURES), 0, values).tolist() == [0] * 50
+    assert leaves_of(plant(STUMP, np.zeros(1, np.int64), ORDER), 0, values).tolist() == [0] * 50
 
 
 @settings(deadline=None, max_examples=20)

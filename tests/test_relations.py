@@ -26,6 +26,7 @@ from aecompress.context.coder import NO_TABLES, ContextModel
 from aecompress.context.discovery import _bent, discover
 from aecompress.context.relations import CURVE, FORM, NONE, ROOT, SIGNED, Formula, Relations
 from aecompress.context.sample import Sample
+from aecompress.context.stencil import Layout
 from aecompress.context.training import lesson, train
 from aecompress.context.tree import STUMP
 from aecompress.entropy import record
@@ -78,8 +79,7 @@ def test_a_column_of_few_bits_is_left_alone() -> None:
 
 def test_they_save_bits_of_rows_that_were_not_seen(fitted: ContextModel, networked: ContextModel) -> None:
     fresh = whole(derived(2000, 4))
-    alone = fitting.fit([whole(derived(6000, 1))], 7 * 60_000, far=False)
-    assert alone.relations is None
+    alone, _ = fitting._fit_layout([whole(derived(6000, 1))], Layout(1, True), 7 * 60_000)
     least = 0.75 * len(alone.encode(fresh.q, fresh.coded))
     assert len(fitted.encode(fresh.q, fresh.coded)) < least
     assert len(networked.encode(fresh.q, fresh.coded)) < least

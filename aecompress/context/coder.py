@@ -166,7 +166,7 @@ class ContextModel:
         q, fine = blank.flat(), blank.fine()
         flags = np.ascontiguousarray(coded).reshape(-1)
         frequencies = self.tables.lookup, self.tables.cumulative
-        loose = *frequencies, *kernel.fresh(q.size)
+        loose = *frequencies, *kernel.fresh(q.size, self.plan)
         near = stencil(self.predictor, coded.shape)
         kernel.restore(q, flags, near, self.plan, learning, links, fine, words, raw, *loose)
         return q[: coded.size].reshape(coded.shape)
@@ -206,7 +206,7 @@ class ContextModel:
 
     def residuals(self, sample: Sample) -> tuple[Array, Array]:
         """Zigzagged residuals uint64 [n] and table indices uint16 [n] of the coded values."""
-        return describe(self.predictor, self.activity, self.tree, self._known(sample))[:2]
+        return describe(self.predictor, self.plan, self._known(sample))[:2]
 
     def lengths(self, sample: Sample) -> Array:
         """float32 [rows, ...], bits of each value in the stream that ``encode`` makes; 0 where none is coded.
@@ -242,7 +242,7 @@ class ContextModel:
         near = stencil(self.predictor, q.shape)
         wanted = np.ascontiguousarray(values, np.float64).reshape(-1)
         prices = price * self.tables.prices
-        new = kernel.fresh(chosen.size)
+        new = kernel.fresh(chosen.size, self.plan)
         fine = sample.fine()
         kernel.residuals(chosen, flags, near, self.plan, fine, folded, tables, none, wanted, weights, prices, *new)
         return np.where(coded, chosen[: q.size].reshape(q.shape), q)
@@ -320,23 +320,21 @@ class ContextModel:
 
 
 def describe(
-    predictor: Predictor,
-    activity: Activity,
-    tree: Tree,
-    sample: Sample,
-    *,
-    features: bool = False,
+    predictor: Predictor, numbers: kernel.Plan, sample: Sample, *, features: bool = False
 ) -> tuple[Array, Array, Array]:
-    """Zigzagged residuals [n], table indices [n] and, if asked for, features int16 [n, F] of the coded values."""
+    """Zigzagged residuals [n], table indices [n] and, if asked for, features int16 [n, F] of the coded values.
+
+    Of the features those that ``numbers`` have no room for are 0.
+    """
     size = sample.q.size
     folded, tables = np.empty(size, np.uint64), np.empty(size, np.uint16)
-    described = np.empty((size if features else 0, len(kernel.FEATURES)), np.int16)
+    described = np.zeros((size if features else 0, len(kernel.FEATURES)), np.int16)
     q = sample.flat()
     n = kernel.residuals(
         q,
         np.ascontiguousarray(sample.coded).reshape(-1),
         stencil(predictor, sample.q.shape),
-        plan(predictor, activity, tree),
+        numbers,
         sample.fine(),
         folded,
         tables,
@@ -344,7 +342,7 @@ def describe(
         np.empty(0),
         _EVENLY,
         np.empty((0, 0)),
-        *kernel.fresh(q.size),
+        *kernel.fresh(q.size, numbers),
     )
     return folded[:n], tables[:n], described[:n]
 
@@ -354,20 +352,21 @@ def part_of(bits: float) -> int:
     return min(max(math.ceil(math.log2(_PART_BITS / max(bits, 1e-9))), _LEAST_PART), _PARTS[1])
 
 
-def plan(predictor: Predictor, activity: Activity, tree: Tree) -> kernel.Plan:
-    """The learned numbers as the compiled loops want them."""
+def plan(predictor: Predictor, activity: Activity, tree: Tree, *, errors: bool = False) -> kernel.Plan:
+    """The learned numbers as the compiled loops want them; with ``errors`` as if the tree asked about these."""
     span = max(predictor.high - predictor.low, 1)
+    errors = errors or bool(np.isin(tree.feature, kernel.ORDER[kernel.WITHOUT_ERRORS :]).any())
     return kernel.Plan(
         predictor.means,
-        plant(predictor.classes, predictor.roots.reshape(-1), len(kernel.LOOKS)),
+        plant(predictor.classes, predictor.roots.reshape(-1), np.arange(len(kernel.LOOKS))),
         _weights(predictor.weights.astype(np.int64)),
         np.int64(predictor.low),
         np.int64(predictor.high),
-        activity.of_error.astype(np.int64).reshape(-1),
-        np.concatenate([_terms(weights) for weights in activity.of_step]),
+        _terms(activity.of_error),
+        _terms(activity.of_step),
         activity.bias.astype(np.int64),
         np.int64(max(span.bit_length() - 8, 0)),
-        plant(tree, np.zeros(1, np.int64), len(kernel.FEATURES)),
+        plant(tree, np.zeros(1, np.int64), kernel.ORDER[: None if errors else kernel.WITHOUT_ERRORS]),
     )
 
 
@@ -380,12 +379,15 @@ def _weights(weights: Array) -> Array:
     return np.concatenate([base, weights[:, 1:], weights[:, :1]], 1).reshape(-1)
 
 
-def _terms(of_step: Array) -> Array:
-    """One channel's weights as a list of (neighbour, weight) without the zeros, ended by -1."""
-    out = np.full(2 * len(of_step) + 1, -1, np.int64)
-    found = np.flatnonzero(of_step)
-    out[: 2 * len(found)] = np.stack([found, of_step[found]], 1).reshape(-1)
-    return out
+def _terms(weights: Array) -> Array:
+    """Weights [C, K] of errors or of differences as a list of (neighbour, weight) of each channel, without those that
+    are 0; behind them -1."""
+    channels, width = weights.shape
+    out = np.full((channels, 2 * width + 1), -1, np.int64)
+    channel, neighbour = np.nonzero(weights)
+    place = 2 * (np.cumsum(weights > 0, 1)[channel, neighbour] - 1)
+    out[channel, place], out[channel, place + 1] = neighbour, weights[channel, neighbour]
+    return out.reshape(-1)
 
 
 def stencil(predictor: Predictor, shape: tuple[int, ...]) -> kernel.Stencil:

@@ -58,8 +58,8 @@ _LEAST_BITS = 200_000.0
 #: A vector of units in each layer of the network, for every so many bits of the set: more take longer and more bytes.
 _VECTOR_BITS, _FEWEST_VECTORS = 400_000, 2
 
-#: Most leaves of the context tree, and as many as have room in one mask of ``forest``.
-MOST_TABLES, FAST_TABLES = 512, 64
+#: Most leaves of the context tree, and of a quick one as many as have room in one mask of ``forest``.
+_MOST_TABLES, _QUICK_TABLES = 512, 64
 
 #: So many layouts that take at most this many times the bits of the best on a part of the samples are tried on one this
 #: much larger.
@@ -67,7 +67,7 @@ _MOST_CLOSE, _CLOSE, _LONGER = 3, 1.15, 2
 
 _SETS = 8
 _SIZE_ROWS = 100_000  # rows that activity weights are fitted to
-_CHOSEN = 20  # neighbours a channel chooses
+_CHOSEN, _QUICKLY_CHOSEN = 20, 10  # neighbours a channel chooses, and those of any layout that is quick
 _STEP_BITS = 32.0  # that each of them must save
 
 #: A regression over the columns is tried if its errors take at most so many bits more than those of neighbours.
@@ -96,18 +96,18 @@ def fit(
     layout: Layout | None = None,
     *,
     with_classes: bool = True,
-    far: bool = True,
-    leaves: int = MOST_TABLES,
+    quick: bool = False,
     fixed: bool = False,
     spread: Sequence[Sample] = (),
 ) -> ContextModel:
     """Fit to ``samples``, blocks of one row shape, that stand for ``total`` values of the whole set.
 
     Every layout is tried on part of the samples unless one is given, those that come close on the largest and on parts
-    ``spread`` over the set, and ``far`` says whether stencils may reach far where the layout leaves that open. A
-    regression may change the layout unless it is ``fixed``. Without classes of predictions it takes a third of the time
-    and some percent more bits; with FAST_TABLES leaves of the context tree blocks are coded a third faster and take
-    half a percent more.
+    ``spread`` over the set. A regression may change the layout unless it is ``fixed``. Without classes of predictions
+    it takes a third of the time and some percent more bits.
+
+    A ``quick`` coder takes 2 to 10 % more and about half of the time for a block: it looks at few neighbours, none of
+    them far, has no classes and a tree of few leaves that does not ask about errors, and makes nothing of columns.
     """
     samples = [s for s in samples if s.coded.any()]
     if not samples:
@@ -115,18 +115,18 @@ def fit(
     if layout is None or (layout.far is None and with_classes):
         tried = [layout] if layout else layouts(samples[0].q.shape)
         if with_classes:
-            layout = _reading(samples, spread, total, tried, far)
+            layout = _reading(samples, spread, total, tried, quick)
         else:
-            layout = _roughly(samples, total, tried, 1.0)[0]
+            layout = _roughly(samples, total, tried, 1.0, quick)[0]
     regression = relations = None
-    if with_classes and far:
+    if with_classes and not quick:
         layout, relations = _related(samples, total, layout, fixed=fixed)
         if relations is None:
             layout, regression = _regressed(samples, total, layout, fixed=fixed)
     maker = regression or relations
     if maker is not None:
         samples = list(abreast(maker.informed, samples))
-    model, _ = _fit_layout(samples, layout, total, with_classes=with_classes, leaves=leaves)
+    model, _ = _fit_layout(samples, layout, total, with_classes=with_classes, quick=quick)
     return replace(model, regression=regression, relations=relations)
 
 
@@ -245,36 +245,38 @@ def _centred_bits(sample: Sample, regression: Regression) -> float:
 
 
 def _reading(
-    samples: Sequence[Sample], spread: Sequence[Sample], total: int, tried: Sequence[Layout], far: bool
+    samples: Sequence[Sample], spread: Sequence[Sample], total: int, tried: Sequence[Layout], quick: bool
 ) -> Layout:
     """The layout of the fewest bits, far or near, of those that come close without classes of predictions.
 
     They are tried on the largest sample, for parts of many may be too few lines to tell, and on what is spread over the
     set, which may differ from place to place.
     """
-    close = _roughly(samples, total, tried, _CLOSE) if len(tried) > 1 else tried
+    close = _roughly(samples, total, tried, _CLOSE, quick) if len(tried) > 1 else tried
     shape = samples[0].q.shape
-    rivals = [replace(layout, far=reach) for layout in close for reach in _reaches(layout, shape, far)]
+    rivals = [replace(layout, far=reach) for layout in close for reach in _reaches(layout, shape, quick)]
     if len(rivals) == 1:
         return rivals[0]
-    return rivals[int(np.argmin(_costs([largest(samples), *spread], rivals, total)))]
+    return rivals[int(np.argmin(_costs([largest(samples), *spread], rivals, total, quick=quick)))]
 
 
-def _roughly(samples: Sequence[Sample], total: int, tried: Sequence[Layout], close: float) -> list[Layout]:
+def _roughly(
+    samples: Sequence[Sample], total: int, tried: Sequence[Layout], close: float, quick: bool = False
+) -> list[Layout]:
     """The few layouts, the best first, that take at most ``close`` times the fewest bits on a part of the samples,
     without classes."""
-    costs = _costs(_part(samples, TRIAL_VALUES), tried, total, with_classes=False)
+    costs = _costs(_part(samples, TRIAL_VALUES), tried, total, with_classes=False, quick=quick)
     order = np.argsort(costs, kind="stable")[:_MOST_CLOSE]
     return [tried[i] for i in order if costs[i] <= close * min(costs)]
 
 
-def _reaches(layout: Layout, shape: tuple[int, ...], far: bool) -> list[bool]:
+def _reaches(layout: Layout, shape: tuple[int, ...], quick: bool) -> list[bool]:
     """Whether the layout may reach far.
 
     Along moments and across planes it always does where it can, since a network makes 1 to 5 % of what lies there even
     where trees make nothing of it; along lines it is tried.
     """
-    if not far or not has_far(layout, shape):
+    if quick or not has_far(layout, shape):
         return [False]
     return [False, True] if layout.depth == 2 else [True]
 
@@ -285,11 +287,18 @@ def _part(samples: Sequence[Sample], values: int) -> list[Sample]:
     return [s for s in parts if s.coded.any()] or list(samples)
 
 
-def _costs(samples: Sequence[Sample], tried: Sequence[Layout], total: int, *, with_classes: bool = True) -> list[float]:
+def _costs(
+    samples: Sequence[Sample],
+    tried: Sequence[Layout],
+    total: int,
+    *,
+    with_classes: bool = True,
+    quick: bool = False,
+) -> list[float]:
     """Bits of the whole set, model included, in each layout."""
 
     def costs(layout: Layout) -> float:
-        model, spent = _fit_layout(samples, layout, total, _FOR_TRIALS, with_classes=with_classes)
+        model, spent = _fit_layout(samples, layout, total, _FOR_TRIALS, with_classes=with_classes, quick=quick)
         return _whole(model, spent, samples, total)
 
     return list(abreast(costs, tried))
@@ -375,18 +384,18 @@ def _fit_layout(
     lessons: _Lessons = _FOR_GOOD,
     *,
     with_classes: bool = True,
-    leaves: int = MOST_TABLES,
+    quick: bool = False,
 ) -> tuple[ContextModel, float]:
     """The model of this layout, and the bits of the samples by it."""
-    predictor = _fit_predictor(samples, layout, total, lessons.weights)
+    predictor = _fit_predictor(samples, layout, total, lessons.weights, quick=quick)
     errors = _collect_errors(samples, predictor, lessons.weights)
-    if with_classes:
+    if with_classes and not quick:
         refined = classes.refine(predictor, *_collect(samples, predictor, lessons.weights), total)
         found = _collect_errors(samples, refined, lessons.weights)
         if _error_bits(found) < _error_bits(errors):
             predictor, errors = refined, found
     activity = _fit_activity(predictor, errors)
-    tree = _fit_tree(samples, predictor, activity, total, leaves, lessons.tree)
+    tree = _fit_tree(samples, predictor, activity, total, lessons.tree, quick=quick)
     model = ContextModel(
         predictor,
         activity,
@@ -422,7 +431,9 @@ def _with_tables(model: ContextModel, samples: Sequence[Sample], total: int) -> 
 # --- prediction -----------------------------------------------------------------------------------------------------
 
 
-def _fit_predictor(samples: Sequence[Sample], layout: Layout, total: int, values: int) -> Predictor:
+def _fit_predictor(
+    samples: Sequence[Sample], layout: Layout, total: int, values: int, *, quick: bool = False
+) -> Predictor:
     channels = layout.canonical(samples[0].q.shape)[4]
     reference = reference_steps(layout.depth) if samples[0].has_reference else []
     if samples[0].made is not None:
@@ -433,8 +444,8 @@ def _fit_predictor(samples: Sequence[Sample], layout: Layout, total: int, values
     means = np.array([_median(samples, channels, c) for c in range(channels)], np.int64)
     steps = tuple((*(reference if told[c] else ()), *_pool(layout, channels, c)) for c in range(channels))
     naive = _naive(layout, steps, means, low, high)
-    if channels > 1:
-        naive = _naive(layout, _choose(samples, naive, total, values), means, low, high)
+    if channels > 1 or quick:
+        naive = _naive(layout, _choose(samples, naive, total, values, quick), means, low, high)
     return _linear(samples, naive, values)
 
 
@@ -492,7 +503,7 @@ def _collect(samples: Sequence[Sample], predictor: Predictor, values: int) -> tu
         looks = np.empty((room, len(kernel.LOOKS)), np.int16)
         near, flags = stencil(predictor, s.q.shape), s.coded.reshape(-1)
         q = s.flat()
-        error, _ = kernel.fresh(q.size)
+        error, _ = kernel.fresh(q.size, numbers)
         n = kernel.regressors(q, flags, take, near, numbers, s.fine(), steps, target, group, looks, error)
         return steps[:n], target[:n], group[:n], looks[:n]
 
@@ -506,7 +517,9 @@ def _no_activity(predictor: Predictor) -> Activity:
     return Activity(none, none, np.zeros(channels, np.int32))
 
 
-def _choose(samples: Sequence[Sample], blank: Predictor, total: int, values: int) -> tuple[tuple[Step, ...], ...]:
+def _choose(
+    samples: Sequence[Sample], blank: Predictor, total: int, values: int, quick: bool
+) -> tuple[tuple[Step, ...], ...]:
     """For each channel the few neighbours that pay, best first (forward selection by the sweep operator)."""
     steps, target, group, _ = _collect(samples, blank, values)
     channels, told = len(blank.steps), samples[0].told
@@ -517,9 +530,9 @@ def _choose(samples: Sequence[Sample], blank: Predictor, total: int, values: int
         known[:, 1:] += known[:, :1]  # differences from the first neighbour, back to values
         # what is made of it stays, and the others are chosen as without it
         known, wanted = _centred(known[:, made:]), _centred(target[mine])
-        order = forward(known, wanted, total / channels, _STEP_BITS, _CHOSEN)
+        order = forward(known, wanted, total / channels, _STEP_BITS, _QUICKLY_CHOSEN if quick else _CHOSEN)
         chosen.append((*pool[:made], *(pool[made + k] for k in order)) or pool[:1])
-    if blank.layout.depth > 1:
+    if blank.layout.depth > 1 or quick:
         return tuple(chosen)
     width = max(map(len, chosen))
     return tuple(_filled(mine, pool, width) for mine, pool in zip(chosen, blank.steps, strict=True))
@@ -625,7 +638,7 @@ def _collect_errors(samples: Sequence[Sample], predictor: Predictor, values: int
         parts, target, channel = np.empty((room, 2 * width)), np.empty(room), np.empty(room, np.int64)
         near, flags = stencil(predictor, s.q.shape), s.coded.reshape(-1)
         q = s.flat()
-        error, _ = kernel.fresh(q.size)
+        error, _ = kernel.fresh(q.size, numbers)
         n = kernel.errors(q, flags, take, near, numbers, s.fine(), parts, target, channel, error)
         return parts[:n], target[:n], channel[:n]
 
@@ -669,15 +682,17 @@ def _non_negative(gram: Array, moment: Array, rounds: int) -> Array:
 
 
 def _fit_tree(
-    samples: Sequence[Sample], predictor: Predictor, activity: Activity, total: int, leaves: int, values: int
+    samples: Sequence[Sample], predictor: Predictor, activity: Activity, total: int, values: int, *, quick: bool
 ) -> Tree:
+    numbers = plan(predictor, activity, STUMP, errors=not quick)
 
     def collect(part: tuple[Sample, Array]) -> tuple[Array, Array]:
         s, take = part
-        folded, _, described = describe(predictor, activity, STUMP, s, features=True)
+        folded, _, described = describe(predictor, numbers, s, features=True)
         keep = take[: len(folded)]
         return described[keep], tokenized(folded[keep])
 
     found = abreast(collect, chosen(samples, values, np.random.default_rng(2)))
     features, tokens = map(np.concatenate, zip(*found, strict=True))
+    leaves = _QUICK_TABLES if quick else _MOST_TABLES
     return grow(features, tokens, total / len(tokens), leaves) if len(tokens) else STUMP

@@ -30,6 +30,7 @@ class Forest(NamedTuple):
     masks: Array  # uint64 [parts * features * RANGE]
     exits: Array  # int32 [parts * 64]
     roots: Array  # int64 [roots]
+    features: Scalar  # how many it is asked with
 
 
 @inlined
@@ -44,21 +45,23 @@ def leaf_of(masks: Array, exits: Array, part: Scalar, values: tuple[Scalar, ...]
     return ~part
 
 
-def plant(tree: Tree, roots: Array, features: int) -> Forest:
-    """The forest of the walks from each of ``roots`` int [n], nodes of ``tree``."""
-    planted = _Parts(tree)
+def plant(tree: Tree, roots: Array, order: Array) -> Forest:
+    """The forest of the walks from each of ``roots`` int [n], nodes of ``tree``, asked with its features in this
+    order: int64 [features], their numbers, all that the tree tests."""
+    planted, features = _Parts(tree, order), len(order)
     firsts = np.array([planted.number(int(root)) for root in roots], np.int64)
     found = [planted.part(head, features) for head in planted.heads]  # more heads turn up on the way
     masks = np.array([mask for mask, _ in found], np.uint64).reshape(-1)
     exits = np.array([exits + [0] * (_EXITS - len(exits)) for _, exits in found], np.int32).reshape(-1)
-    return Forest(masks, exits, firsts)
+    return Forest(masks, exits, firsts, np.int64(features))
 
 
 class _Parts:
     """A tree on its way into parts: ``heads`` are the nodes that parts begin with, in the order of their numbers."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, order: Array) -> None:
         self.feature, self.threshold, self.child = tree.feature.tolist(), tree.threshold.tolist(), tree.child.tolist()
+        self._place = {int(feature): place for place, feature in enumerate(order)}
         self.heads: list[int] = []
         self._numbers: dict[int, int] = {}
         self._cut = self._cuts()
@@ -97,7 +100,8 @@ class _Parts:
             first = len(exits)
             grow(self.child[node])
             left = (1 << len(exits)) - (1 << first)
-            masks[self.feature[node], max(self.threshold[node] + 1, 0) :] &= np.uint64(2**64 - 1 - left)
+            place = self._place[self.feature[node]]
+            masks[place, max(self.threshold[node] + 1, 0) :] &= np.uint64(2**64 - 1 - left)
             grow(self.child[node] + 1)
 
         grow(head)

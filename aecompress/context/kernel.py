@@ -44,6 +44,10 @@ FEATURES = (
     "error 1", "error 2", "error 3", "error 4", "b", "y", "x",
 )  # fmt: skip
 
+#: The numbers of those in the order in which the loops have them: the errors last, which many trees do not ask about.
+ORDER = np.array([0, 1, 2, 3, 11, 12, 13, 4, 5, 6, 7, 8, 9, 10])
+WITHOUT_ERRORS = 10
+
 #: What a class tree may ask, in this order.
 LOOKS = ("slope 1", "slope 2", "slope 3", "errors", "level", "y", "x")
 
@@ -58,8 +62,7 @@ _WORD = np.uint64(32)
 _ESCAPE_BITS = np.int64(8)
 _MIDDLE = np.int64(256)
 
-# slopes and errors where there is no neighbour
-_NOTHING = (np.int64(0),) * 7
+_NONE = np.int64(0)
 
 
 class Stencil(NamedTuple):
@@ -81,11 +84,11 @@ class Plan(NamedTuple):
     weights: Array  # [rows * (K + 2)]: of the neighbours themselves, the constant, what takes off the mean
     low: Scalar
     high: Scalar
-    of_error: Array  # [C * K]
-    of_step: Array  # [C * (2 K + 1)]: (neighbour, weight) of differences, -1
+    of_error: Array  # [C * (2 K + 1)]: (neighbour, weight) of errors, -1
+    of_step: Array  # [C * (2 K + 1)]: the same of differences
     bias: Array  # [C]
     shift: Scalar
-    contexts: Forest  # one root; a leaf holds a table
+    contexts: Forest  # one root; a leaf holds a table; of FEATURES in their ORDER, of which the last may be missing
 
 
 @inlined
@@ -129,21 +132,24 @@ def nearest_of(i: Scalar, offsets: Array, at: Scalar, width: Scalar) -> tuple[Sc
 
 
 @inlined
+def slopes_of(q: Array, nearest: tuple[Scalar, ...]) -> tuple[Scalar, Scalar, Scalar]:
+    """The first three of LOOKS."""
+    one, two, three, four = nearest
+    first, second = q[one], q[two]
+    return slope(first - second), slope(first - q[three]), slope(second - q[four])
+
+
+@inlined
 def look_at(
-    q: Array, error: Array, nearest: tuple[Scalar, ...], low: Scalar, shift: Scalar
-) -> tuple[Scalar, Scalar, Scalar, Scalar, Scalar]:
-    """The first five of LOOKS."""
+    q: Array, error: Array, nearest: tuple[Scalar, ...], slopes: tuple[Scalar, ...], line: Scalar, column: Scalar,
+    plan: Plan,
+) -> tuple[Scalar, Scalar, Scalar, Scalar, Scalar, Scalar, Scalar]:  # fmt: skip
+    """LOOKS, ``slopes`` first."""
     one, two, three, four = nearest
     size = abs(np.int64(error[one])) + abs(np.int64(error[two])) + abs(np.int64(error[three]))
     size += abs(np.int64(error[four]))
-    first, second = q[one], q[two]
-    return (
-        slope(first - second),
-        slope(first - q[three]),
-        slope(second - q[four]),
-        level_of(size),
-        min(max((first - low) >> shift, np.int64(0)), np.int64(255)),
-    )
+    level = min(max((q[one] - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
+    return (*slopes, level_of(size), level, line, column)
 
 
 @inlined
@@ -162,11 +168,13 @@ def weigh(
 def error_sizes(
     error: Array, i: Scalar, offsets: Array, at: Scalar, width: Scalar, of_error: Array, c: Scalar
 ) -> Scalar:
-    """Weighted sizes of the neighbours' errors."""
+    """Weighted sizes of the neighbours' errors, from the channel's list."""
     total = np.int64(0)
-    for k in range(width):
-        neighbour = np.uint64(i + offsets[np.uint64(at + k)])
-        total += abs(np.int64(error[neighbour])) * of_error[np.uint64(c * width + k)]
+    term = np.uint64(c * (2 * width + 1))
+    while of_error[term] >= 0:
+        neighbour = np.uint64(i + offsets[np.uint64(at + of_error[term])])
+        total += abs(np.int64(error[neighbour])) * of_error[term + np.uint64(1)]
+        term += np.uint64(2)
     return total
 
 
@@ -188,35 +196,52 @@ def foreseen(
     q: Array, error: Array, i: Scalar, at: Scalar, c: Scalar, row: Scalar, line: Scalar, column: Scalar,
     near: Stencil, plan: Plan, fine: Array,
 ) -> tuple[tuple[Scalar, ...], tuple[Scalar, ...], Scalar]:  # fmt: skip
-    """Of value ``i``, which has neighbours: the nearest, LOOKS, and the weighted sum of all that its class takes.
+    """Of value ``i``, which has neighbours: the nearest, their slopes, and a weighted sum of all, as its class has it.
 
     Where a regression makes the first of them, ``fine`` is what that is beyond its whole cells, in 1/2^FRACTION.
     """
     nearest = nearest_of(i, near.offsets, at, near.width)
-    look = (*look_at(q, error, nearest, plan.low, plan.shift), line, column)
+    slopes = slopes_of(q, nearest)
     root = plan.classes.roots[near.sets[np.uint64(row)] * near.size[4] + c]
-    leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
+    leaf = ~root
+    if root >= 0:
+        look = look_at(q, error, nearest, slopes, line, column, plan)
+        leaf = leaf_of(plan.classes.masks, plan.classes.exits, root, look)
     total = weigh(q, i, near.offsets, at, near.width, plan.weights, leaf, plan.means[c])
     if fine.size:
         total += (np.int64(fine[i]) * plan.weights[np.uint64(leaf * (near.width + 2))]) >> np.int64(FRACTION)
-    return nearest, look, total
+    return nearest, slopes, total
 
 
 @inlined
-def _describe(
-    look: tuple[Scalar, ...], level: Array, nearest: tuple[Scalar, ...], sign: Scalar
-) -> tuple[Scalar, Scalar, Scalar, Scalar, Scalar, Scalar, Scalar]:
-    """Slopes and errors of FEATURES."""
-    one, two, three, four = nearest
+def _mirrored(slopes: tuple[Scalar, ...], sign: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+    """Slopes of FEATURES."""
     return (
-        _MIDDLE + (look[0] - _MIDDLE) * sign,
-        _MIDDLE + (look[1] - _MIDDLE) * sign,
-        _MIDDLE + (look[2] - _MIDDLE) * sign,
-        np.int64(level[one]),
-        np.int64(level[two]),
-        np.int64(level[three]),
-        np.int64(level[four]),
+        _MIDDLE + (slopes[0] - _MIDDLE) * sign,
+        _MIDDLE + (slopes[1] - _MIDDLE) * sign,
+        _MIDDLE + (slopes[2] - _MIDDLE) * sign,
     )
+
+
+# Whether there are levels, ``len(levels)``, is known when a loop is compiled.
+
+
+@inlined
+def _no_errors(levels: tuple[Array, ...]) -> tuple[Scalar, ...]:
+    """Errors of FEATURES where there is no neighbour; none at all where nobody asks about them."""
+    if len(levels) == 0:
+        return ()
+    return _NONE, _NONE, _NONE, _NONE
+
+
+@inlined
+def _errors(levels: tuple[Array, ...], nearest: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+    """The same of the nearest neighbours."""
+    if len(levels) == 0:
+        return ()
+    level = levels[0]
+    one, two, three, four = nearest
+    return np.int64(level[one]), np.int64(level[two]), np.int64(level[three]), np.int64(level[four])
 
 
 @inlined
@@ -224,9 +249,13 @@ def _error_of(q: Scalar, p: Scalar) -> Scalar:
     return min(abs((q << FRACTION) - p), _ERROR_LIMIT)
 
 
-def fresh(size: int) -> tuple[Array, Array]:
-    """What a pass over so many values notes of each: sizes of errors, uint32, and their levels, uint8; nothing yet."""
-    return np.zeros(size, np.uint32), np.zeros(size, np.uint8)
+def fresh(size: int, plan: Plan) -> tuple[Array, tuple[Array, ...]]:
+    """What a pass over so many values notes of each: sizes of errors, uint32, and their levels, uint8; nothing yet.
+
+    There are no levels where the plan's contexts do not ask about errors.
+    """
+    asks = plan.contexts.features > WITHOUT_ERRORS
+    return np.zeros(size, np.uint32), (np.zeros(size, np.uint8),) if asks else ()
 
 
 @loop
@@ -266,7 +295,7 @@ def regressors(
                             continue
                         total = np.int64(0)
                         if known:
-                            _, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
+                            nearest, slopes, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         error[i] = _error_of(q[i], p)
                         if take[i] and known:
@@ -278,6 +307,7 @@ def regressors(
                                 steps[n, k] = q[i + near.offsets[at + k]] - first
                             target[n] = q[i] - plan.means[c]
                             group[n] = near.sets[np.uint64(row)] * channels + c
+                            look = look_at(q, error, nearest, slopes, line, column, plan)
                             for f in range(len(LOOKS)):
                                 looks[n, f] = look[f]
                             n += 1
@@ -366,10 +396,10 @@ def residuals(
     weights: Array,
     prices: Array,
     error: Array,
-    level: Array,
+    levels: tuple[Array, ...],
 ) -> Scalar:
     """Encoder's pass over a block: for each coded value its zigzagged residual, its table and (if ``described`` has
-    room) its features. Returns how many were coded. ``error`` and ``level`` as ``fresh`` makes them.
+    room) its features. Returns how many were coded. ``error`` and ``levels`` as ``fresh`` makes them.
 
     With ``wanted`` (float64 [n], values in cells) each integer is first replaced by the one of least squared error,
     times ``weights`` (float64, of the entries of the last axis, or one for all), and price, by float64 ``prices``
@@ -395,30 +425,31 @@ def residuals(
                             continue
                         total = np.int64(0)
                         if known:
-                            nearest, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
+                            nearest, slopes, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         whole = (p + _HALF) >> FRACTION
                         phase = p - (whole << FRACTION)
                         sign = (phase >> np.int64(63)) | np.int64(1)
                         activity = plan.bias[c]
-                        around = _NOTHING
+                        around, missed = (_NONE, _NONE, _NONE), _no_errors(levels)
                         if known:
                             activity += error_sizes(error, i, near.offsets, at, near.width, plan.of_error, c)
                             activity += step_sizes(q, i, near.offsets, at, near.width, plan.of_step, c)
-                            around = _describe(look, level, nearest, sign)
+                            around, missed = _mirrored(slopes, sign), _errors(levels, nearest)
                         place = min(max((whole - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
                         calm = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
-                        features = (calm, phase * sign, np.int64(c), place, *around, plane, line, column)
+                        features = (calm, phase * sign, np.int64(c), place, plane, line, column, *around, *missed)
                         table = leaf_of(plan.contexts.masks, plan.contexts.exits, plan.contexts.roots[0], features)
                         if described.shape[0]:
-                            for f in range(len(FEATURES)):
-                                described[n, f] = features[f]
+                            for f in range(len(features)):
+                                described[n, ORDER[f]] = features[f]
                         if wanted.size:
                             q[i] = _cheapest(wanted[i], weights[i % weights.size], q[i], whole, sign, prices, table)
                         tables[n] = table
                         folded[n] = zigzag((q[i] - whole) * sign)
                         error[i] = _error_of(q[i], p)
-                        level[i] = level_of(error[i])
+                        if len(levels) > 0:
+                            levels[0][i] = level_of(error[i])
                         n += 1
                         i += 1
     return n
@@ -438,7 +469,7 @@ def restore(
     lookup: Array,
     cumulative: Array,
     error: Array,
-    level: Array,
+    levels: tuple[Array, ...],
 ) -> None:
     """Decoder's pass: the mirror of ``residuals`` with the entropy decoder in its loop; fills ``q``.
 
@@ -479,20 +510,20 @@ def restore(
                             continue
                         total = np.int64(0)
                         if known:
-                            nearest, look, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
+                            nearest, slopes, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
                         p = clamp(total, plan.means[c], plan.low, plan.high)
                         whole = (p + _HALF) >> FRACTION
                         phase = p - (whole << FRACTION)
                         sign = (phase >> np.int64(63)) | np.int64(1)
                         activity = plan.bias[c]
-                        around = _NOTHING
+                        around, missed = (_NONE, _NONE, _NONE), _no_errors(levels)
                         if known:
                             activity += error_sizes(error, i, near.offsets, at, near.width, plan.of_error, c)
                             activity += step_sizes(q, i, near.offsets, at, near.width, plan.of_step, c)
-                            around = _describe(look, level, nearest, sign)
+                            around, missed = _mirrored(slopes, sign), _errors(levels, nearest)
                         place = min(max((whole - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
                         calm = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
-                        features = (calm, phase * sign, np.int64(c), place, *around, plane, line, column)
+                        features = (calm, phase * sign, np.int64(c), place, plane, line, column, *around, *missed)
                         table = leaf_of(plan.contexts.masks, plan.contexts.exits, plan.contexts.roots[0], features)
                         token = symbol_at(state, lookup, cumulative, table)
                         state = advance(state, cumulative, table, token)
@@ -509,7 +540,8 @@ def restore(
                             bit += width
                         q[i] = whole + unzigzag(u) * sign
                         error[i] = _error_of(q[i], p)
-                        level[i] = level_of(error[i])
+                        if len(levels) > 0:
+                            levels[0][i] = level_of(error[i])
                         if regressed:
                             position = observe(
                                 position, q[i], True, expected, traits, rows, values, innovations, gram, factor

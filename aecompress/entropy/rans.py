@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from aecompress.entropy.bits import get_bits, put_bits, word_at
-from aecompress.entropy.division import floored
+from aecompress.entropy.division import divided
 from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tables import LOOKUP_BITS, PRECISION, Tables
 from aecompress.entropy.tokens import Scalar, raw_width, token_floor, token_of, unzigzag, zigzag
@@ -38,8 +38,8 @@ def put(
         at -= 1
         words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
         x >>= _WORD
-    times = np.uint64(floored(np.int64(x), np.int64(frequency)))
-    return (times << precision) + (x - times * frequency) + start, at
+    times, rest = divided(np.int64(x), np.int64(frequency))
+    return (np.uint64(times) << precision) + np.uint64(rest) + start, at
 
 
 @inlined

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 # subbands whose first try takes more than this share of a roughly fitted context coder's bytes are out
-_HOPE = {"fast": 1.15, "balanced": 1.3, "best": 1.3}
+_HOPE = {"fast": 0.85, "balanced": 1.3, "best": 1.3}
 # subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
 # much again
-_SURE = {"fast": 0.8, "balanced": 0.6, "best": 0.6}
-# and they must take less than this share of its bytes when both are ready, for trees are two to three times as fast
-_PATIENCE = {"fast": 0.85, "balanced": 1.0, "best": 1.0}
+_SURE = {"fast": 0.6, "balanced": 0.6, "best": 0.6}
+# and they must take less than this share of its bytes when both are ready, for quick trees are three to four times as
+# fast
+_PATIENCE = {"fast": 0.7, "balanced": 1.0, "best": 1.0}
 _UNSURE = 0.25  # share of the time left that subbands get beside a turned set
 _GAIN = 0.99  # an autoencoder, or other cells, must bring the bytes of a bounded set below this share
 
@@ -198,7 +199,7 @@ class Bounded(Search):
             return plain
         parts = self._joint_parts(model, self._works(model, self.lessons))
         layout = self.layout or layout_of(model)  # which the coder alone was compared in
-        return replace(model, joint=context.fit(parts, self.values, layout, far=self.far, leaves=self.leaves))
+        return replace(model, joint=context.fit(parts, self.values, layout, quick=self.fast))
 
 
 def _serves(known: Cells, cells: Cells) -> bool:

@@ -144,7 +144,7 @@ class Search(ABC):
 
     def _sharpened(self, model: Model) -> Model:
         """The model with networks behind its context coders, where they pay."""
-        if self.effort == "fast":
+        if self.fast:
             return model
         units, steps = _NETWORKS[self.effort]
         for name, parts in self._lessons(model).items():
@@ -166,14 +166,9 @@ class Search(ABC):
         return model
 
     @property
-    def far(self) -> bool:
-        """True if stencils may reach far, which takes time to code."""
-        return self.effort != "fast"
-
-    @property
-    def leaves(self) -> int:
-        """Most leaves of context trees."""
-        return context.FAST_TABLES if self.effort == "fast" else context.MOST_TABLES
+    def fast(self) -> bool:
+        """True if blocks are to be coded fast, and may take a few percent more."""
+        return self.effort == "fast"
 
     def _lessons(self, model: Model) -> dict[str, list[Sample]]:
         """What each context coder of a model that has yet to try a network is asked to code of the samples."""
@@ -293,8 +288,7 @@ class Search(ABC):
             self.values,
             layout,
             with_classes=not rough,
-            far=self.far,
-            leaves=self.leaves,
+            quick=self.fast,
             fixed=self.layout is not None,
             spread=[Sample(split_wide(work.q)[0], work.keep) for _, work in self._works(model, spread)],
         )

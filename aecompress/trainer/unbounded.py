@@ -257,8 +257,7 @@ class Unbounded(Search):
             self._coded_values(model),
             layout and replace(layout, far=None),
             with_classes=not rough,
-            far=self.far,
-            leaves=self.leaves,
+            quick=self.fast,
         )
         rate = context.bits(coder, parts) / sum(block.size for block in blocks)
         return replace(model, context=coder, rate=rate)
