@@ -461,8 +461,16 @@ def test_impossible_parts_are_refused(part: int) -> None:
 def test_a_part_takes_some_kilobytes() -> None:
     """Less would be lost in what each begins and ends with."""
     for bits in (0.0, 0.01, 1.0, 6.0, 24.0, 1e9):
-        part = part_of(bits)
+        part = part_of(bits, 1 << 40)
         assert part in (12, 40) or 2**17 <= 2**part * bits < 2**18
+
+
+@pytest.mark.parametrize("values", [100_000, 200_000, 500_000])
+def test_a_block_of_few_values_has_some_parts(values: int) -> None:
+    for bits in (1.5, 6.0):
+        part = part_of(bits, values)
+        assert 2**part * bits >= 2**15
+        assert values / 2**part > min(4, values * bits / 2**16)
 
 
 def test_what_followed_is_of_one_stream_only() -> None:

@@ -30,9 +30,12 @@ _MOST = 1 << 56
 
 _MOST_TABLES = 1 << 14
 
-#: log2 of the values in a part of a network's stream: the least and the most, the least that is made; and about how
-#: many bits a part has at least, for each takes some 15 bytes more.
-_PARTS, _LEAST_PART, _PART_BITS = (6, 40), 12, 1 << 17
+#: log2 of the values in a part of a network's stream: the least and the most, and the least that is made.
+_PARTS, _LEAST_PART = (6, 40), 12
+
+#: So many parts of a block, for a decoder waits for the first and an encoder for what becomes of the last; but none of
+#: fewer bits than the one number, for each takes some 15 bytes more, or of many more than the other.
+_MANY_PARTS, _PART_BITS = 8, (1 << 15, 1 << 17)
 
 #: The tables of a model whose network needs none.
 NO_TABLES = Tables.from_counts(np.ones((1, 1), np.int64))
@@ -347,9 +350,10 @@ def describe(
     return folded[:n], tables[:n], described[:n]
 
 
-def part_of(bits: float) -> int:
-    """log2 of the values in a part, of a set whose values take so many bits each."""
-    return min(max(math.ceil(math.log2(_PART_BITS / max(bits, 1e-9))), _LEAST_PART), _PARTS[1])
+def part_of(bits: float, values: int) -> int:
+    """log2 of the values in a part, where the values of a block, so many, take so many bits each."""
+    wanted = min(max(bits * values / _MANY_PARTS, _PART_BITS[0]), _PART_BITS[1])
+    return min(max(math.ceil(math.log2(wanted / max(bits, 1e-9))), _LEAST_PART), _PARTS[1])
 
 
 def plan(predictor: Predictor, activity: Activity, tree: Tree, *, errors: bool = False) -> kernel.Plan:

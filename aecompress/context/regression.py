@@ -63,17 +63,18 @@ _ROUND = 0.4
 # rows whose guesses are made before others', and columns that are made of one product
 _SIDE, _PANEL = 256, 32
 
-# numbers that products are taken of at once, whatever the processor's vectors
+# numbers that products are taken of at once, whatever the processor's vectors; and rows with rows
 _VECTOR = np.int64(32)
+_HIGH, _WIDE = np.int64(4), np.int64(2)
 
 # rows between two factors: at least so many, and a share of the rows so far and of the columns
 _FEWEST_ROWS, _SHARE_OF_ROWS, _SHARE_OF_COLUMNS, _MOST_ROWS = (np.int64(n) for n in (8, 16, 12, 4096))
 
 
-#: Traits of a column: where it lies, log2 of its unit in cells, its root mean square, 2^36 over that, 2^40 over the
-#: diagonal of the factor, and the root of the sum of its squares.
-TRAITS = np.int64(6)
-CENTRE, UNIT, SIZE, OVER_SIZE, OVER_FACTOR, NORM = (np.uint64(n) for n in range(6))
+#: Traits of a column: where it lies, log2 of its unit in cells, its root mean square, 2^36 over that, and 2^40 over the
+#: diagonal of the factor.
+TRAITS = np.int64(5)
+CENTRE, UNIT, SIZE, OVER_SIZE, OVER_FACTOR = (np.uint64(n) for n in range(5))
 
 
 class State(NamedTuple):
@@ -83,9 +84,10 @@ class State(NamedTuple):
         traits: int64 [M * TRAITS], of each column; see ``CENTRE``.
         rows: int64 [5]: those in ``gram``, those that wait, how many may until the factor is made anew, how many have
             room, and ``Regression.prior``.
-        values: float64 [M * room], columns of rows that wait, in their units.
+        values: float64 [(M + _HIGH - 1) * room], columns of rows that wait, in their units; the last few are 0.
         innovations: float64 [S], of the row so far, of variance 1; S is M in whole vectors.
-        gram: int64 [M * M], an upper triangle; ``factor`` float64 [M * S], what is below the diagonal, all else 0.
+        gram: int64 [M * M], an upper triangle; ``factor`` float64 [(M + _HIGH - 1) * S], or [M * S] if it is told: what
+            is below the diagonal, all else 0.
     """
 
     traits: Array
@@ -171,10 +173,10 @@ class Regression:
         return State(
             self._traits().reshape(-1),
             np.array([0, 0, 1 if told else _waiting(0, columns), room, self.prior]),
-            np.zeros(m * room),
+            np.zeros((m + int(_HIGH) - 1) * room),
             innovations,
             np.zeros(0 if told else m * m, np.int64),
-            np.zeros(m * stride) if self.factor is None else self.factor.entries.reshape(-1),
+            self.factor.entries.reshape(-1) if self.factor else np.zeros((m + int(_HIGH) - 1) * stride),
         )
 
     def _traits(self) -> Array:
@@ -424,28 +426,60 @@ def observe(
     rows[1] += 1
     if rows[1] == rows[2]:
         if rows[4] != 0:
-            _learn(traits, rows, values, gram, factor)
+            _learn(traits, rows, values, gram, factor, np.int64(innovations.size))
         else:
             rows[1] = 0
     return np.int64(0)
 
 
+@inlined(fastmath={"reassoc", "contract"})
+def _tile(values: Array, at: Scalar, start: Scalar, stride: Scalar, many: Scalar) -> tuple[Scalar, ...]:
+    """Sums of products of whole numbers, below 2^53: of _HIGH rows from ``at`` on with _WIDE rows from ``start`` on, of
+    their first ``many`` numbers. Together they are fetched less often."""
+    a, b, c, d, e, f, g, h = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for k in range(many):
+        first, second = values[np.uint64(start + k)], values[np.uint64(start + stride + k)]
+        value = values[np.uint64(at + k)]
+        a += value * first
+        b += value * second
+        value = values[np.uint64(at + stride + k)]
+        c += value * first
+        d += value * second
+        value = values[np.uint64(at + 2 * stride + k)]
+        e += value * first
+        f += value * second
+        value = values[np.uint64(at + 3 * stride + k)]
+        g += value * first
+        h += value * second
+    return a, b, c, d, e, f, g, h
+
+
 @loop
-def _learn(traits: Array, rows: Array, values: Array, gram: Array, factor: Array) -> None:
+def _learn(traits: Array, rows: Array, values: Array, gram: Array, factor: Array, stride: Scalar) -> None:
     """Make the factor anew, of the rows that wait as well."""
     m, room, waiting = traits.size // TRAITS, rows[3], rows[1]
-    for j in range(m):
-        for i in range(j, m):
-            gram[np.uint64(j * m + i)] += _product(values, i * room, values, j * room, waiting)
+    for i in range(0, m, _HIGH):
+        for j in range(0, min(i + _HIGH, m), _WIDE):
+            sums = _tile(values, i * room, j * room, room, waiting)
+            for n in range(_HIGH * _WIDE):
+                row, column = i + n // _WIDE, j + n % _WIDE
+                if column <= row < m:
+                    gram[np.uint64(column * m + row)] += np.int64(sums[n])
     rows[0] += waiting
     rows[1] = 0
     rows[2] = _waiting(rows[0], np.int64(m - 1))
-    _factorise(gram, m, rows[0], rows[4], traits, factor)
+    _factorise(gram, m, rows[0], rows[4], traits, factor, stride, values)
 
 
 @loop
-def _factorise(gram: Array, m: Scalar, many: Scalar, prior: Scalar, traits: Array, factor: Array) -> None:
-    """Cholesky factor of the correlations that ``gram`` holds, shrunk; in parts of rows they have six bits more."""
+def _factorise(
+    gram: Array, m: Scalar, many: Scalar, prior: Scalar, traits: Array, factor: Array, stride: Scalar, scratch: Array
+) -> None:
+    """Cholesky factor of the correlations that ``gram`` holds, shrunk; in parts of rows they have six bits more.
+
+    Columns are made in panels: first what rows have to do with those of the panel by the columns before it, then column
+    by column. Of ``scratch`` the first 2 m are used.
+    """
     ridge, least, share, total = _RIDGE, _LEAST_VARIANCE, many, many + prior
     first, second, third = np.int64(0), np.int64(_FACTOR), np.int64(_FACTOR)
     if prior < 0:
@@ -454,23 +488,43 @@ def _factorise(gram: Array, m: Scalar, many: Scalar, prior: Scalar, traits: Arra
         total = share - prior
         first, second, third = np.int64(8), np.int64(_FACTOR - 2), np.int64(_FACTOR - 6)
     for i in range(m):
-        traits[i * TRAITS + NORM] = max(root_of(gram[i * m + i]), np.int64(1))
+        scratch[i] = max(root_of(gram[i * m + i]), np.int64(1))
         size = max(root_of(gram[i * m + i] // many), np.int64(1))
         traits[i * TRAITS + SIZE], traits[i * TRAITS + OVER_SIZE] = size, np.int64(1 << 36) // size
-    stride = np.int64(factor.size) // m
-    for j in range(m):  # column by column, for what is in one does not wait for anything else in it
-        left = ((np.int64(1 << _FACTOR) + ridge) << np.int64(_FACTOR)) - _below(
-            j, j, factor, factor, j * stride, stride
-        )
-        root = root_of(max(left, least))
-        traits[j * TRAITS + OVER_FACTOR] = np.int64(1 << 40) // root
-        norm = traits[j * TRAITS + NORM]
-        for i in range(j + 1, m):
-            product = gram[np.uint64(j * m + i)] << first
-            correlation = floored(floored(product, traits[np.uint64(i * TRAITS) + NORM]) << second, norm)
-            wanted = floored(correlation * share, total) << third
-            found = floored(wanted - _below(i, j, factor, factor, j * stride, stride), root)
-            factor[np.uint64(i * stride + j)] = np.float64(min(max(found, -_MOST_FACTOR), _MOST_FACTOR))
+    for start in range(0, m, _VECTOR):
+        stop = min(start + _VECTOR, m)
+        for i in range(start, m, _HIGH):
+            for j in range(start, min(i + _HIGH, stop), _WIDE):
+                sums = _tile(factor, i * stride, j * stride, stride, start)
+                for n in range(_HIGH * _WIDE):
+                    row, column = i + n // _WIDE, j + n % _WIDE
+                    if column <= row < m and column < stop:
+                        factor[np.uint64(row * stride + column)] = sums[n]
+        for j in range(start, stop):
+            mine = j * stride
+            left = ((np.int64(1 << _FACTOR) + ridge) << np.int64(_FACTOR)) - np.int64(factor[mine + j])
+            factor[mine + j] = 0.0
+            root = root_of(max(left, least))
+            traits[j * TRAITS + OVER_FACTOR] = np.int64(1 << 40) // root
+            norm = np.int64(scratch[j])
+            for i in range(j + 1, m):
+                product = gram[np.uint64(j * m + i)] << first
+                correlation = floored(floored(product, np.int64(scratch[np.uint64(i)])) << second, norm)
+                scratch[np.uint64(m + i)] = np.float64(floored(correlation * share, total) << third)
+            for i in range(j + 1, m):
+                scratch[np.uint64(m + i)] -= factor[np.uint64(i * stride + j)]
+            for i in range(j + 1, m):
+                found = floored(np.int64(scratch[np.uint64(m + i)]), root)
+                scratch[np.uint64(m + i)] = np.float64(min(max(found, -_MOST_FACTOR), _MOST_FACTOR))
+            for i in range(j + 1, stop):  # a column of the panel, as a row for now
+                factor[np.uint64(mine + i)] = scratch[np.uint64(m + i)]
+            for i in range(j + 1, m):
+                value = scratch[np.uint64(m + i)]
+                factor[np.uint64(i * stride + j)] = value
+                for k in range(j + 1, min(i + 1, stop)):
+                    factor[np.uint64(i * stride + k)] += value * factor[np.uint64(mine + k)]
+            for i in range(j + 1, stop):
+                factor[np.uint64(mine + i)] = 0.0
 
 
 @loop
