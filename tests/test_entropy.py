@@ -408,6 +408,6 @@ def test_quotients_by_floats_are_those_of_integers(by: int, times: int, more: in
     number = max(times % ((1 << 62) // by) * by + more, 0)
     for signed in (number, -number):
         assert floored(np.int64(signed), np.int64(by)) == signed // by
-        assert divided(np.int64(signed), np.int64(by)) == divmod(signed, by)
+    assert divided(np.int64(number), np.int64(by)) == divmod(number, by)
     small = min(number, 1 << 53)
     assert quotient(np.int64(small), np.int64(by)) == small // by

@@ -28,8 +28,8 @@ def floored(number: Scalar, by: Scalar) -> Scalar:
 
 @inlined(error_model="numpy")
 def divided(number: Scalar, by: Scalar) -> tuple[Scalar, Scalar]:
-    """``floored`` and what is left, for a chain of numbers that each wait for the one before: nothing but a product
-    of float64 does, for the reciprocals are there in time."""
+    """``floored`` and what is left, of a number from 0 on, for a chain of numbers that each wait for the one before:
+    nothing but a product of float64 does, for the reciprocals are there in time."""
     near = np.int64(np.float64(number) * (np.float64(1.0) / np.float64(by)))
     rest = number - near * by
     off = np.int64(rest >= by) + (rest >> np.int64(63))
