@@ -261,11 +261,11 @@ def test_a_mixture_is_what_it_says() -> None:
 @numba.njit
 def _follow(x: Array, wanted: Array) -> Array:
     """What the slow and the fast one guess, int64 [2, n]."""
-    slow, fast, many = np.zeros(x.shape[1]), np.zeros(x.shape[1]), np.int64(x.shape[1])
+    slow, fast = np.zeros(x.shape[1]), np.zeros(x.shape[1])
     found = np.empty((2, len(x)), np.int64)
     for i in range(len(x)):
-        found[0, i], found[1, i], energy = lms.guess(slow, fast, np.int64(0), x[i], many)
-        lms.learn(slow, fast, np.int64(0), x[i], many, energy, wanted[i], found[0, i], found[1, i])
+        found[0, i], found[1, i], energy = lms.guess(slow, fast, np.int64(0), x[i])
+        lms.learn(slow, fast, np.int64(0), x[i], energy, wanted[i], found[0, i], found[1, i])
     return found
 
 

@@ -368,6 +368,7 @@ def plan(predictor: Predictor, activity: Activity, tree: Tree, *, errors: bool =
         np.int64(predictor.high),
         _terms(activity.of_error),
         _terms(activity.of_step),
+        activity.of_error.astype(np.int64).reshape(-1),
         activity.bias.astype(np.int64),
         np.int64(max(span.bit_length() - 8, 0)),
         plant(tree, np.zeros(1, np.int64), kernel.ORDER[: None if errors else kernel.WITHOUT_ERRORS]),

@@ -86,6 +86,7 @@ class Plan(NamedTuple):
     high: Scalar
     of_error: Array  # [C * (2 K + 1)]: (neighbour, weight) of errors, -1
     of_step: Array  # [C * (2 K + 1)]: the same of differences
+    of_any_error: Array  # [C * K]: those of errors, of every neighbour
     bias: Array  # [C]
     shift: Scalar
     contexts: Forest  # one root; a leaf holds a table; of FEATURES in their ORDER, of which the last may be missing

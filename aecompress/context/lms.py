@@ -31,17 +31,21 @@ _INVERSE = np.int64(32)
 _SLOW, _FAST = (np.int64(rate) for rate in RATES)
 
 
+#: Inputs come in multiples of so many, the last of them 0: a rest would be taken one by one.
+VECTOR = 8
+
+
 # Only whole numbers are added here, so the sums may be taken in vectors and in any order. Both predictors are served in
 # one loop, for what takes time is to fetch the inputs.
 
 
 @inlined(fastmath={"reassoc", "contract"})
-def guess(slow: Array, fast: Array, at: Scalar, x: Array, many: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    """The residuals that both predictors' weights from ``at`` on expect, int64 in 1/2^POINT of an input's unit, and the
-    sum of the squares of the first ``many`` inputs, int64."""
+def guess(slow: Array, fast: Array, at: Scalar, x: Array) -> tuple[Scalar, Scalar, Scalar]:
+    """The residuals that both predictors' weights from ``at`` on expect of inputs ``x`` float64, int64 in 1/2^POINT of
+    an input's unit, and the sum of the squares of the inputs, int64."""
     patient, hasty, energy = 0.0, 0.0, 0.0
-    for k in range(many):
-        value = np.float64(x[np.uint64(k)])
+    for k in range(x.size):
+        value = x[np.uint64(k)]
         patient += slow[np.uint64(at + k)] * value
         hasty += fast[np.uint64(at + k)] * value
         energy += value * value
@@ -66,7 +70,6 @@ def learn(
     fast: Array,
     at: Scalar,
     x: Array,
-    many: Scalar,
     energy: Scalar,
     wanted: Scalar,
     patient: Scalar,
@@ -76,13 +79,13 @@ def learn(
 
     Args:
         slow, fast: float64 weights, changed.
-        x, many: the inputs of ``guess``; ``energy``, ``patient`` and ``hasty`` what it said.
+        x: the inputs of ``guess``; ``energy``, ``patient`` and ``hasty`` what it said.
         wanted: the residual, in units of an input, within +-127.
     """
     inverse = quotient(np.int64(1 << 32), energy + _CALM)
     calm, keen = _gain(wanted, patient, inverse, _SLOW), _gain(wanted, hasty, inverse, _FAST)
-    for k in range(many):
-        value = np.float64(x[np.uint64(k)])
+    for k in range(x.size):
+        value = x[np.uint64(k)]
         moved = slow[np.uint64(at + k)] + calm * value
         slow[np.uint64(at + k)] = min(max(moved, -_MOST_WEIGHT), _MOST_WEIGHT)
         moved = fast[np.uint64(at + k)] + keen * value

@@ -22,7 +22,6 @@ from aecompress.context.kernel import (
     Plan,
     Stencil,
     clamp,
-    error_sizes,
     foreseen,
     level_of,
     step_sizes,
@@ -77,14 +76,15 @@ class Scratch(NamedTuple):
 
     error: Array  # int32 [values and reference]
     x: Array  # int16 [inputs]
+    close: Array  # float64 [2 * width in whole vectors], the first of them, for ``lms``
     seen: Array  # int64 [2 * width], what is about: a copy, so that scaling it takes vectors
     sums: Array  # int32 [units]
     one_layer: Array  # int16 [units]
     next_layer: Array  # int16 [units and guesses, in pairs]
     out: Array  # int32 [LANES]
     mixture: Array  # int64 [ENTRIES]
-    slow_weights: Array  # float64 [filters * 2 * width]
-    fast_weights: Array  # float64 [filters * 2 * width]
+    slow_weights: Array  # float64 [filters * size of ``close``]
+    fast_weights: Array  # float64 [filters * size of ``close``]
     traces: Array  # int64 [TRACE * (1 + columns * channels)], or empty
 
     @classmethod
@@ -92,12 +92,14 @@ class Scratch(NamedTuple):
         a, b, y, columns, channels = near.size.tolist()
         inputs, units = layers.first.size // layers.second_bias.size, layers.second_bias.size
         near_inputs = 2 * int(near.width)
-        weights = (channels if channels <= MOST_CHANNELS else 1) * near_inputs
+        filtered = -(-near_inputs // lms.VECTOR) * lms.VECTOR
+        weights = (channels if channels <= MOST_CHANNELS else 1) * filtered
         traced = inputs - TRACE_INPUTS >= near_inputs + PLACE_INPUTS
         columns = columns if a * b * y > 1 else 1  # of one line, each channel counts as a column
         return cls(
             np.zeros(size, np.int32),
             np.zeros(inputs, np.int16),
+            np.zeros(filtered),
             np.zeros(near_inputs, np.int64),
             np.zeros(units, np.int32),
             np.zeros(units, np.int16),
@@ -151,7 +153,7 @@ def walk(
         scratch: new where a pass begins, for this block and this network.
         first_cell, last_cell: the part, a range of places along the axes but that of channels; parts follow each other.
     """
-    error, x, seen, sums, one_layer, next_layer, out, mixture, slow_weights, fast_weights, traces = scratch
+    error, x, close, seen, sums, one_layer, next_layer, out, mixture, slow_weights, fast_weights, traces = scratch
     units = np.int64(one_layer.size)
     near_inputs = 2 * near.width
     channels = near.size[4]
@@ -199,22 +201,28 @@ def walk(
                 total, activity = np.int64(0), plan.bias[c]
                 if known:
                     _, _, total = foreseen(q, error, i, at, c, row, line, column, near, plan, fine)
-                    activity += error_sizes(error, i, near.offsets, at, near.width, plan.of_error, c)
+                    for k in range(near.width):
+                        neighbour = np.uint64(i + near.offsets[np.uint64(at + k)])
+                        seen[np.uint64(near.width + k)] = np.int64(error[neighbour])
+                    for k in range(near.width):
+                        size = abs(seen[np.uint64(near.width + k)])
+                        activity += size * plan.of_any_error[np.uint64(c * near.width + k)]
                     activity += step_sizes(q, i, near.offsets, at, near.width, plan.of_step, c)
                 p = clamp(total, plan.means[c], plan.low, plan.high)
                 level = min(level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0))), _MOST_LEVEL)
                 unit, shift = mix.UNITS[level, 0], mix.UNITS[level, 1]
-                mine = (c if filters > 1 else np.int64(0)) * near_inputs
+                mine = (c if filters > 1 else np.int64(0)) * np.int64(close.size)
                 if known:
                     for k in range(near.width):
                         neighbour = np.uint64(i + near.offsets[np.uint64(at + k)])
                         seen[np.uint64(k)] = (q[neighbour] << FRACTION) - p
-                        seen[np.uint64(near.width + k)] = np.int64(error[neighbour])
                     if fine.size:
                         seen[0] += np.int64(fine[i])
                     for k in range(near_inputs):
                         x[np.uint64(k)] = scaled(seen[np.uint64(k)], unit, shift)
-                    slow, fast, power = lms.guess(slow_weights, fast_weights, mine, x, near_inputs)
+                    for k in range(near_inputs):
+                        close[np.uint64(k)] = np.float64(x[np.uint64(k)])
+                    slow, fast, power = lms.guess(slow_weights, fast_weights, mine, close)
                 else:
                     for k in range(near_inputs):
                         x[k] = 0
@@ -295,7 +303,7 @@ def walk(
                     note(traces, trace, np.int64(error[i]), level, *_COLUMN)
                 if known:
                     wanted = np.int64(scaled((q[i] << FRACTION) - p, unit, shift))
-                    lms.learn(slow_weights, fast_weights, mine, x, near_inputs, power, wanted, slow, fast)
+                    lms.learn(slow_weights, fast_weights, mine, close, power, wanted, slow, fast)
                 if regressed:
                     position = observe(position, q[i], True, expected, traits, rows, values, innovations, gram, factor)
                 i += 1
