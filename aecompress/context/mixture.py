@@ -94,6 +94,8 @@ _QUANTILES = np.searchsorted(_LOGISTIC, np.arange(256) << (PRECISION - 8)) - (le
 
 _LAST = np.int64((1 << PRECISION) - (2 * REACH + 3))
 _SIDE = np.int64(REACH)
+#: Weight, steps of the table between two knots and inverse of a scale, multiplied: what that is a cell.
+_RISE = 2.0 ** (FINE - (_INVERSE - 10) - _KNOT - _WEIGHTS)
 
 
 @inlined
@@ -131,19 +133,27 @@ def describe(out: Array, p: Scalar, activity: Scalar, mixture: Array) -> None:
 
 
 @inlined
-def cumulative(mixture: Array, j: Scalar) -> Scalar:
-    """Start of bucket ``j``, -REACH to REACH + 1, counted from the middle one; the last is the escape beyond."""
+def _rise(mixture: Array, j: Scalar) -> tuple[Scalar, Scalar]:
+    """Start of bucket ``j``, and about how much later the next one starts, in float64."""
     v = ((mixture[MIDDLE] + (j << mixture[SHIFT])) << np.int64(FINE)) - np.int64(1 << (FINE - 1))
-    total = np.int64(0)
+    total, rise = np.int64(0), 0.0
     for k in range(COMPONENTS):
         away = v - mixture[MEAN + k]
         end = mixture[SCALE + k] * np.int64(_END)
         z = ((min(max(away, -end), end) * mixture[INVERSE_AT + k]) >> np.int64(_INVERSE - 10)) + _ORIGIN
         at = z >> np.int64(_KNOT)
         low = _LOGISTIC[at]
-        part = ((_LOGISTIC[at + 1] - low) * (z & np.int64((1 << _KNOT) - 1))) >> np.int64(_KNOT)
-        total += mixture[WEIGHT_AT + k] * (low + part)
-    return (((total >> np.int64(_WEIGHTS)) * _LAST) >> np.int64(PRECISION)) + j + _SIDE + np.int64(1)
+        steep = _LOGISTIC[at + 1] - low
+        total += mixture[WEIGHT_AT + k] * (low + ((steep * (z & np.int64((1 << _KNOT) - 1))) >> np.int64(_KNOT)))
+        rise += np.float64(mixture[WEIGHT_AT + k] * steep) * np.float64(mixture[INVERSE_AT + k])
+    start = (((total >> np.int64(_WEIGHTS)) * _LAST) >> np.int64(PRECISION)) + j + _SIDE + np.int64(1)
+    return start, rise * _RISE * np.float64(np.int64(1) << mixture[SHIFT]) + 1.0
+
+
+@inlined
+def cumulative(mixture: Array, j: Scalar) -> Scalar:
+    """Start of bucket ``j``, -REACH to REACH + 1, counted from the middle one; the last is the escape beyond."""
+    return _rise(mixture, j)[0]
 
 
 @inlined
@@ -156,15 +166,20 @@ def bucket_of(mixture: Array, value: Scalar) -> Scalar:
 def search(mixture: Array, slot: Scalar) -> tuple[Scalar, Scalar, Scalar]:
     """The bucket that owns a slot, its start and the start of the next; -REACH - 1 and REACH + 1 are the escapes.
 
-    It begins where the slot would lie were the main component alone, and looks around in growing steps, then between.
+    It begins where the slot would lie were the main component alone, goes to where a line through there would reach it,
+    and looks around in growing steps, then between.
     """
     wide = mixture[SCALE + mixture[MAIN]]
     there = mixture[MEAN + mixture[MAIN]] + ((_QUANTILES[slot >> _COARSE] * wide) >> np.int64(_QUARTER))
     there = ((there >> np.int64(FINE)) - mixture[MIDDLE]) >> mixture[SHIFT]
-    stride = max(wide >> (mixture[SHIFT] + np.int64(FINE + 1)), np.int64(1))
     low = min(max(there, -_SIDE), _SIDE)
-    start = cumulative(mixture, low)
-    high, end = low, start
+    start, rise = _rise(mixture, low)
+    most = np.float64((wide >> (mixture[SHIFT] + np.int64(FINE - 2))) + np.int64(1))
+    step = np.int64(np.floor(min(max(np.float64(slot - start) / rise, -most), most)))
+    if step != 0:
+        low = min(max(low + step, -_SIDE), _SIDE)
+        start = cumulative(mixture, low)
+    high, end, stride = low, start, np.int64(1)
     if start <= slot:
         while end <= slot:
             if high > _SIDE:
