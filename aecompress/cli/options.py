@@ -98,7 +98,7 @@ def fit_options(command: Command) -> Command:
         type=click.Choice(EFFORTS),
         default="balanced",
         show_default=True,
-        help="How long to look for a smaller archive.",
+        help="How long to look for a smaller archive, and to code it.",
     )
     axes = click.option(
         "--axes",

@@ -525,14 +525,16 @@ def _choose(
     steps, target, group, _ = _collect(samples, blank, values)
     channels, told = len(blank.steps), samples[0].told
     chosen: list[tuple[Step, ...]] = []
-    for c, mine in enumerate(classes.members(group % channels, channels)):
+    for c, here in enumerate(classes.members(group % channels, channels)):
         pool, made = blank.steps[c], int(samples[0].made is not None and (not told or told[c]))
-        known = steps[mine][:, : len(pool)]
+        known = steps[here][:, : len(pool)]
         known[:, 1:] += known[:, :1]  # differences from the first neighbour, back to values
         # what is made of it stays, and the others are chosen as without it
-        known, wanted = _centred(known[:, made:]), _centred(target[mine])
+        known, wanted = _centred(known[:, made:]), _centred(target[here])
         order = forward(known, wanted, total / channels, _STEP_BITS, _QUICKLY_CHOSEN if quick else _CHOSEN)
-        chosen.append((*pool[:made], *(pool[made + k] for k in order)) or pool[:1])
+        mine = (*pool[:made], *(pool[made + k] for k in order)) or pool[:1]
+        seen = not pool[0][5] or any(step[5] for step in mine)
+        chosen.append(mine if seen else (pool[0], *mine))  # a reference stays, however little it tells
     if blank.layout.depth > 1 or quick:
         return tuple(chosen)
     width = max(map(len, chosen))

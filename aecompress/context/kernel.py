@@ -44,9 +44,9 @@ FEATURES = (
     "error 1", "error 2", "error 3", "error 4", "b", "y", "x",
 )  # fmt: skip
 
-#: The numbers of those in the order in which the loops have them: the errors last, which many trees do not ask about.
-ORDER = np.array([0, 1, 2, 3, 11, 12, 13, 4, 5, 6, 7, 8, 9, 10])
-WITHOUT_ERRORS = 10
+#: The numbers of those in the order in which the loops have them: errors last, which quick trees do not ask about.
+ORDER = np.array(sorted(range(len(FEATURES)), key=lambda f: "error" in FEATURES[f]))
+WITHOUT_ERRORS = sum("error" not in name for name in FEATURES)
 
 #: What a class tree may ask, in this order.
 LOOKS = ("slope 1", "slope 2", "slope 3", "errors", "level", "y", "x")
@@ -439,7 +439,7 @@ def residuals(
                             around, missed = _mirrored(slopes, sign), _errors(levels, nearest)
                         place = min(max((whole - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
                         calm = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
-                        features = (calm, phase * sign, np.int64(c), place, plane, line, column, *around, *missed)
+                        features = (calm, phase * sign, np.int64(c), place, *around, plane, line, column, *missed)
                         table = leaf_of(plan.contexts.masks, plan.contexts.exits, plan.contexts.roots[0], features)
                         if described.shape[0]:
                             for f in range(len(features)):
@@ -524,7 +524,7 @@ def restore(
                             around, missed = _mirrored(slopes, sign), _errors(levels, nearest)
                         place = min(max((whole - plan.low) >> plan.shift, np.int64(0)), np.int64(255))
                         calm = level_of(max(activity >> np.int64(ACTIVITY - 4), np.int64(0)))
-                        features = (calm, phase * sign, np.int64(c), place, plane, line, column, *around, *missed)
+                        features = (calm, phase * sign, np.int64(c), place, *around, plane, line, column, *missed)
                         table = leaf_of(plan.contexts.masks, plan.contexts.exits, plan.contexts.roots[0], features)
                         token = symbol_at(state, lookup, cumulative, table)
                         state = advance(state, cumulative, table, token)

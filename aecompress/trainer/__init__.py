@@ -58,8 +58,8 @@ def fit(
         seconds: time that the fit may take, compiling of coders left out. What there must be (looking at the source, a
             context coder) is made all the same; networks get what is left, and what only might be smaller is not tried
             when time is over.
-        effort: ``fast`` (contexts in closed form alone), ``balanced`` (and a network behind them, where that pays) or
-            ``best`` (a larger one, trained longer).
+        effort: ``fast`` (few contexts in closed form, which code fast), ``balanced`` (more of them, and a network
+            behind them where that pays) or ``best`` (a larger one, trained longer).
         axes: the role of each axis, rows first: ``independent`` ones, ``ordered`` ones, and the last may be
             ``feature``; by default they are measured on the sample.
         seed: of everything random.
