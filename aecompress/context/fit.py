@@ -106,8 +106,9 @@ def fit(
     ``spread`` over the set. A regression may change the layout unless it is ``fixed``. Without classes of predictions
     it takes a third of the time and some percent more bits.
 
-    A ``quick`` coder takes 2 to 10 % more bits and three quarters of the time for a block: it looks at few neighbours, none of
-    them far, has no classes and a tree of few leaves that does not ask about errors, and makes nothing of columns.
+    A ``quick`` coder takes 2 to 10 % more bits and three quarters of the time for a block: it looks at few neighbours,
+    none of them far, has no classes and a tree of few leaves that does not ask about errors, and makes nothing of
+    columns.
     """
     samples = [s for s in samples if s.coded.any()]
     if not samples:
