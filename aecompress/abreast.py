@@ -63,5 +63,5 @@ def one_thread() -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _libraries(_modules: int) -> ThreadpoolController:
-    """Those that are loaded, which takes milliseconds to find out: only where as many modules as now have not been."""
+    """Those of products. To find them takes milliseconds: they are looked for again where modules have been loaded."""
     return ThreadpoolController()

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _HOPE = {"fast": 0.9, "balanced": 1.3, "best": 1.3}
 # subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
 # much again
-_SURE = {"fast": 0.6, "balanced": 0.6, "best": 0.6}
+_SURE = 0.6
 # and they must take less than this share of its bytes when both are ready, for quick trees are three to four times as
 # fast
 _PATIENCE = {"fast": 0.75, "balanced": 1.0, "best": 1.0}
@@ -162,14 +162,14 @@ class Bounded(Search):
             self.ordered,
             other=self.seen * size,
             hope=_HOPE[effort],
-            sure=_SURE[effort],
+            sure=_SURE,
         )
         if rival is None:
             return rough if self.clock.is_over() else self._taught(model)
         least = self._bytes(rival, self.samples)
         _log.info("subbands: the archive takes about %s bytes, by a context coder %s", f"{least:,.0f}", f"{size:,.0f}")
         rival = replace(rival, rate=8 * least / self.values)
-        if least < _SURE[effort] * size:
+        if least < _SURE * size:
             return rival
         if self.clock.is_over():
             return rival if least < self._bytes(rough, self.samples) else rough
