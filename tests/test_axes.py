@@ -33,11 +33,11 @@ def test_named_axes_help_where_the_first_rows_mislead(monkeypatch: pytest.Monkey
     monkeypatch.setattr(fitting, "TRIAL_VALUES", 4_000)
     sizes = {}
     for axes in (None, ("ordered", "ordered")):
-        settings = {"model": "none", "effort": "fast", "axes": axes}
+        settings = {"model": "none", "axes": axes}
         report = aecompress.pack(changing(), tmp_path / str(axes), target=LOSSLESS, **settings)
         sizes[axes] = report.packed_bytes
         assert np.array_equal(aecompress.open(tmp_path / str(axes))[:], changing())
-    assert sizes["ordered", "ordered"] < 0.95 * sizes[None]
+    assert sizes["ordered", "ordered"] < 0.9 * sizes[None]
 
 
 @pytest.mark.parametrize(

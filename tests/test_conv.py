@@ -192,8 +192,7 @@ def test_a_trial_that_was_too_kind_costs_thrift_and_not_cells(monkeypatch: pytes
         model = aecompress.fit(values, target, kind="conv", seconds=6)
     assert model.kind == "conv"
     assert 0 < model.thrift < math.log(2) / 6
-    decoded = np.concatenate([model.decompress(model.compress(part)) for part in np.split(values, 2)])
+    decoded = model.decompress(model.compress(values))
     error = float(np.sqrt(np.square(decoded.astype(np.float64) - values).mean()))
     allowed = float(np.ptp(values)) / 10 ** (24 / 20)
-    # halves are other blocks than the whole that the fit measured
-    assert 0.96 * allowed < error <= 1.01 * allowed
+    assert 0.97 * allowed < error <= allowed
