@@ -26,15 +26,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# subbands whose first try takes more than this share of a roughly fitted context coder's bytes are out
-_HOPE = {"fast": 0.9, "balanced": 1.3, "best": 1.3}
+# subbands whose first try takes more than the first share of a roughly fitted context coder's bytes are out, and they
+# must take less than the second when both are ready. Quick trees are three to four times as fast, which is worth a
+# quarter where there are so many values that somebody waits.
+_PATIENT, _HURRIED, _MANY = (1.3, 1.0), (0.9, 0.75), 1 << 16
 # subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
 # much again
 _SURE = 0.6
-# and they must take less than this share of its bytes when both are ready, for quick trees are three to four times as
-# fast
-_PATIENCE = {"fast": 0.75, "balanced": 1.0, "best": 1.0}
-_MANY = 1 << 16  # with fewer values nobody waits for either
 _UNSURE = 0.25  # share of the time left that subbands get beside a turned set
 _GAIN = 0.99  # an autoencoder, or other cells, must bring the bytes of a bounded set below this share
 
@@ -150,7 +148,7 @@ class Bounded(Search):
         """The model with subbands, in even cells, or a context coder: the one that takes fewer bytes."""
         if not self._may_be_smooth:
             return self._with_context(model, self._affordable(self.lessons))
-        effort = "balanced" if self.fast and self.values < _MANY else self.effort
+        hope, most = _HURRIED if self.fast and self.values >= _MANY else _PATIENT
         rough = self._roughly if model.cells is self._even else self._with_context(model, self._trial())
         if self.clock.is_over():
             return rough
@@ -161,7 +159,7 @@ class Bounded(Search):
             self.clock,
             self.ordered,
             other=self.seen * size,
-            hope=_HOPE[effort],
+            hope=hope,
             sure=_SURE,
         )
         if rival is None:
@@ -174,7 +172,7 @@ class Bounded(Search):
         if self.clock.is_over():
             return rival if least < self._bytes(rough, self.samples) else rough
         full = self._sharpened(self._taught(model))
-        return rival if least < _PATIENCE[effort] * self._bytes(full, self.samples) else full
+        return rival if least < most * self._bytes(full, self.samples) else full
 
     def _taught(self, model: Model) -> Model:
         """The model with a context coder fitted to all lessons, which may read them in another layout than parts."""
