@@ -21,7 +21,7 @@ def quotient(number: Scalar, by: Scalar) -> Scalar:
 @inlined(error_model="numpy")
 def floored(number: Scalar, by: Scalar) -> Scalar:
     """``number // by`` of int64, ``by`` from 1 on, where that is within +-2^48: what rounding is off is made good."""
-    near = np.int64(np.float64(number) / np.float64(by))
+    near = np.int64(np.floor(np.float64(number) / np.float64(by)))
     rest = number - near * by
     return near + (rest >= by) + (rest >> np.int64(63))
 
