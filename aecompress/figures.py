@@ -31,8 +31,9 @@ class Report:
         bound_kept: True if every value was checked to lie within the bound; None if the target sets none.
         model: the kind of model.
         methods: blocks by the method that coded them.
-        seconds: wall time of the whole pack, of which ``fit_seconds`` went into the model.
-        mb_per_s: raw megabytes (10^6) a second, fit left out.
+        seconds: wall time of the whole pack, of which ``fit_seconds`` went into the model and ``compile_seconds`` into
+            compiling loops, which the first runs on a machine wait for.
+        mb_per_s: raw megabytes (10^6) a second, both left out.
         break_even_rows: the number of rows from which the model saves more than it costs against the simple way
             (quantise, delta, zstd); None if it never does, or is not known.
         tried: kinds that ``auto`` compared at a target without a bound, and the bytes that each was expected to take.
@@ -55,6 +56,7 @@ class Report:
     methods: dict[str, int]
     seconds: float
     fit_seconds: float
+    compile_seconds: float
     mb_per_s: float
     break_even_rows: int | None
     tried: dict[str, int] = field(default_factory=dict)

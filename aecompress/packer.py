@@ -26,6 +26,7 @@ from aecompress.abreast import WORKERS, abreast, one_thread
 from aecompress.codec.model import Model
 from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, Target, silent
 from aecompress.devices import Device, check_device
+from aecompress.entropy.loops import compile_seconds
 from aecompress.errors import InputError, ModelError
 from aecompress.figures import Report, break_even, course, restored, stored
 from aecompress.locations import Location, Where, locate
@@ -65,6 +66,29 @@ class Totals:
         self.methods[block.method] = self.methods.get(block.method, 0) + 1
         self.payload += len(block.payload)
         self.similarity += block.similarity or Similarity()
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds that passed since some moment, and those among them in which loops were ``compiling``."""
+
+    passed: float
+    compiling: float = 0.0
+
+    @classmethod
+    def now(cls) -> Times:
+        """A moment to ask ``since`` of."""
+        return cls(time.monotonic(), compile_seconds())
+
+    def since(self) -> Times:
+        """What passed since this moment."""
+        now = Times.now()
+        return Times(now.passed - self.passed, now.compiling - self.compiling)
+
+    @property
+    def running(self) -> float:
+        """Seconds in which nothing was compiled."""
+        return self.passed - self.compiling
 
 
 def pack(
@@ -118,7 +142,7 @@ def pack(
         DestinationError: the archive exists already, or cannot be written.
         VerificationError: a value came back outside the bound (a defect; nothing is left that looks whole).
     """
-    started = time.monotonic()
+    started = Times.now()
     where, opened = locate(archive), open_source(source)
     goal = target or (model.target if isinstance(model, Model) else None)
     default = goal is None
@@ -160,9 +184,9 @@ def pack(
             _check_fresh(writer, opened)
             opened = spool(opened, writer.scratch())
             key = _key(opened, goal, named, effort, seed, keep_latents)
-        fitting = time.monotonic()
+        fitting = Times.now()
         fitted = _model(writer, opened, partial(learn, opened), keep_latents)
-        fit_took = time.monotonic() - fitting
+        fit_took = fitting.since().running
         _log.info("model %s after %.1f s: %.3g bits a value", fitted.name, fit_took, fitted.rate)
         if keep_latents:
             writer.keep_columns(_with_latents(opened, fitted))
@@ -172,8 +196,7 @@ def pack(
         manifest = writer.commit(opened.spec, opened.origin, goal, _height(fitted, opened.spec), found)
     finally:
         writer.abort()
-    took = time.monotonic() - started
-    return ranks.told(summary(where, manifest, fitted, totals, default, took, fit_took))
+    return ranks.told(summary(where, manifest, fitted, totals, default, started.since(), fit_took))
 
 
 def _beside_first(learn: Callable[[], Model]) -> Report:
@@ -261,7 +284,7 @@ def _is_done(archive: Location, key: str) -> bool:
     return is_archive(archive) and ShardReader(archive).manifest.report.get("key") == key
 
 
-def _report_again(archive: Location, default: bool, started: float) -> Report:
+def _report_again(archive: Location, default: bool, started: Times) -> Report:
     """The report of an archive that an earlier run finished."""
     reader = ShardReader(archive)
     said = reader.manifest.report
@@ -269,7 +292,7 @@ def _report_again(archive: Location, default: bool, started: float) -> Report:
     similar = Similarity(1, said["cosine"]) if "cosine" in said else Similarity()
     totals = Totals(restored(said["distortion"]), said["methods"], payload, similar)
     model = Model.from_bytes(reader.model() or b"")
-    return summary(archive, reader.manifest, model, totals, default, time.monotonic() - started, 0.0)
+    return summary(archive, reader.manifest, model, totals, default, started.since())
 
 
 def _model(writer: ShardWriter, source: Source, learn: Callable[[], Model], keep_latents: bool) -> Model:
@@ -376,15 +399,21 @@ def facts(model: Model, totals: Totals, key: str) -> dict[str, Any]:
 
 
 def summary(
-    archive: Location, manifest: Manifest, model: Model, totals: Totals, default: bool, took: float, fit_took: float
+    archive: Location,
+    manifest: Manifest,
+    model: Model,
+    totals: Totals,
+    default: bool,
+    took: Times,
+    fit_seconds: float = 0.0,
 ) -> Report:
-    """The report of an archive just written; times in seconds, and ``default`` if nobody named the target."""
+    """The report of an archive just written; ``default`` if nobody named the target."""
     spec = manifest.spec
     packed = archive_bytes(archive)
     model_bytes = manifest.model.bytes if manifest.model else 0
     error = totals.error
     raw = spec.raw_bytes
-    speed = raw / 1e6 / max(took - fit_took, 1e-9)
+    speed = raw / 1e6 / max(took.running - fit_seconds, 1e-9)
     return Report(
         rows=spec.shape[0],
         raw_bytes=raw,
@@ -402,8 +431,9 @@ def summary(
         bound_kept=True if model.target.bounded else None,
         model=model.name,
         methods=totals.methods,
-        seconds=took,
-        fit_seconds=fit_took,
+        seconds=took.passed,
+        fit_seconds=fit_seconds,
+        compile_seconds=took.compiling,
         mb_per_s=speed if math.isfinite(speed) else 0.0,
         tried=model.about.get("tried", {}),
         break_even_rows=break_even(model_bytes, totals.payload, int(model.simple * raw), spec.shape[0], model.turned),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numba
@@ -12,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import aecompress
+from aecompress.cli.pack import report_lines
 from aecompress.codec.model import Model
 from aecompress.config import Target
 from aecompress.context import fit as context
 from aecompress.context.coder import ContextModel
 from aecompress.entropy.loops import compile_seconds
 from aecompress.recipe import Recipe
-from aecompress.spec import Array
+from aecompress.spec import Array, ArraySpec
 from aecompress.trainer import clock as clock_module
 from aecompress.trainer.clock import Clock
 from aecompress.trainer.sampling import stretches
@@ -74,6 +76,19 @@ def test_a_clock_stands_still_while_loops_are_compiled(monkeypatch: pytest.Monke
     took = compile_seconds() - before
     assert took > 0
     assert clock.spent == pytest.approx(-took)
+
+
+def test_a_pack_counts_compiling_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aecompress.packer.compile_seconds", lambda: 0.5 * time.monotonic())
+    values = waves(6)
+    report = aecompress.pack(values, tmp_path / "a", target=Target("rel-error", 1e-2), model="none", fit_seconds=0)
+    assert report.compile_seconds == pytest.approx(report.seconds / 2, abs=1e-3)
+    assert 0 < report.fit_seconds < report.seconds / 2
+    rest = report.seconds - report.compile_seconds - report.fit_seconds
+    assert report.mb_per_s == pytest.approx(values.nbytes / 1e6 / rest)
+    for seconds, said in ((12.34, True), (0.04, False)):
+        lines = dict(report_lines(replace(report, compile_seconds=seconds), ArraySpec(values.dtype, values.shape[1:])))
+        assert ("and 12.3 s to compile loops" in lines["time"]) is said
 
 
 def test_without_time_only_the_context_coder_is_fitted() -> None:

@@ -115,7 +115,6 @@ def _what_next(archive: str) -> str:
 
 def report_lines(report: Report, spec: ArraySpec, asked: str = "auto") -> list[tuple[str, str]]:
     """A report for people, as labels and texts; ``asked`` is the model that was asked for."""
-    speed = f"at {report.mb_per_s:.3g} MB/s"
     return [
         ("rows", output.array(report.rows, spec.row_shape, spec.native.name)),
         ("target", report.target.describe() + (" (the default for this dtype)" if report.target_is_default else "")),
@@ -125,7 +124,7 @@ def report_lines(report: Report, spec: ArraySpec, asked: str = "auto") -> list[t
         ("bound", _bound(report)),
         ("model", f"{_model(report.model, asked)}; blocks coded as {_counts(report.methods)}"),
         *_tried(report),
-        ("time", f"{report.seconds:.1f} s, {report.fit_seconds:.1f} s of them for the fit; the rest {speed}"),
+        ("time", _time(report)),
         ("break-even", _break_even(report)),
     ]
 
@@ -135,6 +134,15 @@ def _size(report: Report) -> str:
         f"{output.size(report.raw_bytes)} -> {output.size(report.packed_bytes)}, "
         f"of which {output.size(report.model_bytes)} are the model"
         + (f" and {output.size(report.columns_bytes)} the columns beside the array" if report.columns_bytes else "")
+    )
+
+
+def _time(report: Report) -> str:
+    compiled = f"{report.compile_seconds:.1f}"
+    first = f" and {compiled} s to compile loops, once on a machine" if compiled != "0.0" else ""
+    return (
+        f"{report.seconds:.1f} s, {report.fit_seconds:.1f} s of them for the fit{first}; "
+        f"the rest at {report.mb_per_s:.3g} MB/s"
     )
 
 

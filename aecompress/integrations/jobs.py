@@ -29,7 +29,7 @@ from aecompress.config import Target
 from aecompress.errors import DestinationError, InputError
 from aecompress.figures import Report
 from aecompress.locations import StorePath, Where, locate
-from aecompress.packer import Totals, facts, load_model, summary
+from aecompress.packer import Times, Totals, facts, load_model, summary
 from aecompress.shards.block import Block
 from aecompress.shards.fragments import FragmentWriter
 from aecompress.shards.manifest import Fragment
@@ -158,7 +158,7 @@ class PackJob:
         origin = _origin(spec, columns, array, beside)
         found = facts(model, totals, _key(spec, origin, self.target, model, writer.fragments))
         manifest = writer.commit(spec, origin, self.target, self.block_rows, found)
-        return summary(self.archive, manifest, model, totals, False, time.time() - self.started, 0.0)
+        return summary(self.archive, manifest, model, totals, False, Times(time.time() - self.started))
 
     def abort(self) -> None:
         """Leave nothing behind, on the driver; after a commit there is nothing to do."""
