@@ -22,8 +22,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-#: Items worked on at once, where nobody says how many: each core has one, unless memory would be short for them all.
-WORKERS = min(_cores(), 4)
+#: Items that may be worked on at once: a block takes up to 100 MB while it is coded, and not all cores may be free.
+MOST_WORKERS = 8
+
+#: Items worked on at once, where nobody says how many: each core has one.
+WORKERS = min(_cores(), MOST_WORKERS)
 
 
 def abreast(work: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) -> Iterator[R]:

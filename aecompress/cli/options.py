@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from aecompress.abreast import WORKERS
+from aecompress.abreast import MOST_WORKERS, WORKERS
 from aecompress.config import EFFORTS, FIT_SECONDS, ROLES, Role, Target, TargetKind
 from aecompress.devices import DEVICES
 from aecompress.recipe import Recipe, load_recipe
@@ -136,7 +136,7 @@ workers_option = click.option(
     metavar="N",
     type=click.IntRange(min=1),
     default=WORKERS,
-    show_default="the cores, but at most 4",
+    show_default=f"the cores, but at most {MOST_WORKERS}",
     help="Blocks at once.",
 )
 seconds_option = click.option(

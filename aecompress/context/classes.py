@@ -100,7 +100,8 @@ class _Forest:
         error = target - table @ self.rows[root]
         size = emphasis(steps, np.abs(error))
         size /= math.sqrt(float(np.mean(np.square(error * size)))) or 1.0
-        table, rest = table * size[:, None], error * size
+        table *= size[:, None]
+        rest = error * size
         queue: list[tuple[float, int, Array, int, int, Array, Array]] = []
 
         def offer(node: int, mine: Array) -> None:

@@ -85,7 +85,7 @@ class _Lessons:
 # Layouts that are compared are fitted to fewer values than the model that stays: all of them lose by that alike.
 _FOR_GOOD, _FOR_TRIALS = _Lessons(400_000, 1_500_000), _Lessons(100_000, 400_000)
 
-#: What the activity is fitted to: neighbours' errors and differences [n, 2 K], errors [n], channels [n].
+#: What the activity is fitted to: neighbours' errors and differences float32 [n, 2 K], errors [n], channels [n].
 Errors = tuple[Array, Array, Array]
 
 
@@ -390,13 +390,9 @@ def _fit_layout(
 ) -> tuple[ContextModel, float]:
     """The model of this layout, and the bits of the samples by it."""
     predictor = _fit_predictor(samples, layout, total, lessons.weights, quick=quick)
-    errors = _collect_errors(samples, predictor, lessons.weights)
-    if with_classes and not quick:
-        refined = classes.refine(predictor, *_collect(samples, predictor, lessons.weights), total)
-        found = _collect_errors(samples, refined, lessons.weights)
-        if _error_bits(found) < _error_bits(errors):
-            predictor, errors = refined, found
-    activity = _fit_activity(predictor, errors)
+    predictor, activity = _fit_errors(
+        samples, predictor, total, lessons.weights, with_classes=with_classes and not quick
+    )
     tree = _fit_tree(samples, predictor, activity, total, lessons.tree, quick=quick)
     model = ContextModel(
         predictor,
@@ -405,6 +401,19 @@ def _fit_layout(
         Tables.from_counts(np.ones((tree.tables, 1), np.int64)),
     )
     return _with_tables(model, samples, total)
+
+
+def _fit_errors(
+    samples: Sequence[Sample], predictor: Predictor, total: int, values: int, *, with_classes: bool
+) -> tuple[Predictor, Activity]:
+    """The predictor, with classes where its errors are smaller so, and how large they are expected to be."""
+    errors = _collect_errors(samples, predictor, values)
+    if with_classes:
+        refined = classes.refine(predictor, *_collect(samples, predictor, values), total)
+        found = _collect_errors(samples, refined, values)
+        if _error_bits(found) < _error_bits(errors):
+            predictor, errors = refined, found
+    return predictor, _fit_activity(predictor, errors)
 
 
 def _with_tables(model: ContextModel, samples: Sequence[Sample], total: int) -> tuple[ContextModel, float]:
@@ -584,7 +593,8 @@ def _linear(samples: Sequence[Sample], naive: Predictor, values: int) -> Predict
 
 def _least_squares(steps: Array, target: Array, emphasis: Array) -> Array:
     """Ridge regression around the prediction "as the first neighbour"; the last weight is a constant."""
-    table = np.column_stack([steps, np.ones(len(steps))]) * emphasis[:, None]
+    table = np.column_stack([steps, np.ones(len(steps))])
+    table *= emphasis[:, None]
     gram = table.T @ table
     prior = np.zeros(len(gram))
     prior[0] = 1.0
@@ -615,7 +625,8 @@ def _fit_activity(predictor: Predictor, errors: Errors) -> Activity:
     apart = channels <= 16
     members = classes.members(channel, channels) if apart else [np.arange(len(channel))]
     for c, mine in enumerate(members):
-        weights = _size_weights(parts[mine], target[mine], width)
+        few = mine[:: max(1, len(mine) // _SIZE_ROWS)]
+        weights = _size_weights(parts[few].astype(np.float64), target[few], width)
         rows = c if apart else slice(None)
         of_error[rows], of_step[rows] = weights[:width], weights[width:-1]
         bias[rows] = int(min(weights[-1], 2**30))
@@ -639,7 +650,7 @@ def _collect_errors(samples: Sequence[Sample], predictor: Predictor, values: int
     def collect(part: tuple[Sample, Array]) -> tuple[Array, ...]:
         s, take = part
         room = int(take.sum())
-        parts, target, channel = np.empty((room, 2 * width)), np.empty(room), np.empty(room, np.int64)
+        parts, target, channel = np.empty((room, 2 * width), np.float32), np.empty(room), np.empty(room, np.int64)
         near, flags = stencil(predictor, s.q.shape), s.coded.reshape(-1)
         q = s.flat()
         error, _ = kernel.fresh(q.size, numbers)
@@ -654,8 +665,6 @@ def _size_weights(parts: Array, target: Array, width: int) -> Array:
     """Weights [2K + 1] in 1/2^7, the last the bias; iterated so that relative errors count."""
     if not len(target):
         return np.zeros(2 * width + 1)
-    few = slice(None, None, max(1, len(target) // _SIZE_ROWS))
-    parts, target = parts[few], target[few]
     table = np.column_stack([parts, np.full(len(parts), float(1 << FRACTION))])
     guess = parts.mean(1) + 4.0
     weights = np.zeros(table.shape[1])

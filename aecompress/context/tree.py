@@ -71,12 +71,10 @@ def grow(features: Array, tokens: Array, weight: float, most: int = 256) -> Tree
 
     ``weight`` is how many values of the whole set each of the n stands for.
     """
-    cuts = [_cuts(features[:, f]) for f in range(features.shape[1])]
-    binned = np.stack(
-        [np.searchsorted(cut, features[:, f], side="left") for f, cut in enumerate(cuts)],
-        1,
-    )
-    return _Grower(np.ascontiguousarray(binned, np.uint8), tokens, cuts, weight).grow(most)
+    cuts, binned = [_cuts(column) for column in features.T], np.empty(features.shape, np.uint8)
+    for f, cut in enumerate(cuts):
+        binned[:, f] = np.searchsorted(cut, features[:, f], side="left")
+    return _Grower(binned, tokens, cuts, weight).grow(most)
 
 
 def _cuts(column: Array) -> Array:
