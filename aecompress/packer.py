@@ -39,7 +39,7 @@ from aecompress.shards.table import Cursor, fingerprint, latents_field, with_lat
 from aecompress.shards.writer import ShardWriter
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
-from aecompress.spec import VERSION, Array, ArraySpec
+from aecompress.spec import VERSION, Array
 from aecompress.trainer import adapt, even_rows, fit
 
 _log = logging.getLogger(__name__)
@@ -191,9 +191,10 @@ def pack(
         if keep_latents:
             writer.keep_columns(_with_latents(opened, fitted))
         fitted = replace(fitted, device="cuda") if device == "cuda" else fitted
-        totals = _write_blocks(writer, opened, fitted, workers, keep_latents, progress)
+        height = fitted.turned or even_rows(opened.spec, fast=effort == "fast" and goal.bounded)
+        totals = _write_blocks(writer, opened, fitted, height, workers, keep_latents, progress)
         found = facts(fitted, totals, key)
-        manifest = writer.commit(opened.spec, opened.origin, goal, _height(fitted, opened.spec), found)
+        manifest = writer.commit(opened.spec, opened.origin, goal, height, found)
     finally:
         writer.abort()
     return ranks.told(summary(where, manifest, fitted, totals, default, started.since(), fit_took))
@@ -330,17 +331,22 @@ def _with_latents(source: Source, model: Model) -> pa.Schema:
 
 @one_thread()
 def _write_blocks(
-    writer: ShardWriter, source: Source, model: Model, workers: int, keep_latents: bool, progress: Progress
+    writer: ShardWriter,
+    source: Source,
+    model: Model,
+    height: int,
+    workers: int,
+    keep_latents: bool,
+    progress: Progress,
 ) -> Totals:
-    """Code and write what is not yet written, in order, with what stands beside it."""
+    """Code and write what is not yet written, in order, in blocks of ``height`` rows, with what stands beside it."""
     totals = Totals()
     rows = source.spec.shape[0]
-    height = _height(model, source.spec)
     beside = Cursor(() if source.columns is None else source.columns.batches(writer.next_row, height))
     for block in writer.finished():
         totals.add(_remeasured(block, source, model) if model.target.kind == "cosine" else block)
     names = [] if source.columns is None else source.columns.schema.names
-    for block, latents in _coded(source, model, writer.next_row, workers, keep_latents):
+    for block, latents in _coded(source, model, writer.next_row, height, workers, keep_latents):
         columns = beside.take(block.rows)
         writer.write(block, columns if latents is None else with_latents(columns, latents, names))
         _log.debug("rows %d to %d: %s, %s bytes", block.start, block.stop, block.method, f"{len(block.payload):,}")
@@ -357,13 +363,8 @@ def _remeasured(block: Block, source: Source, model: Model) -> Block:
     return replace(block, similarity=similarity(rows.astype(model.spec.native), model.decompress(block.payload)))
 
 
-def _height(model: Model, spec: ArraySpec) -> int:
-    """Rows of a block of the set of this spec."""
-    return model.turned or even_rows(spec)
-
-
 def _coded(
-    source: Source, model: Model, start: int, workers: int, keep_latents: bool
+    source: Source, model: Model, start: int, height: int, workers: int, keep_latents: bool
 ) -> Iterator[tuple[Block, Array | None]]:
     """Blocks in row order, with their latents if wanted; up to ``workers`` are coded at once: memory stays bounded."""
 
@@ -375,7 +376,7 @@ def _coded(
 
     def batches() -> Iterator[tuple[int, Array]]:
         first = start
-        for batch in source.batches(_height(model, source.spec), start):
+        for batch in source.batches(height, start):
             yield first, batch
             first += len(batch)
 

@@ -150,7 +150,7 @@ def test_reference_lists_every_verb_and_model_kind() -> None:
 
 def test_reference_lists_every_key_of_the_report() -> None:
     report = Report(
-        0, 0, 0, 0, 0, None, Target("lossless"), False, None, 0.0, 0.0, None, True, "none", {}, 0, 0, 0, None
+        0, 0, 0, 0, 0, None, Target("lossless"), False, None, 0.0, 0.0, None, True, "none", {}, 0, 0, 0, 0, None
     )
     _, keys = section("pack").split("Keys of `--json`:")
     written = [key for cell in re.findall(r"^\| (`[^|]+) \|", keys, re.M) for key in re.findall(r"`(\w+)`", cell)]

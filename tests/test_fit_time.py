@@ -99,6 +99,17 @@ def test_without_time_only_the_context_coder_is_fitted() -> None:
     assert aecompress.fit(waves(6), target, seconds=600).subbands is not None
 
 
+@pytest.mark.parametrize(("effort", "tried"), [("fast", False), ("balanced", True)])
+def test_simple_ways_are_tried_on_blocks_where_they_are_rivals(
+    monkeypatch: pytest.MonkeyPatch, effort: str, tried: bool
+) -> None:
+    rows = np.random.default_rng(1).integers(0, 30, (3000, 6)).astype(np.int16).cumsum(0)
+    for more, rate in ((1.05, not tried), (1.3, True), (0.9, False)):
+        monkeypatch.setattr(Model, "simplest", lambda model, batch, more=more: more * model.estimate(batch))
+        model = aecompress.fit(rows, Target("lossless"), kind="none", seconds=0, effort=effort)
+        assert bool(model.rate) is rate
+
+
 def test_time_that_is_not_used_changes_nothing() -> None:
     rows = np.random.default_rng(1).integers(0, 30, (3000, 6)).astype(np.int16).cumsum(0)
     models = [aecompress.fit(rows, Target("lossless"), kind="none", seconds=seconds) for seconds in (600, 6000)]

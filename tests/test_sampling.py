@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 import aecompress
 from aecompress.config import Target, silent
 from aecompress.sources import open_source
-from aecompress.spec import ArraySpec
+from aecompress.spec import Array, ArraySpec
 from aecompress.trainer.sampling import BLOCK_VALUES, block_rows, even_rows, sample, scan
 
 
@@ -51,10 +54,43 @@ def test_blocks_of_some_sets(shape: tuple[int, ...], height: int) -> None:
     assert even_rows(spec(*shape)) == height
 
 
-def test_what_is_looked_at_are_the_blocks_that_are_packed(tmp_path) -> None:
+@given(rows=st.integers(0, 1 << 24), size=st.integers(0, 1 << 22))
+def test_fast_blocks_are_smaller_where_enough_rows_are_left(rows: int, size: int) -> None:
+    height, most = even_rows(spec(rows, size), fast=True), block_rows(spec(rows, size))
+    assert height == most or 8 <= height < most
+    assert height == most or height * size <= 1 << 19
+    assert height == most or height * size >= 1 << 17 or rows * size < 1 << 17
+    if rows * size >= 1 << 18 and rows >= 32 and 8 * size <= 1 << 19:
+        assert -(-rows // height) >= 2, "there is something for a second worker"
+
+
+@pytest.mark.parametrize(
+    ("shape", "height"),
+    [
+        ((50_661, 15), 12_666),  # four blocks of what would be one
+        ((128, 89, 180), 32),  # smaller ones
+        ((60, 50, 50), 60),  # too few values for two
+        ((6, 25, 125, 125), 2),  # rows would lose those before them
+        ((300_000_000,), 524_288),
+    ],
+)
+def test_fast_blocks_of_some_sets(shape: tuple[int, ...], height: int) -> None:
+    assert even_rows(spec(*shape), fast=True) == height
+
+
+@pytest.mark.parametrize(("effort", "height"), [("fast", 65_000), ("balanced", 130_000)])
+def test_what_is_looked_at_are_the_blocks_that_are_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, effort: str, height: int
+) -> None:
+    looked: set[int] = set()
+
+    def watched(*arguments: Any) -> list[Array]:
+        found = sample(*arguments)
+        looked.update(map(len, found))
+        return found
+
+    monkeypatch.setattr("aecompress.trainer.search.sample", watched)
     values = np.zeros((260_000, 6), np.float32)
-    source = open_source(values)
-    heights = {len(block) for block in scan(source, "quality", silent)}
-    assert heights == {len(block) for block in sample(source, 3 << 20, 8, silent)} == {130_000}
-    aecompress.pack(values, tmp_path / "a", target=Target("max-error", 0.1), model="none", effort="fast")
-    assert aecompress.open(tmp_path / "a").manifest.block_rows == 130_000
+    aecompress.pack(values, tmp_path / "a", target=Target("max-error", 0.1), model="none", effort=effort)
+    assert looked == {aecompress.open(tmp_path / "a").manifest.block_rows} == {height}
+    assert {len(block) for block in scan(open_source(values), "quality", silent)} == {130_000}

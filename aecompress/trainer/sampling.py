@@ -20,6 +20,10 @@ BLOCK_VALUES = 1 << 20
 #: Rows of a block that are many, and values that are worth a worker.
 _MANY_ROWS, _LEAST_VALUES = 512, 1 << 18
 
+#: Where a set is coded fast, values of a block, those of the smallest, as many blocks as there may be of such, and the
+#: rows that each must have.
+_FAST_VALUES, _FEWEST_VALUES, _FEWEST_BLOCKS, _FEWEST_ROWS = 1 << 19, 1 << 17, 4, 8
+
 #: Values that candidates are compared on, and the most blocks they come from.
 SAMPLE_VALUES = 3 << 20
 SAMPLE_BLOCKS = 8
@@ -37,14 +41,18 @@ def block_rows(spec: ArraySpec) -> int:
     return max(1, BLOCK_VALUES // max(spec.row_size, 1))
 
 
-def even_rows(spec: ArraySpec) -> int:
+def even_rows(spec: ArraySpec, *, fast: bool = False) -> int:
     """Rows of the blocks of a whole set: as many in each of an even number, so that two workers end together.
 
     Where rows are few blocks stay as they are: the first rows of one know nothing of those before, and transforms along
     the rows depend on how many they are. What fits in one block stays in it too, for contexts may then learn what is
-    where in the set.
+    where in the set. A set that is coded ``fast`` has smaller blocks, some for several workers even if it is small.
     """
     rows, size, most = spec.shape[0], spec.row_size, block_rows(spec)
+    if fast:
+        several = min(rows * size // _FEWEST_VALUES, _FEWEST_BLOCKS)
+        height = min(_FAST_VALUES // max(size, 1), -(-rows // max(several, 1)))
+        return height if height >= _FEWEST_ROWS else most
     blocks = -(-rows // most)
     if blocks < 2 or most < _MANY_ROWS or most * size < _LEAST_VALUES:
         return most
@@ -52,9 +60,9 @@ def even_rows(spec: ArraySpec) -> int:
     return fewer if 4 * fewer * size <= 5 * BLOCK_VALUES else more
 
 
-def sample(source: Source, values: int, blocks: int, progress: Progress) -> list[Array]:
-    """At most so many blocks, spread evenly over the source, of about so many values in all."""
-    rows, height = source.spec.shape[0], even_rows(source.spec)
+def sample(source: Source, height: int, values: int, blocks: int, progress: Progress) -> list[Array]:
+    """At most so many blocks of ``height`` rows, spread evenly over the source, of about so many values in all."""
+    rows = source.spec.shape[0]
     starts = np.arange(0, rows, height)
     block_values = height * max(source.spec.row_size, 1)
     many = max(1, min(len(starts), blocks, values // block_values))

@@ -29,7 +29,7 @@ from aecompress.spec import Array, ArraySpec
 from aecompress.trainer import autoencoders, roles, sampling
 from aecompress.trainer.checkpoint import CheckpointFile
 from aecompress.trainer.clock import Clock
-from aecompress.trainer.sampling import fill_values, sample
+from aecompress.trainer.sampling import even_rows, fill_values, sample
 
 if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 Work = tuple[Array, methods.Work]
 
 _HOPELESS = 0.5  # where the simple ways take less than this share, the context coder stays at home
-_RIVAL = 0.9  # where the model takes more than this share of the simple ways, every block tries them
+# where the model takes more than this share of the simple ways, every block tries them
+_RIVALS, _FAST_RIVALS = 0.9, 1.0
 _SIMPLE_BYTES = 1 << 19  # of the samples go through the simple ways, which are slow
 _NETWORKS = {"balanced": (64, 10_000), "best": (96, 16_000)}  # most units of a layer and batches, by effort
 _NETWORK_SHARE = 2 / 3  # of the time left, for a network behind a context coder
@@ -71,7 +72,8 @@ class Search(ABC):
         self.device = device
         self.layout = roles.layout_of(axes, source.spec) if axes else None
         self.ordered = roles.ordered(axes, source.spec) if axes else None
-        self.samples = sample(source, sampling.SAMPLE_VALUES, sampling.SAMPLE_BLOCKS, progress)
+        self.height = even_rows(source.spec, fast=self.fast and target.bounded)
+        self.samples = sample(source, self.height, sampling.SAMPLE_VALUES, sampling.SAMPLE_BLOCKS, progress)
         self.fills = fill_values(self.samples, source.spec.native)
         self.values = math.prod(source.spec.shape)
         self.size = source.spec.row_shape[-1] if of_places else source.spec.row_size  # of what an autoencoder takes
@@ -90,7 +92,7 @@ class Search(ABC):
         """More blocks than ``samples``, for the coder that stays; the same of a source, or a time, that has no more."""
         if self.seen == 1 or self.clock.spent > _EARLY * self.clock.seconds:
             return self.samples
-        return sample(self.source, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
+        return sample(self.source, self.height, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
 
     def run(self, kind: str) -> Model:
         """A model of this kind for the source."""
@@ -297,19 +299,26 @@ class Search(ABC):
         return replace(model, context=coder, rate=rate)
 
     def _with_simple(self, model: Model) -> Model:
-        """The model with the size that the simple ways make of part of the samples."""
+        """The model with the size that the simple ways make of part of the samples.
+
+        What the model makes of that part counts beside its rate, which may be of blocks that are harder to code.
+        """
         rows = _SIMPLE_BYTES // max(len(self.samples) * self.source.spec.row_bytes, 1)
         apart = math.ceil(len(self.samples) * self.source.spec.row_bytes / _SIMPLE_BYTES) if not rows else 1
         parts = [block[: max(1, rows)] for block in self.samples[::apart]]
         raw = sum(part.nbytes for part in parts)
-        simple = sum(model.simplest(part) for part in parts) / raw if raw else 1.0
-        if raw and not model.rate:  # latents alone
-            model = replace(model, rate=8 * sum(map(model.estimate, parts)) / sum(part.size for part in parts))
-        spent = model.rate / (8 * self.source.spec.native.itemsize)
+        if not raw:
+            return model
+        bits = 8 * self.source.spec.native.itemsize
+        simple, found = (sum(map(size, parts)) / raw for size in (model.simplest, model.estimate))
+        if not model.rate:  # latents alone
+            model = replace(model, rate=found * bits)
+        spent = min(model.rate / bits, found)
         alone = model.context is not None and model.joint is None and not model.latents_alone
         if alone and simple < _HOPELESS * spent:
             model = replace(model, context=None)
-        return replace(model, simple=simple, rate=model.rate if spent < _RIVAL * simple else 0.0)
+        rivals = _FAST_RIVALS if self.fast else _RIVALS
+        return replace(model, simple=simple, rate=model.rate if spent < rivals * simple else 0.0)
 
     def _trial(self) -> list[Array]:
         """Small parts of the samples, to compare candidates on: of few samples several, for rows that lie far apart may

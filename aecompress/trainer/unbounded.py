@@ -159,7 +159,7 @@ class Unbounded(Search):
     @cached_property
     def _pictures(self) -> list[Array]:
         """Blocks that a strided autoencoder learns from: more than the samples, for it has much to learn."""
-        return sampling.sample(self.source, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
+        return sampling.sample(self.source, self.height, sampling.LESSON_VALUES, sampling.LESSON_BLOCKS, self.progress)
 
     def _ordinary(self, blocks: Sequence[Array]) -> list[Array]:
         """The blocks as floats, NaN where a value is special."""

@@ -21,7 +21,7 @@ from aecompress.context.sample import Sample
 from aecompress.sources.base import Columns, Source
 from aecompress.spec import Array, ArraySpec
 from aecompress.trainer import sampling
-from aecompress.trainer.sampling import sample
+from aecompress.trainer.sampling import even_rows, sample
 
 #: Shorter rows are tables rather than pictures: each of their columns has neighbours of its own. Lines have no fewer
 #: values, and pictures no fewer lines.
@@ -44,7 +44,8 @@ def view_of(source: Source, progress: Progress) -> tuple[int, ...]:
     """The shape to read the rows of a source in; () if they are best as they are."""
     if len(source.spec.row_shape) != 1 or source.spec.row_size < _SHORTEST:
         return ()
-    return shape_of_rows(sample(source, sampling.SAMPLE_VALUES, _BLOCKS, progress), source.spec.shape[0])
+    samples = sample(source, even_rows(source.spec), sampling.SAMPLE_VALUES, _BLOCKS, progress)
+    return shape_of_rows(samples, source.spec.shape[0])
 
 
 def flat(model: Model, spec: ArraySpec) -> Model:
