@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from aecompress.context import fit as fitting
@@ -341,6 +341,30 @@ def test_steps_that_reach_too_far_are_refused() -> None:
             raise SystemExit(0)
         raise SystemExit("it made tables for steps that no fit would take")
     """)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(*[st.integers(-2, 2)] * 5, st.integers(-1, 2)), min_size=3, max_size=3),
+    st.sampled_from([0, 1 << 40, -(1 << 62)]),
+    st.integers(0, 5),
+)
+@example([(0, 0, 0, -1, 0, 0), (0, 0, 0, 0, -1, 0), (0, 0, 1, 0, 0, 1)], 0, 0)
+@example([(0, 0, 0, -1, 0, 0), (0, 0, 0, 0, -1, 0), (-1, 0, 0, 2, 1, 0)], 0, 0)
+def test_steps_are_causal_and_within_the_channels(steps: list[tuple[int, ...]], wild: int, where: int) -> None:
+    numbers = np.array(steps).T  # one of the first channel, two of the second
+    numbers[where, 1] += wild
+    sound = all(
+        (tuple(step[:5]) < (0,) * 5 or step[5] == 1) and step[5] in (0, 1) and 0 <= channel + step[4] < 2
+        for channel, step in zip((0, 1, 1), numbers.T.tolist(), strict=True)
+    ) and not (wild and where < 5)
+    zeros, one = np.zeros((1, 2), int), np.zeros(1, int)
+    head = [np.array([1, 1, -99, 99, 1]), np.array([1, 2]), numbers, np.zeros(2, int), np.zeros((8, 2), int)]
+    tail = [np.array([-1]), one, one, np.zeros((2, 1), int), one, zeros, zeros, np.zeros(2, int), np.array([-1])]
+    stored = record.pack([*head, *tail, one, one, np.zeros((1, 1), int)])
+    with nullcontext() if sound else pytest.raises(CorruptError):
+        found = ContextModel.from_bytes(stored).predictor.steps
+        assert found == ((tuple(steps[0]),), (tuple(steps[1]), tuple(steps[2])))
 
 
 def noise_below(shape: tuple[int, ...], seed: int) -> Array:

@@ -439,10 +439,7 @@ class _Parts:
         _require(1 <= depth <= 4 and has_channels in (0, 1) and -_MOST <= low <= high <= _MOST and 1 <= grain <= 2**24)
         _require(int(counts.min()) >= 1 and int(counts.max()) <= MOST_STEPS)
         _require(flat.shape == (6, int(counts.sum())) and (has_channels == 1 or self.channels == 1))
-        steps, at = [], 0
-        for channel, count in enumerate(counts):
-            steps.append(tuple(_step(flat[:, k], channel, self.channels) for k in range(at, at + count)))
-            at += count
+        steps = _steps(flat, counts)
         _require(means.shape == (self.channels,) and within(means, -_MOST, _MOST))
         classes = _tree(self.arrays[5:8], len(kernel.LOOKS))
         _require(roots.shape == (8, self.channels))
@@ -451,7 +448,7 @@ class _Parts:
         layout = Layout(int(depth), bool(has_channels))
         return Predictor(
             layout,
-            tuple(steps),
+            steps,
             means,
             roots.astype(np.int16),
             classes,
@@ -499,12 +496,19 @@ def _tree(arrays: list[Array], features: int) -> Tree:
     return Tree(feature.astype(np.int16), threshold.astype(np.int16), child.astype(np.int16))
 
 
-def _step(numbers: Array, channel: int, channels: int) -> Step:
-    """A causal step that stays within the channels."""
-    a, b, y, x, c, reference = (int(n) for n in numbers)
-    _require(max(abs(a), abs(b), abs(y), abs(x)) <= MOST_REACH and 0 <= channel + c < channels and reference in (0, 1))
-    _require(reference == 1 or (a, b, y, x, c) < (0, 0, 0, 0, 0))
-    return a, b, y, x, c, reference
+def _steps(flat: Array, counts: Array) -> tuple[tuple[Step, ...], ...]:
+    """So many causal steps, columns of ``flat`` int64 [6, steps], of each channel, that stay within the channels."""
+    *ways, channel, reference = flat
+    channels, ends = len(counts), np.cumsum(counts)
+    _require(within(flat[:4], -MOST_REACH, MOST_REACH) and within(reference, 0, 1))
+    _require(within(channel, -channels, channels))
+    _require(within(np.repeat(np.arange(channels), counts) + channel, 0, channels - 1))
+    leading = channel
+    for way in reversed(ways):
+        leading = np.where(way == 0, leading, way)
+    _require(bool(((leading < 0) | (reference == 1)).all()))
+    steps = [tuple(step) for step in flat.T.tolist()]
+    return tuple(tuple(steps[end - count : end]) for end, count in zip(ends.tolist(), counts.tolist(), strict=True))
 
 
 def _fit(held: bool) -> None:
