@@ -45,6 +45,7 @@ def test_sets_of_many_rows_have_an_even_number_of_blocks(blocks: int, share: flo
         ((6, 25, 125, 125), 2),  # few rows stay as they are
         ((40_000, 128), 10_000),  # four blocks a little larger, not five
         ((260_000, 6), 130_000),
+        ((181, 12_533), 91),  # two a little larger, not two and a small one
         ((60, 50, 50), 419),  # one block stays one
         ((1870, 384), 2730),
         ((5, 1 << 21), 1),

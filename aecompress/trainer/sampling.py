@@ -18,7 +18,7 @@ from aecompress.spec import Array, ArraySpec
 BLOCK_VALUES = 1 << 20
 
 #: Rows of a block that are many, and values that are worth a worker.
-_MANY_ROWS, _LEAST_VALUES = 512, 1 << 18
+_MANY_ROWS, _LEAST_VALUES = 64, 1 << 18
 
 #: Where a set is coded fast, values of a block, those of the smallest, as many blocks as there may be of such, and the
 #: rows that each must have.
