@@ -48,16 +48,18 @@ def even_rows(spec: ArraySpec, *, fast: bool = False) -> int:
     the rows depend on how many they are. What fits in one block stays in it too, for contexts may then learn what is
     where in the set. A set that is coded ``fast`` has smaller blocks, some for several workers even if it is small.
     """
-    rows, size, most = spec.shape[0], spec.row_size, block_rows(spec)
+    rows, size = spec.shape[0], spec.row_size
+    most, values, least = block_rows(spec), BLOCK_VALUES, _MANY_ROWS
     if fast:
-        several = min(rows * size // _FEWEST_VALUES, _FEWEST_BLOCKS)
-        height = min(_FAST_VALUES // max(size, 1), -(-rows // max(several, 1)))
-        return height if height >= _FEWEST_ROWS else most
+        several = min(rows * size // _FEWEST_VALUES, _FEWEST_BLOCKS) // 2 * 2
+        smaller = min(_FAST_VALUES // max(size, 1), -(-rows // max(several, 1)))
+        if smaller >= _FEWEST_ROWS:
+            most, values, least = smaller, _FAST_VALUES, _FEWEST_ROWS
     blocks = -(-rows // most)
-    if blocks < 2 or most < _MANY_ROWS or most * size < _LEAST_VALUES:
+    if blocks < 2 or most < least or most * size < _LEAST_VALUES:
         return most
     fewer, more = (-(-rows // many) for many in (blocks - blocks % 2, blocks + blocks % 2))
-    return fewer if 4 * fewer * size <= 5 * BLOCK_VALUES else more
+    return fewer if 4 * fewer * size <= 5 * values else more
 
 
 def sample(source: Source, height: int, values: int, blocks: int, progress: Progress) -> list[Array]:
