@@ -40,7 +40,7 @@ from aecompress.shards.writer import ShardWriter
 from aecompress.sources import open_source, spool
 from aecompress.sources.base import Source
 from aecompress.spec import VERSION, Array
-from aecompress.trainer import adapt, even_rows, fit
+from aecompress.trainer import adapt, fit, packed_rows
 
 _log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ def pack(
         if keep_latents:
             writer.keep_columns(_with_latents(opened, fitted))
         fitted = replace(fitted, device="cuda") if device == "cuda" else fitted
-        height = fitted.turned or even_rows(opened.spec, fast=effort == "fast" and goal.bounded)
+        height = fitted.turned or packed_rows(opened.spec, goal, effort)
         totals = _write_blocks(writer, opened, fitted, height, workers, keep_latents, progress)
         found = facts(fitted, totals, key)
         manifest = writer.commit(opened.spec, opened.origin, goal, height, found)

@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("anomalies")
     np.save(path / "waves.npy", waves())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aecompress.packer.even_rows", lambda _, **_fast: 100)
+        patch.setattr("aecompress.packer.packed_rows", lambda *_: 100)
         aecompress.pack(path / "waves.npy", path / "plain.aec", target=Target("max-error", 0.005), model="none")
         aecompress.pack(path / "waves.npy", path / "latents.aec", target=Target("rmse", 0.01), model="pca")
     return path

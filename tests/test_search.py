@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("search")
     np.save(path / "rows.npy", clouds())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aecompress.packer.even_rows", lambda _, **_fast: 40)
+        patch.setattr("aecompress.packer.packed_rows", lambda *_: 40)
         aecompress.pack(path / "rows.npy", path / "plain.aec", target=Target("max-error", 0.01), model="none")
         aecompress.pack(path / "rows.npy", path / "latents.aec", target=Target("rmse", 0.05), model="pca")
     aecompress.embed(path / "rows.npy", path / "f.parquet", dim=3)

@@ -24,10 +24,10 @@ from aecompress.trainer import places, turning, views
 from aecompress.trainer.autoencoders import needs_channels
 from aecompress.trainer.bounded import Bounded
 from aecompress.trainer.clock import Clock
-from aecompress.trainer.sampling import block_rows, even_rows
+from aecompress.trainer.sampling import block_rows, packed_rows
 from aecompress.trainer.unbounded import Unbounded
 
-__all__ = ["adapt", "block_rows", "even_rows", "fit"]
+__all__ = ["adapt", "block_rows", "fit", "packed_rows"]
 
 _REFIT_SECONDS = 60.0
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from aecompress.codec import specials
 from aecompress.codec.cells import span
-from aecompress.config import Progress
+from aecompress.config import Effort, Progress, Target
 from aecompress.sources.base import Source
 from aecompress.spec import Array, ArraySpec
 
@@ -60,6 +60,11 @@ def even_rows(spec: ArraySpec, *, fast: bool = False) -> int:
         return most
     fewer, more = (-(-rows // many) for many in (blocks - blocks % 2, blocks + blocks % 2))
     return fewer if 4 * fewer * size <= 5 * values else more
+
+
+def packed_rows(spec: ArraySpec, target: Target, effort: Effort) -> int:
+    """Rows of the blocks that a fit looks at and ``pack`` codes: those of a set under a bound may be fast ones."""
+    return even_rows(spec, fast=effort == "fast" and target.bounded)
 
 
 def sample(source: Source, height: int, values: int, blocks: int, progress: Progress) -> list[Array]:

@@ -29,7 +29,7 @@ from aecompress.spec import Array, ArraySpec
 from aecompress.trainer import autoencoders, roles, sampling
 from aecompress.trainer.checkpoint import CheckpointFile
 from aecompress.trainer.clock import Clock
-from aecompress.trainer.sampling import even_rows, fill_values, sample
+from aecompress.trainer.sampling import fill_values, packed_rows, sample
 
 if TYPE_CHECKING:
     from aecompress.autoencoder import Autoencoder
@@ -72,7 +72,7 @@ class Search(ABC):
         self.device = device
         self.layout = roles.layout_of(axes, source.spec) if axes else None
         self.ordered = roles.ordered(axes, source.spec) if axes else None
-        self.height = even_rows(source.spec, fast=self.fast and target.bounded)
+        self.height = packed_rows(source.spec, target, effort)
         self.samples = sample(source, self.height, sampling.SAMPLE_VALUES, sampling.SAMPLE_BLOCKS, progress)
         self.fills = fill_values(self.samples, source.spec.native)
         self.values = math.prod(source.spec.shape)
