@@ -215,9 +215,9 @@ def _typical(rows: Array, fills: Array) -> Array:
     keep = specials.ordinary(rows, fills)
     if not rows.size:
         return np.zeros(len(rows), rows.dtype)
-    size = np.sort(np.where(keep, np.abs(rows), np.inf), axis=1)
-    last = np.maximum(keep.sum(1) - 1, 0)
-    chosen = np.take_along_axis(size, (last * 0.999).astype(np.int64)[:, None], 1)[:, 0]
+    place = (np.maximum(keep.sum(1) - 1, 0) * 0.999).astype(np.int64)
+    size = np.partition(np.where(keep, np.abs(rows), np.inf), np.unique(place), axis=1)
+    chosen = np.take_along_axis(size, place[:, None], 1)[:, 0]
     return np.where(keep.any(1), chosen, rows.dtype.type(0))
 
 

@@ -66,6 +66,11 @@ class Predictor:
     low: int
     high: int
 
+    @cached_property
+    def listed(self) -> Array:
+        """int64 [steps, 6]: the neighbours of all channels, one channel's behind another's."""
+        return np.array([step for channel in self.steps for step in channel]).reshape(-1, 6)
+
 
 @dataclass(frozen=True)
 class Activity:
@@ -263,14 +268,13 @@ class ContextModel:
 
     def _check(self, sample: Sample) -> None:
         """A stencil that looks at a reference needs one; a fit may have found that none of it pays."""
-        looks = any(step[5] for channel in self.predictor.steps for step in channel)
-        _fit(sample.has_reference or not looks)
+        _fit(sample.has_reference or not self.predictor.listed[:, 5].any())
         _fit(sample.reference is None or sample.reference.shape == sample.coded.shape)
 
     @property
     def reach(self) -> int:
         """How many positions the farthest neighbour is away along an axis."""
-        return max(abs(way) for channel in self.predictor.steps for step in channel for way in step[:4])
+        return int(np.abs(self.predictor.listed[:, :4]).max())
 
     @cached_property
     def plan(self) -> kernel.Plan:
@@ -292,7 +296,7 @@ class ContextModel:
         arrays = [
             np.array(head),
             np.array([len(channel) for channel in p.steps]),
-            np.array([step for channel in p.steps for step in channel]).reshape(-1, 6).T,
+            p.listed.T,
             p.means,
             p.roots,
             p.classes.feature,
