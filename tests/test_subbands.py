@@ -86,22 +86,34 @@ def test_squash_is_the_logistic_function() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(shapes, st.integers(0, 2**32 - 1), st.integers(0, 5), st.booleans(), st.sampled_from([0.0, 0.02, 0.5]))
-def test_what_is_encoded_comes_back(shape: tuple[int, ...], seed: int, level: int, lines: bool, share: float) -> None:
+@given(
+    shapes,
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 5),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([0.0, 0.002, 0.02, 0.5]),
+)
+def test_what_is_encoded_comes_back(
+    shape: tuple[int, ...], seed: int, level: int, lines: bool, spans: bool, share: float
+) -> None:
     rng = np.random.default_rng(seed)
     axes = len(axes_of(shape))
     order, levels = tuple(rng.permutation(axes).tolist()), [level] * axes
     if lines and axes > 1:
         levels[-2] = 0
-    subbands = Subbands(order, tuple(levels), 300)
+    subbands = Subbands(order, tuple(levels), 300, spans)
     assert subbands.of_lines == (level > 0 and (lines or axes == 1))
     values = rng.integers(-(1 << rng.integers(1, 27)), 1 << rng.integers(1, 27), shape)
+    values *= rng.random(shape) < rng.choice([0.001, 0.05, 1.0])
     quantized = forward(subbands, values, np.ones(shape, bool))
     assert quantized is not None
     estimate = subbands.inverse(quantized, shape)
     coded = rng.random(shape) >= share
     size = rng.choice([1, 1, 2, MOST_CORRECTION], shape) * rng.choice([-1, 1], shape)
     missing = np.where(coded & (rng.random(shape) < share), size, 0)
+    if share == 0.5:
+        missing[: len(missing) // 2] = 0  # calm, then not
     data = subbands.encode(quantized, missing, estimate, coded)
     assert np.array_equal(subbands.decode(data, coded), estimate + CELL * missing)
 
@@ -302,6 +314,31 @@ def test_lines_need_no_plane() -> None:
 def test_impossible_stored_subbands_are_refused(order: list[int], levels: list[int], step: int) -> None:
     with pytest.raises(CorruptError):
         Subbands.checked(np.array(order), np.array(levels), np.array(step))
+
+
+def test_stored_spans_are_1_or_not_there() -> None:
+    axes = np.array([0, 1]), np.array([2, 2]), np.array(256)
+    for spans in (True, False):
+        subbands = Subbands((0, 1), (2, 2), 256, spans)
+        assert Subbands.checked(*subbands.arrays()) == subbands
+    for wrong in (np.array(0), np.array(2), np.array([1])):
+        with pytest.raises(CorruptError):
+            Subbands.checked(*axes, wrong)
+
+
+def test_spans_take_fewer_bytes_of_a_calm_field() -> None:
+    y, x = np.mgrid[:200, :300]
+    values = np.rint(3000 * np.sin(y / 60.0) * np.cos(x / 90.0)).astype(np.int64) * CELL
+    values[50:60, 100:130] += np.random.default_rng(3).integers(-9, 10, (10, 30)) * CELL
+    keep, sizes = np.ones(values.shape, bool), []
+    for spans in (True, False):
+        subbands = Subbands((0, 1), (6, 6), 400, spans)
+        quantized = forward(subbands, values, keep)
+        assert quantized is not None
+        estimate = subbands.inverse(quantized, values.shape)
+        missing = np.rint((values - estimate) / CELL / 2).astype(np.int64)
+        sizes.append(len(subbands.encode(quantized, missing, estimate, keep)))
+    assert sizes[0] < sizes[1]
 
 
 def test_subbands_of_other_axes_are_refused() -> None:

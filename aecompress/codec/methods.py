@@ -430,14 +430,16 @@ def _transformed(model: Model, work: Work) -> _Transformed | None:
     if quantized is None:
         return None
     estimate = model.subbands.inverse(quantized, work.values.shape)
-    off = work.keep & ~specials.within(work.values, lattice.dequantize(estimate), bound)
-    cells_off = np.where(off, (fine - estimate) / CELL, 0.0)
-    missing = (np.sign(cells_off) * np.maximum(np.rint(np.abs(cells_off)), 1.0)).astype(np.int64)
-    keep = work.keep & (np.abs(missing) <= MOST_CORRECTION)
-    missing *= keep
-    decoded = lattice.dequantize(estimate + missing * CELL)
-    keep &= specials.within(work.values, decoded, bound)
-    missing *= keep
+    decoded = lattice.dequantize(estimate)
+    off = work.keep & ~specials.within(work.values, decoded, bound)
+    missing, keep = np.zeros(estimate.shape, np.int64), work.keep.copy()
+    some = FloatLattice(lattice.dtype, np.broadcast_to(lattice.step, off.shape)[off])
+    away = (fine[off] - estimate[off]) / CELL
+    moved = (np.sign(away) * np.maximum(np.rint(np.abs(away)), 1.0)).astype(np.int64)
+    moved *= np.abs(moved) <= MOST_CORRECTION
+    decoded[off] = some.dequantize(estimate[off] + moved * CELL)
+    keep[off] = specials.within(work.values[off], decoded[off], np.broadcast_to(bound, off.shape)[off])
+    missing[off] = moved * keep[off]
     return _Transformed(quantized, missing, estimate, keep, np.where(keep, decoded, work.values))
 
 

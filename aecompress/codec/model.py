@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from aecompress.autoencoder.strided import StridedAutoencoder
 
 #: Version of the model file.
-VERSION = 18
+VERSION = 19
 
 #: How far away neighbours could be before version 9.
 _NEAR = 16
@@ -460,8 +460,10 @@ class Model:
     def _version(self) -> int:
         """The first version of the model file that can hold this model."""
         coders = [coder for coder in (self.context, self.joint) if coder is not None]
-        if any(coder.part is not None for coder in coders):
+        if self.subbands is not None and self.subbands.spans:
             return VERSION
+        if any(coder.part is not None for coder in coders):
+            return 18
         if any(coder.regression is not None and coder.regression.prior <= 0 for coder in coders):
             return 17
         if any(coder.relations is not None for coder in coders):
@@ -524,8 +526,7 @@ class Model:
         if self.lens is not None:
             tensors["lens"] = _bytes(record.pack([self.lens.scale, self.lens.drop, self.lens.shift]))
         if self.subbands is not None:
-            order, levels = np.array(self.subbands.order), np.array(self.subbands.levels)
-            tensors["subbands"] = _bytes(record.pack([order, levels, self.subbands.step]))
+            tensors["subbands"] = _bytes(record.pack(self.subbands.arrays()))
         if self.wavelet is not None:
             tensors["wavelet"] = _bytes(record.pack([self.wavelet.levels, self.wavelet.steps]))
         if encoder:

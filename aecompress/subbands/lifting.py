@@ -9,6 +9,8 @@ at once. Constants have 28 bits: of a field far from 0, coarser ones would leave
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numba
 import numpy as np
 
@@ -71,6 +73,7 @@ def inverse(coefficients: Array, levels: tuple[int, ...]) -> Array:
     return out
 
 
+@lru_cache(maxsize=2)
 def steps(shape: tuple[int, ...], levels: tuple[int, ...], step: int) -> Array:
     """int64 quantisation step of every coefficient, in an array that broadcasts to ``shape``."""
     found = np.full((1,) * len(shape), step, np.int64)

@@ -60,8 +60,9 @@ def carried(known: Cells, cells: Cells, samples: Sequence[Array]) -> Cells:
     Where columns have phases of their own and cells now have another width, the cell in the middle of a column stays
     where it was: a column far from 0 would otherwise lie elsewhere in its cells.
     """
-    same = cells.step is None or np.array_equal(cells.step, known.step)
-    if known.phase is None or len(known.phase) == 1 or same or not samples:
+    if known.phase is None or len(known.phase) == 1 or known.step is None or cells.step is None or not samples:
+        return replace(cells, phase=known.phase)
+    if np.array_equal(known.step, cells.step):
         return replace(cells, phase=known.phase)
     columns, keep = _columns(samples)
     found = [np.median(column[kept]) if kept.any() else 0.0 for column, kept in zip(columns.T, keep.T, strict=True)]
