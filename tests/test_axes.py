@@ -22,10 +22,10 @@ LOSSLESS = Target("lossless")
 
 
 def changing() -> Array:
-    """int16 [240, 200]: lines that wander, each by itself; from the 140th on each is like the one before it."""
+    """int16 [240, 200]: lines that wander, each by itself; from the hundredth on each is like the one before it."""
     rng = np.random.default_rng(5)
-    lines = rng.integers(-2, 3, (140, 200)).cumsum(1)
-    like = rng.integers(-500, 500, 200) + rng.integers(-2, 3, (100, 200)).cumsum(0)
+    lines = rng.integers(-2, 3, (100, 200)).cumsum(1)
+    like = rng.integers(-500, 500, 200) + rng.integers(-2, 3, (140, 200)).cumsum(0)
     return np.concatenate([lines, like]).astype(np.int16)
 
 
