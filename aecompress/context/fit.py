@@ -168,7 +168,7 @@ def _neighbour_bits(part: Sample, layout: Layout, total: int) -> float:
 
 
 def largest(samples: Sequence[Sample]) -> Sample:
-    """The middle of the sample of most values, of about as many as rivals are compared on."""
+    """A corner of the sample of most values, of about as many as rivals are compared on."""
     return _part([_fullest(samples)], _LONGER * TRIAL_VALUES)[0]
 
 
@@ -283,7 +283,7 @@ def _reaches(layout: Layout, shape: tuple[int, ...], quick: bool) -> list[bool]:
 
 
 def _part(samples: Sequence[Sample], values: int) -> list[Sample]:
-    """The middles of the samples, of about so many values together."""
+    """Corners of the samples, of about so many values together."""
     parts = [s.crop(values // len(samples)) for s in samples]
     return [s for s in parts if s.coded.any()] or list(samples)
 

@@ -59,13 +59,12 @@ class Sample:
         return replace(self, q=self.q[kept], coded=self.coded[kept], reference=reference, made=made)
 
     def crop(self, values: int) -> Sample:
-        """The middle, of about ``values`` values, that keeps a few indices of every leading axis."""
+        """A corner of about ``values`` values that keeps a few indices of every leading axis."""
         cut: list[slice] = []
         for axis, n in enumerate(self.q.shape):
             inner = math.prod(self.q.shape[axis + 1 :])
             keep = min(n, max(4, values // max(inner, 1)))
-            first = (n - keep) // 2
-            cut.append(slice(first, first + keep))
+            cut.append(slice(0, keep))
             values = max(values // keep, 1)
         index = tuple(cut)
         reference, made = (
