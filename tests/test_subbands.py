@@ -22,6 +22,8 @@ from aecompress.errors import CorruptError
 from aecompress.spec import Array, ArraySpec
 from aecompress.subbands import CELL, MOST_CORRECTION, MOST_VALUE, Subbands, axes_of, lifting
 from aecompress.subbands.gaps import fill_gaps
+from aecompress.subbands.layout import layout_of
+from aecompress.subbands.rounding import rounded
 from aecompress.trainer.clock import Clock
 from aecompress.trainer.smooth import fit_subbands, suits
 
@@ -314,6 +316,20 @@ def test_lines_need_no_plane() -> None:
 def test_impossible_stored_subbands_are_refused(order: list[int], levels: list[int], step: int) -> None:
     with pytest.raises(CorruptError):
         Subbands.checked(np.array(order), np.array(levels), np.array(step))
+
+
+@pytest.mark.parametrize(("levels", "shape"), [((3, 3), (40, 48)), ((0, 3), (40, 48))])
+def test_a_coefficient_alone_must_be_larger_to_count(levels: tuple[int, int], shape: tuple[int, int]) -> None:
+    layout = layout_of((1, *shape), (0, *levels))
+    exact = np.zeros((1, *shape))
+    exact[0, 10, 40], exact[0, 30, 40] = 0.7, -0.9
+    assert rounded(exact, layout)[0, 10, 40] == 0
+    assert rounded(exact, layout)[0, 30, 40] == -1
+    exact[0, 8:13, 38:43] = -0.7
+    assert rounded(exact, layout)[0, 10, 40] == -1
+    exact[0, 8:13, 38:43] = 7.56
+    assert rounded(exact, layout)[0, 10, 40] == 8
+    assert np.count_nonzero(rounded(exact, layout)) == 26
 
 
 def test_stored_spans_are_1_or_not_there() -> None:

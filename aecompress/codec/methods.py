@@ -46,7 +46,7 @@ from aecompress.quantize import (
     split_wide,
 )
 from aecompress.spec import Array
-from aecompress.subbands import BOUNDED_ROUNDING, CELL, FREE_ROUNDING, MOST_CORRECTION, Subbands
+from aecompress.subbands import CELL, MOST_CORRECTION, Subbands
 
 if TYPE_CHECKING:
     from aecompress.codec.model import Model
@@ -425,8 +425,7 @@ def _transformed(model: Model, work: Work) -> _Transformed | None:
     if not lattice.step.all():
         return None
     fine, bound = work.fine, work.bound
-    rounding = BOUNDED_ROUNDING if model.target.bounded else FREE_ROUNDING
-    quantized = model.subbands.forward(work.filled(model.subbands), fine.shape, rounding)
+    quantized = model.subbands.forward(work.filled(model.subbands), fine.shape)
     if quantized is None:
         return None
     estimate = model.subbands.inverse(quantized, work.values.shape)

@@ -22,6 +22,7 @@ from aecompress.spec import MAX_AXES, Array
 from aecompress.subbands import coefficients, corrections, lifting
 from aecompress.subbands.gaps import fill_gaps
 from aecompress.subbands.layout import Layout, layout_of
+from aecompress.subbands.rounding import rounded
 
 #: Bits below the point of transformed values, in units of a cell.
 FRACTION = 8
@@ -35,10 +36,6 @@ _MOST_COEFFICIENT = 1 << 30
 
 #: What is off by more cells is better kept aside.
 MOST_CORRECTION = corrections.MOST
-
-#: Share of a step added before a coefficient's magnitude is rounded down: where each value has a bound, and where the
-#: error on the whole counts and zeros are worth more.
-BOUNDED_ROUNDING, FREE_ROUNDING = 0.42, 0.36
 
 #: Largest quantisation step.
 MOST_STEP = (1 << 20) - 1
@@ -100,23 +97,22 @@ class Subbands:
         """True if lines are transformed, and not planes."""
         return lifting.of_lines(self.levels)
 
-    def forward(self, filled: Array, shape: tuple[int, ...], rounding: float = BOUNDED_ROUNDING) -> Array | None:
+    def forward(self, filled: Array, shape: tuple[int, ...]) -> Array | None:
         """Quantised coefficients int64 [..., H, W] of a block of this shape; None if some are too large to code.
 
         Args:
             filled: its planes.
             shape: of the block.
-            rounding: share of a step added before magnitudes are rounded down; 0.5 gives the nearest.
         """
         layout = self._layout(shape)
         if max(abs(int(filled.max(initial=0))), abs(int(filled.min(initial=0)))) >= MOST_VALUE:
             return None
         exact = lifting.forward(filled.reshape(layout.shape), layout.levels)
         steps = lifting.steps(layout.shape, layout.levels, self.step)
-        size = np.floor(np.abs(exact) / steps + rounding).astype(np.int64)
-        if size.max(initial=0) >= _MOST_COEFFICIENT:
+        quantized = rounded(exact / steps, layout)
+        if max(quantized.max(initial=0), -quantized.min(initial=0)) >= _MOST_COEFFICIENT:
             return None
-        return np.sign(exact) * size
+        return quantized
 
     def inverse(self, quantized: Array, shape: tuple[int, ...]) -> Array:
         """Fixed-point values int64, of the block's ``shape``, of quantised coefficients."""
