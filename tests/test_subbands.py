@@ -104,7 +104,7 @@ def test_what_is_encoded_comes_back(
     order, levels = tuple(rng.permutation(axes).tolist()), [level] * axes
     if lines and axes > 1:
         levels[-2] = 0
-    subbands = Subbands(order, tuple(levels), 300, spans)
+    subbands = Subbands(order, tuple(levels), 300, spans, int(rng.choice([1, 30, 255])))
     assert subbands.of_lines == (level > 0 and (lines or axes == 1))
     values = rng.integers(-(1 << rng.integers(1, 27)), 1 << rng.integers(1, 27), shape)
     values *= rng.random(shape) < rng.choice([0.001, 0.05, 1.0])
@@ -332,12 +332,15 @@ def test_a_coefficient_alone_must_be_larger_to_count(levels: tuple[int, int], sh
     assert np.count_nonzero(rounded(exact, layout)) == 26
 
 
-def test_stored_spans_are_1_or_not_there() -> None:
+def test_stored_uses_say_that_there_are_spans() -> None:
     axes = np.array([0, 1]), np.array([2, 2]), np.array(256)
-    for spans in (True, False):
-        subbands = Subbands((0, 1), (2, 2), 256, spans)
+    for subbands in (
+        Subbands((0, 1), (2, 2), 256, False),
+        Subbands((0, 1), (2, 2), 256),
+        Subbands((0,), (2,), 256, True, 30),
+    ):
         assert Subbands.checked(*subbands.arrays()) == subbands
-    for wrong in (np.array(0), np.array(2), np.array([1])):
+    for wrong in (np.array(0), np.array(256), np.array([30])):
         with pytest.raises(CorruptError):
             Subbands.checked(*axes, wrong)
 

@@ -35,6 +35,9 @@ ONE = 1 << 16
 _ODDS = np.int64(MOST_ODDS)
 _TABLE_BITS = 12
 _COUNT = 8  # bits of a slot that count its uses
+
+#: The most uses that a slot counts: how slowly it forgets.
+MOST_USES = (1 << _COUNT) - 1
 _BIAS = np.int64(256)
 _RATE = np.int64(8)
 _RATE_SHIFT = np.int64(18)
@@ -71,7 +74,7 @@ EVEN = np.uint32(1 << (PRECISION - 1 + _COUNT))
 _STRETCH = (np.searchsorted(_SQUASH, np.arange(8, 1 << PRECISION, 1 << 4)) - MOST_ODDS).astype(np.int16)
 
 # how far a slot moves towards the bit at its n-th use, in 1/2^16
-_RATES = np.array([(1 << 17) // (2 * n + 3) for n in range(1 << _COUNT)], np.int64)
+_RATES = np.array([(1 << 17) // (2 * n + 3) for n in range(MOST_USES + 1)], np.int64)
 
 
 class Machine(NamedTuple):
@@ -83,6 +86,7 @@ class Machine(NamedTuple):
         places: int64 [inputs]: the slots of the next decision, to be filled in by the loop.
         odds: int64 [inputs], scratch.
         words, at: where decisions go to, or come from; see Tape.
+        uses: the most that slots count.
     """
 
     known: Array
@@ -91,15 +95,16 @@ class Machine(NamedTuple):
     odds: Array
     words: Array
     at: Array
+    uses: Scalar
 
 
-def machine(tape: Tape, *, inputs: int, slots: int, sets: int, share: float = 0.5) -> Machine:
+def machine(tape: Tape, *, inputs: int, slots: int, sets: int, share: float = 0.5, uses: int = MOST_USES) -> Machine:
     """One that knows nothing: slots with a probability of ``share`` for a 1, weights that take the mean."""
     known = np.full(slots, int(share * (1 << PRECISION)) << _COUNT, np.uint32)
     mix = np.full((sets, inputs + 1), ONE // inputs, np.int32)
     mix[:, -1] = 0
     scratch = np.zeros((2, inputs), np.int64)
-    return Machine(known, mix.reshape(-1), scratch[0], scratch[1], tape.words, tape.at)
+    return Machine(known, mix.reshape(-1), scratch[0], scratch[1], tape.words, tape.at, np.int64(uses))
 
 
 class Tape:
@@ -203,10 +208,10 @@ def decide(bit: Scalar, decoding: Scalar, offset: Scalar, of: Scalar, m: Machine
         m.mix[first + np.uint64(k)] += np.int32((m.odds[k] * miss + _HALF) >> _RATE_SHIFT)
         place = np.uint64(m.places[k] + offset)
         slot = m.known[place]
-        uses = np.int64(slot & np.uint32((1 << _COUNT) - 1))
+        uses = np.int64(slot & np.uint32(MOST_USES))
         share = np.int64(slot >> np.uint32(_COUNT))
         share += ((goal - share) * _RATES[np.uint64(uses)]) >> np.int64(16)
         share = min(max(share, _LEAST), _TOP - _LEAST)
-        m.known[place] = np.uint32((share << np.int64(_COUNT)) | min(uses + 1, np.int64((1 << _COUNT) - 1)))
+        m.known[place] = np.uint32((share << np.int64(_COUNT)) | min(uses + 1, m.uses))
     m.mix[first + np.uint64(inputs)] += np.int32((_BIAS * miss + _HALF) >> _RATE_SHIFT)
     return bit

@@ -53,15 +53,17 @@ class Subbands:
         step: quantisation step, in 1/2^FRACTION of a cell, of a band whose synthesis basis has norm 1.
         spans: whether places are decided together where nothing is around them, which takes half the time and fewer
             bytes; False for models that were made before.
+        uses: the most that a slot counts: fewer where what is likely changes from place to place.
     """
 
     order: tuple[int, ...]
     levels: tuple[int, ...]
     step: int
     spans: bool = True
+    uses: int = adaptive.MOST_USES
 
     @classmethod
-    def checked(cls, order: Array, levels: Array, step: Array, spans: Array | None = None) -> Subbands:
+    def checked(cls, order: Array, levels: Array, step: Array, uses: Array | None = None) -> Subbands:
         """A stored transform. Raises CorruptError if its numbers are impossible."""
         if not (
             levels.ndim == 1
@@ -71,14 +73,15 @@ class Subbands:
             and (len(levels) == 1 or levels[-2] in (0, levels[-1]))
             and step.shape == ()
             and 1 <= step <= MOST_STEP
-            and (spans is None or (spans.shape == () and spans == 1))
+            and (uses is None or (uses.shape == () and 1 <= uses <= adaptive.MOST_USES))
         ):
             raise CorruptError("The model's subbands have impossible numbers; the file is damaged.")
-        return cls(tuple(order.tolist()), tuple(levels.tolist()), int(step), spans is not None)
+        most = adaptive.MOST_USES if uses is None else int(uses)
+        return cls(tuple(order.tolist()), tuple(levels.tolist()), int(step), uses is not None, most)
 
     def arrays(self) -> list[Array]:
         """What ``checked`` takes, to be stored."""
-        found = [self.order, self.levels, self.step, *([1] if self.spans else [])]
+        found = [self.order, self.levels, self.step, *([self.uses] if self.spans else [])]
         return [np.asarray(numbers) for numbers in found]
 
     def filled(self, values: Array, keep: Array) -> Array:
@@ -132,7 +135,7 @@ class Subbands:
         layout = self._layout(missing.shape)
         memory, planes = layout.spread(quantized), self._planes(missing)
         tape = adaptive.Tape.empty(coefficients.most(memory) + corrections.most(planes))
-        coefficients.code(memory, layout, self.spans, tape, False)
+        coefficients.code(memory, layout, self.spans, self.uses, tape, False)
         self._correct(planes, estimate, coded, tape, False)
         return tape.to_bytes()
 
@@ -144,7 +147,7 @@ class Subbands:
         layout = self._layout(coded.shape)
         memory = np.zeros((layout.frames, layout.size), np.int32)
         tape = adaptive.Tape.of(data)
-        coefficients.code(memory, layout, self.spans, tape, True)
+        coefficients.code(memory, layout, self.spans, self.uses, tape, True)
         estimate = self.inverse(layout.gather(memory), coded.shape)
         planes = np.zeros((layout.frames, *layout.shape[-2:]), np.int64)
         self._correct(planes, estimate, coded, tape, True)
@@ -155,7 +158,8 @@ class Subbands:
         """Encode the corrections [F, H, W], or fill them in."""
         seen = self._planes(estimate) >> (FRACTION - corrections.FRACTION)
         layout = self._layout(coded.shape)
-        corrections.code(planes, seen, self._planes(coded), layout.earlier, layout.tall, self.spans, tape, decoding)
+        kinds = layout.tall, self.spans, self.uses
+        corrections.code(planes, seen, self._planes(coded), layout.earlier, *kinds, tape, decoding)
 
     def _planes(self, values: Array) -> Array:
         """A block as its planes [F, H, W], contiguous."""

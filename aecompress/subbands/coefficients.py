@@ -56,11 +56,6 @@ _LEFT = _BANDS_FIRST + _INPUTS * _WIDTHS
 _SPAN_FIRSTS = _LEFT + (SPAN + 1) * _LEVELS + 256 * np.arange(_INPUTS + 1)
 
 
-def machine(tape: adaptive.Tape) -> Machine:
-    """Fresh slots and weights for the coefficients of a block."""
-    return adaptive.machine(tape, inputs=_INPUTS, slots=int(_SPAN_FIRSTS[-1]), sets=_SETS)
-
-
 def most(memory: Array) -> int:
     """No more decisions than these are needed for coefficients int32 [F, size] in padded memory."""
     return int(_most(memory)) + memory.size // SPAN + 64 * len(memory) * 32
@@ -75,14 +70,15 @@ def _most(memory: Array) -> Scalar:
     return total
 
 
-def code(memory: Array, layout: Layout, spans: bool, tape: adaptive.Tape, decoding: bool) -> None:
+def code(memory: Array, layout: Layout, spans: bool, uses: int, tape: adaptive.Tape, decoding: bool) -> None:
     """Encode coefficients int32 [F, size] in padded memory, or fill them in.
 
-    With ``spans`` places are decided together where nothing is around them.
+    With ``spans`` places are decided together where nothing is around them; slots count up to so many ``uses``.
     """
     bands, kinds = layout.table(), (layout.tall, spans)
+    m = adaptive.machine(tape, inputs=_INPUTS, slots=int(_SPAN_FIRSTS[-1]), sets=_SETS, uses=uses)
     widths, views = np.zeros((len(memory), len(bands)), np.int64), np.zeros(_INPUTS, np.int64)
-    _code(memory, bands, layout.before, *kinds, widths, views, machine(tape), decoding)
+    _code(memory, bands, layout.before, *kinds, widths, views, m, decoding)
 
 
 class _Band(NamedTuple):

@@ -53,8 +53,8 @@ def most(missing: Array) -> int:
 
 
 def code(
-    missing: Array, estimate: Array, coded: Array, before: Array, tall: bool, spans: bool, tape: adaptive.Tape,
-    decoding: bool,
+    missing: Array, estimate: Array, coded: Array, before: Array, tall: bool, spans: bool, uses: int,
+    tape: adaptive.Tape, decoding: bool,
 ) -> None:  # fmt: skip
     """Encode corrections, or fill them in.
 
@@ -64,13 +64,14 @@ def code(
         coded: bool [F, H, W]: False where there is nothing to correct.
         before: int64 [F]: the frame before each, -1 for none.
         tall: whether the estimate is smooth along H as well.
-        spans: whether places are decided in spans where nothing around them is corrected.
+        spans: whether places are decided together where nothing around them is corrected.
+        uses: the most that slots count.
         tape: where decisions go to or come from.
     """
     margins = ((0, 0), (_ABOVE, _BELOW), (_BESIDE, _BESIDE))
     padded = np.pad(missing.astype(np.int32), margins)
     wide = np.pad(estimate, ((0, 0), (2, 2), (2, 2)), mode="edge")
-    m = adaptive.machine(tape, inputs=_INPUTS, slots=int(_SPAN_FIRSTS[-1]), sets=_SETS, share=_SHARE)
+    m = adaptive.machine(tape, inputs=_INPUTS, slots=int(_SPAN_FIRSTS[-1]), sets=_SETS, share=_SHARE, uses=uses)
     m.known[_SIGN:_LEFT:_NODES] = adaptive.EVEN
     bends = np.zeros((2, missing.shape[2]), np.int64)
     for f in range(len(missing)):

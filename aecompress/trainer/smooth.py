@@ -26,6 +26,9 @@ from aecompress.trainer.clock import Clock
 _STEPS = tuple(round(CELL * share) for share in (0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.4))
 _FIRST = 3
 
+#: Uses that slots count where what is likely changes from place to place, as from lead to lead of an ECG.
+_FEW_USES = 30
+
 #: Secants of a step for the error of plain cells, how near they come to it, and the power of the step that errors grow
 #: with.
 _SECANTS, _CLOSE_ENOUGH, _ERROR_POWER = 4, 0.005, 0.8
@@ -102,8 +105,12 @@ def fit_subbands(
     best, least = min(found, key=lambda pair: pair[1])
     if least > enough:
         return None
-    best = _with_step(best, least, cost) if model.target.bounded else trial.settled(best, everything)
-    return replace(model, context=None, subbands=best)
+    if model.target.bounded:
+        best, least = _with_step(best, least, cost)
+    else:
+        best = trial.settled(best, everything)
+    hasty = replace(best, uses=_FEW_USES)
+    return replace(model, context=None, subbands=hasty if cost(hasty) < least else best)
 
 
 class _Trial:
@@ -208,8 +215,8 @@ def _with_levels(
     return best, least
 
 
-def _with_step(best: Subbands, least: float, cost: Callable[[Subbands], float]) -> Subbands:
-    """The subbands with the step that pays, from the first one on in either direction."""
+def _with_step(best: Subbands, least: float, cost: Callable[[Subbands], float]) -> tuple[Subbands, float]:
+    """The subbands with the step that pays, from the first one on in either direction, and their cost."""
     for path in (_STEPS[_FIRST + 1 :], _STEPS[_FIRST - 1 :: -1]):
         for step in path:
             rival = replace(best, step=step)
@@ -219,7 +226,7 @@ def _with_step(best: Subbands, least: float, cost: Callable[[Subbands], float]) 
             best, least = rival, size
         if best.step != _STEPS[_FIRST]:
             break
-    return best
+    return best, least
 
 
 def _bytes(model: Model, subbands: Subbands, work: methods.Work) -> float:
