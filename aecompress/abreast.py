@@ -14,6 +14,7 @@ from typing import TypeVar
 from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
+S = TypeVar("S")
 R = TypeVar("R")
 
 
@@ -35,13 +36,34 @@ def abreast(work: Callable[[T], R], items: Iterable[T], workers: int = WORKERS) 
     Items are taken as they are needed, and what fails is raised in its turn.
     """
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[R]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
+        yield from _in_order(lambda item: pool.submit(work, item), items, workers)
+
+
+def in_two_steps(
+    first: Callable[[T], S], second: Callable[[S], R], items: Iterable[T], workers: int = WORKERS
+) -> Iterator[R]:
+    """The same of two steps: the second of an item comes after the first of those that wait, by whoever has time.
+
+    So few items keep workers busy to the end, where there are not as many for each.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+
+        def start(item: T) -> Future[Future[R]]:
+            return pool.submit(lambda: pool.submit(second, first(item)))
+
+        for waiting in _in_order(start, items, workers):
+            yield waiting.result()
+
+
+def _in_order(start: Callable[[T], Future[R]], items: Iterable[T], workers: int) -> Iterator[R]:
+    """Results of items that were started, no more than ``workers`` of them beside the one that is waited for."""
+    waiting: deque[Future[R]] = deque()
+    for item in items:
+        waiting.append(start(item))
+        if len(waiting) > workers:
             yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 @contextmanager

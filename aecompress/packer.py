@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from aecompress import ranks
-from aecompress.abreast import WORKERS, abreast, one_thread
-from aecompress.codec.model import Model
+from aecompress.abreast import WORKERS, in_two_steps, one_thread
+from aecompress.codec.model import Encoded, Model
 from aecompress.config import FIT_SECONDS, MODEL_KINDS, Effort, Progress, Role, Target, silent
 from aecompress.devices import Device, check_device
 from aecompress.entropy.loops import compile_seconds
@@ -368,11 +368,15 @@ def _coded(
 ) -> Iterator[tuple[Block, Array | None]]:
     """Blocks in row order, with their latents if wanted; up to ``workers`` are coded at once: memory stays bounded."""
 
-    def code(numbered: tuple[int, Array]) -> tuple[Block, Array | None]:
+    def encode(numbered: tuple[int, Array]) -> tuple[int, Array, Encoded]:
         first, batch = numbered
-        done = model.code(batch)
-        block = Block(first, len(batch), done.payload, done.method, done.distortion, done.similarity)
-        return block, model.embed(batch) if keep_latents else None
+        return first, batch, model.encoded(batch)
+
+    def check(encoded: tuple[int, Array, Encoded]) -> tuple[Block, Array | None]:
+        first, batch, block = encoded
+        done = model.checked(block)
+        found = Block(first, len(batch), done.payload, done.method, done.distortion, done.similarity)
+        return found, model.embed(batch) if keep_latents else None
 
     def batches() -> Iterator[tuple[int, Array]]:
         first = start
@@ -380,7 +384,7 @@ def _coded(
             yield first, batch
             first += len(batch)
 
-    return abreast(code, batches(), workers)
+    return in_two_steps(encode, check, batches(), workers)
 
 
 def facts(model: Model, totals: Totals, key: str) -> dict[str, Any]:

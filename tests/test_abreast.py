@@ -12,12 +12,46 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aecompress.abreast import abreast, one_thread
+from aecompress.abreast import abreast, in_two_steps, one_thread
 
 
 @given(st.lists(st.integers()), st.integers(1, 4))
 def test_results_come_in_the_order_of_the_items(items: list[int], workers: int) -> None:
     assert list(abreast(lambda n: n + 1, items, workers)) == [n + 1 for n in items]
+
+
+@given(st.lists(st.integers()), st.integers(1, 4))
+def test_results_of_two_steps_come_in_the_order_of_the_items(items: list[int], workers: int) -> None:
+    assert list(in_two_steps(lambda n: n + 1, lambda n: 2 * n, items, workers)) == [2 * n + 2 for n in items]
+
+
+def test_a_second_step_does_not_hold_up_the_first_of_others() -> None:
+    begun = threading.Event()
+
+    def first(n: int) -> int:
+        if n == 1:
+            begun.set()
+        return n
+
+    def second(n: int) -> int:
+        assert n or begun.wait(60)
+        return n
+
+    assert list(in_two_steps(first, second, range(3), 2)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_what_fails_in_either_step_is_raised_after_what_came_before(step: int) -> None:
+    def inverse(n: int) -> int:
+        return 1 // n
+
+    def same(n: int) -> int:
+        return n
+
+    results = in_two_steps(*((inverse, same) if step == 1 else (same, inverse)), [1, -1, 0, 1])
+    assert [next(results), next(results)] == [1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
 
 
 def test_as_many_as_there_are_workers_are_worked_on_at_once() -> None:

@@ -54,6 +54,20 @@ _LITTLE = 1 / 8
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """A block that is yet to be checked: its values as they are coded, its payload, and what that should decode to.
+
+    Where a decoder went along, ``followed`` is what it found.
+    """
+
+    values: Array
+    payload: bytes
+    method: str
+    expected: Array
+    followed: Followed | None
+
+
+@dataclass(frozen=True)
 class Coded:
     """What one block became: the payload, the method that won, and the error of its reconstruction.
 
@@ -165,23 +179,30 @@ class Model:
 
     def code(self, batch: Array) -> Coded:
         """Compress a batch by the cheapest method and decode it as a reader will, to be sure of its error."""
+        return self.checked(self.encoded(batch))
+
+    def encoded(self, batch: Array) -> Encoded:
+        """Compress a batch by the cheapest method. Raises ModelError as ``compress`` does."""
         values = self.as_coded(batch)
         work = self._prepared(values)
         best, expected = self._best(values, work)
-        payload = best.to_bytes(self.identity)
-        followed = work.followed if work else None
+        return Encoded(values, best.to_bytes(self.identity), best.method, expected, work.followed if work else None)
+
+    def checked(self, block: Encoded) -> Coded:
+        """Decode a block as a reader will. Raises VerificationError if that is not what was encoded."""
+        followed = block.followed
         reader = replace(self, followed=followed, known_as=self.identity) if followed else self
-        decoded = reader._decoded(payload)
-        if not _same(decoded, expected):
+        decoded = reader._decoded(block.payload)
+        if not _same(decoded, block.expected):
             raise VerificationError(
                 "A block did not decode to what was encoded; this is a defect of aecompress: please report it."
             )
-        if self.target.bounded and not self.holds(values, decoded):
+        if self.target.bounded and not self.holds(block.values, decoded):
             raise VerificationError(
                 "A value came back outside the bound; this is a defect of aecompress: please report it."
             )
-        similar = similarity(values, decoded) if self.target.kind == "cosine" else None
-        return Coded(payload, best.method, distortion(values, decoded), similar)
+        similar = similarity(block.values, decoded) if self.target.kind == "cosine" else None
+        return Coded(block.payload, block.method, distortion(block.values, decoded), similar)
 
     def decompress(self, payload: bytes) -> Array:
         """The batch of a payload. Raises CorruptError if the payload is damaged or of another model."""
