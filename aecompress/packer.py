@@ -1,6 +1,6 @@
 """Pack: rows in, an archive out.
 
-source ─► blocks ─► Model.code (workers) ─► ShardWriter ─► manifest
+source ─► blocks ─► Model.encoded, checked (workers) ─► ShardWriter ─► manifest
 
 What decides the bytes of an archive has a key, which its manifest keeps: an interrupted pack goes on with no other.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from aecompress.entropy.loops import loop
 from aecompress.spec import Array
 
 #: Rounds of smoothing at each scale.
@@ -34,11 +35,24 @@ def _continued(values: Array, known: Array) -> Array:
     total, count = _halved(values), _halved(known.astype(np.float64))
     coarse = _continued(total / np.maximum(count, 1.0), count > 0)
     found = np.where(known, values, _doubled(_doubled(coarse, 1, height), 2, width))
+    smoother = found.copy()
     for _ in range(_ROUNDS):
-        around = np.pad(found, ((0, 0), (1, 1), (1, 1)), mode="edge")
-        mean = around[:, :-2, 1:-1] + around[:, 2:, 1:-1] + around[:, 1:-1, :-2] + around[:, 1:-1, 2:]
-        found = np.where(known, values, mean / 4)
+        _smooth(found, known, smoother)
+        found, smoother = smoother, found
     return found
+
+
+@loop
+def _smooth(values: Array, known: Array, out: Array) -> None:
+    """Means of the four around each place that is not known, the place itself standing for those beyond an end."""
+    height, width = values.shape[1:]
+    for f in range(values.shape[0]):
+        for y in range(height):
+            for x in range(width):
+                if not known[f, y, x]:
+                    total = values[f, max(y - 1, 0), x] + values[f, min(y + 1, height - 1), x]
+                    total += values[f, y, max(x - 1, 0)]
+                    out[f, y, x] = (total + values[f, y, min(x + 1, width - 1)]) / 4
 
 
 def _halved(values: Array) -> Array:

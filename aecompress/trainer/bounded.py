@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 # subbands whose first try takes more than the first share of a roughly fitted context coder's bytes are out, and they
-# must take less than the second when both are ready. Quick trees are three to four times as fast, which is worth a
-# quarter where there are so many values that somebody waits.
+# must take less than the second when both are ready. Quick trees are one and a half to three times as fast, which is
+# worth a quarter where there are so many values that somebody waits.
 _PATIENT, _HURRIED, _MANY = (1.3, 1.0), (0.9, 0.75), 1 << 16
 # subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
 # much again
