@@ -51,16 +51,17 @@ def in_two_steps(
         def start(item: T) -> Future[Future[R]]:
             return pool.submit(lambda: pool.submit(second, first(item)))
 
-        for waiting in _in_order(start, items, workers):
+        # twice as many items as workers, for their first steps come before the second ones of those that are waited for
+        for waiting in _in_order(start, items, 2 * workers - 1):
             yield waiting.result()
 
 
-def _in_order(start: Callable[[T], Future[R]], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Results of items that were started, no more than ``workers`` of them beside the one that is waited for."""
+def _in_order(start: Callable[[T], Future[R]], items: Iterable[T], ahead: int) -> Iterator[R]:
+    """Results of items that were started, no more than so many of them beside the one that is waited for."""
     waiting: deque[Future[R]] = deque()
     for item in items:
         waiting.append(start(item))
-        if len(waiting) > workers:
+        if len(waiting) > ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()

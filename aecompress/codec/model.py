@@ -282,7 +282,8 @@ class Model:
         if not values.size:
             return self._frame("exact", values, {}), values
         # a decoder that follows is of no use on a single core, and where another candidate may win
-        follow = WORKERS > 1 and self.joint is None and self.subbands is None
+        learned = self.context is not None and self.context.network is not None
+        follow = WORKERS > 1 and learned and self.joint is None and self.subbands is None
         found = self._learned(values, work, follow=follow)
         size = min((frame.size for frame, _ in found), default=math.inf)
         if not found or size > _SUSPICIOUS * self.rate * values.size / 8 + 512:

@@ -143,13 +143,11 @@ class ContextModel:
         return self._with_signs(self._signs(q, coded), stream)
 
     def followed(self, q: Array, coded: Array) -> Followed:
-        """The stream that ``encode`` makes of a block without a reference, and what it decodes to.
+        """The stream that ``encode`` makes of a block without a reference, and what it decodes to, of a network alone.
 
-        The decoder of a network's stream runs on a thread of its own: it begins with a part as soon as that is there.
+        Its decoder runs on a thread of its own: it begins with a part as soon as that is there.
         """
-        if self.network is None:
-            stream = self.encode(q, coded)
-            return Followed(stream, coded, self.decode(stream, coded))
+        assert self.network is not None
         encoder = self._encoder(self.network, Sample(q, coded))
         signs = self._signs(q, coded)
         decoder = self._decoder(self.network, Sample(np.zeros(q.shape, np.int64), coded), signs)
