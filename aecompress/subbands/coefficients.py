@@ -169,14 +169,11 @@ def _code_band(
     """One band of frame ``f``, whose coefficients have at most ``width`` bits."""
     c = memory[f]
     past = memory[max(before, 0)]
-    up, one, two = bands[b, 6], bands[b, 7], bands[b, 8]
+    first, stride, height, across, level_of_band, kind, up, up_stride, one, one_stride, two, two_stride = bands[b]
+    depth = min(level_of_band, np.int64(_LEVELS - 1))
     band = _Band(
-        bands[b, 0], bands[b, 1], bands[b, 2], bands[b, 3], min(bands[b, 4], np.int64(_LEVELS - 1)), bands[b, 5],
-        np.int64(b),
-        bands[up, 0] if up >= 0 else np.int64(-1), bands[up, 1] if up >= 0 else np.int64(0),
-        bands[one, 0] if one >= 0 else np.int64(-1), bands[one, 1] if one >= 0 else np.int64(0),
-        bands[two, 0] if two >= 0 else np.int64(-1), bands[two, 1] if two >= 0 else np.int64(0),
-    )  # fmt: skip
+        first, stride, height, across, depth, kind, np.int64(b), up, up_stride, one, one_stride, two, two_stride
+    )
     for y in range(band.height):
         if adaptive.astray(decoding, m):
             return

@@ -96,9 +96,11 @@ class Layout:
         return lines.reshape(len(memory), band.height, band.stride)[:, :, : band.width]
 
     def table(self) -> Array:
-        """int64 [bands, 9] for the compiled loops: first, stride, height, width, level, kind, relatives."""
-        rows = [(band.first, band.stride, band.height, band.width, band.level, band.kind) for band in self.bands]
-        return np.concatenate([np.array(rows, np.int64).reshape(-1, 6), self.relatives], 1)
+        """int64 [bands, 12] for the compiled loops: first, stride, height, width, level, kind, then first and stride of
+        each relative, -1 where there is none."""
+        own = [(band.first, band.stride, band.height, band.width, band.level, band.kind) for band in self.bands]
+        places = np.array([(band.first, band.stride) for band in self.bands] + [(-1, -1)], np.int64)
+        return np.concatenate([np.array(own, np.int64).reshape(-1, 6), places[self.relatives].reshape(-1, 6)], 1)
 
 
 @lru_cache(maxsize=8)
