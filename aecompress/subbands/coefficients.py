@@ -23,7 +23,7 @@ from aecompress.entropy.tokens import Scalar, bit_length
 from aecompress.spec import Array
 from aecompress.subbands.contexts import coarse, level, sign
 from aecompress.subbands.layout import Layout
-from aecompress.subbands.spans import SPAN, around, magnitudes, some
+from aecompress.subbands.spans import SPAN, around, calm, magnitudes, some
 
 #: Number of contexts of each view of the neighbourhood; each has NODES slots.
 _VIEWS = np.array([64, 24 * 14, 6**4, 20 * 20, 20 * 14, 32 * 12, 32 * 10, 20 * 16], np.int64)
@@ -208,21 +208,23 @@ def _beside(first: Scalar, stride: Scalar, y: Scalar, x: Scalar) -> Scalar:
 
 
 @inlined
-def _is_calm(c: Array, past: Array, looks_back: Scalar, tall: Scalar, band: _Band, y: Scalar, x: Scalar) -> Scalar:
-    """True if nothing is known around the span at (y, x) but zeros: next to it, above it and in its relatives."""
-    i = band.first + y * band.stride + x
-    if c[np.uint64(i - 1)] != 0 or some(c, i - band.stride - 1, SPAN + 2):
-        return False
+def _relatives(band: _Band, tall: Scalar, y: Scalar, x: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+    """The places of what (y, x) is part of one level up, and of its like in the bands coded before; below 0 if there
+    are none."""
     halved = np.int64(tall)
     up = _beside(band.up, band.up_stride, y >> halved, x >> 1)
-    one, two = _beside(band.one, band.one_stride, y, x), _beside(band.two, band.two_stride, y, x)
+    return up, _beside(band.one, band.one_stride, y, x), _beside(band.two, band.two_stride, y, x)
+
+
+@inlined
+def _is_calm(c: Array, past: Array, looks_back: Scalar, tall: Scalar, band: _Band, y: Scalar, x: Scalar) -> Scalar:
+    """True if nothing is known around the span at (y, x) but zeros: next to it, above it and in its relatives."""
+    if not calm(c, past, looks_back, band.first + y * band.stride + x, band.stride):
+        return False
+    up, one, two = _relatives(band, tall, y, x)
     if up >= 0 and some(c, up, SPAN // 2):
         return False
-    if one >= 0 and some(c, one, SPAN):
-        return False
-    if two >= 0 and some(c, two, SPAN):
-        return False
-    return not (looks_back and some(past, i, SPAN))
+    return not ((one >= 0 and some(c, one, SPAN)) or (two >= 0 and some(c, two, SPAN)))
 
 
 @inlined
@@ -232,9 +234,7 @@ def _code_span(
 ) -> Scalar:  # fmt: skip
     """Whether any coefficient of a calm span is not 0; bits of ``found`` say that of those before it in its line."""
     i = band.first + y * band.stride + x
-    halved = np.int64(tall)
-    up = _beside(band.up, band.up_stride, y >> halved, x >> 1)
-    one, two = _beside(band.one, band.one_stride, y, x), _beside(band.two, band.two_stride, y, x)
+    up, one, two = _relatives(band, tall, y, x)
     far = magnitudes(c, i - 3, 2) + magnitudes(c, i - 2 * band.stride - 1, SPAN + 2)
     above: Scalar = np.int64(0)
     if up >= 0:
@@ -268,7 +268,7 @@ def _code_place(
     """One coefficient; it is known that one of the ``left`` places from here on is not 0, if there are any."""
     i = band.first + y * band.stride + x
     stride, depth, kind = band.stride, band.level, band.kind
-    halved = np.int64(tall)
+    up, one, two = _relatives(band, tall, y, x)
     w, n = np.int64(c[np.uint64(i - 1)]), np.int64(c[np.uint64(i - stride)])
     nw, ne = np.int64(c[np.uint64(i - stride - 1)]), np.int64(c[np.uint64(i - stride + 1)])
     ww, nn = np.int64(c[np.uint64(i - 2)]), np.int64(c[np.uint64(i - 2 * stride)])
@@ -277,17 +277,14 @@ def _code_place(
     else:
         near = 3 * abs(w) + 2 * (abs(ww) + abs(n)) + abs(np.int64(c[np.uint64(i - 3)]))
     parent, above = np.int64(0), np.int64(0)
-    if band.up >= 0:
-        j = _beside(band.up, band.up_stride, y >> halved, x >> 1)
-        parent = np.int64(c[np.uint64(j)])
-        above = 2 * abs(parent) + _cross(c, j, band.up_stride)
+    if up >= 0:
+        parent = np.int64(c[np.uint64(up)])
+        above = 2 * abs(parent) + _cross(c, up, band.up_stride)
     beside = np.int64(0)
-    if band.one >= 0:
-        j = _beside(band.one, band.one_stride, y, x)
-        beside += 2 * abs(np.int64(c[np.uint64(j)])) + _cross(c, j, band.one_stride)
-    if band.two >= 0:
-        j = _beside(band.two, band.two_stride, y, x)
-        beside += 2 * abs(np.int64(c[np.uint64(j)])) + _cross(c, j, band.two_stride)
+    if one >= 0:
+        beside += 2 * abs(np.int64(c[np.uint64(one)])) + _cross(c, one, band.one_stride)
+    if two >= 0:
+        beside += 2 * abs(np.int64(c[np.uint64(two)])) + _cross(c, two, band.two_stride)
     last, past_near = np.int64(0), np.int64(0)
     if looks_back:
         last = np.int64(past[np.uint64(i)])

@@ -16,7 +16,7 @@ from aecompress.entropy.loops import inlined, loop
 from aecompress.entropy.tokens import Scalar
 from aecompress.spec import Array
 from aecompress.subbands.contexts import coarse, level, sign
-from aecompress.subbands.spans import SPAN, around, magnitudes, some
+from aecompress.subbands.spans import SPAN, around, calm, magnitudes, some
 
 # margins of zeros around a plane of corrections: lines above and below, places left and right
 _ABOVE, _BELOW, _BESIDE = 2, 1, 3
@@ -117,7 +117,8 @@ def _code_frame(
 ) -> None:  # fmt: skip
     """Corrections int32 of one frame, and of the frame before it, in flat padded memory."""
     height, width = coded.shape
-    if not adaptive.code(_any(r, decoding), np.int64(1 << 15), decoding, m.words, m.at):
+    anything = np.int64(not decoding and some(r, np.int64(0), r.size))
+    if not adaptive.code(anything, np.int64(1 << 15), decoding, m.words, m.at):
         return
     stride = width + 2 * _BESIDE
     for y in range(height):
@@ -127,7 +128,7 @@ def _code_frame(
         x, left, found = np.int64(0), np.int64(0), np.int64(0)
         while x < width:
             i = (y + _ABOVE) * stride + x + _BESIDE
-            if spans and (x & (SPAN - 1)) == 0 and x + SPAN <= width and _is_calm(r, past, looks_back, i, stride):
+            if spans and (x & (SPAN - 1)) == 0 and x + SPAN <= width and calm(r, past, looks_back, i, stride):
                 if not _code_span(r, past, looks_back, bends, i, stride, y * 32 // height, x, found, m, decoding):
                     found = found << 1
                     x += SPAN
@@ -138,24 +139,6 @@ def _code_frame(
                 _code_place(r, e, past, looks_back, tall, bends, i, stride, y, x, height, left, m, decoding)
             left = np.int64(0) if r[np.uint64(i)] != 0 else max(left - 1, np.int64(0))
             x += 1
-
-
-@inlined
-def _any(r: Array, decoding: Scalar) -> Scalar:
-    """1 if an encoder has anything to correct."""
-    found = np.int64(0)
-    if not decoding:
-        for k in range(r.size):
-            found |= np.int64(r[k] != 0)
-    return found
-
-
-@inlined
-def _is_calm(r: Array, past: Array, looks_back: Scalar, i: Scalar, stride: Scalar) -> Scalar:
-    """True if nothing is corrected before the span at ``i``, above it and where it was in the frame before."""
-    if r[np.uint64(i - 1)] != 0 or some(r, i - stride - 1, SPAN + 2):
-        return False
-    return not (looks_back and some(past, i, SPAN))
 
 
 @inlined

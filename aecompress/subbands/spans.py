@@ -36,3 +36,11 @@ def around(c: Array, i: Scalar, stride: Scalar, many: int) -> Scalar:
     ends."""
     ends = abs(np.int64(c[np.uint64(i - 1)])) + abs(np.int64(c[np.uint64(i + many)]))
     return magnitudes(c, i - stride, many) + magnitudes(c, i + stride, many) + ends
+
+
+@inlined
+def calm(c: Array, past: Array, looks_back: Scalar, i: Scalar, stride: Scalar) -> Scalar:
+    """True if nothing is there before the span at ``i``, above it and, if one looks back, where it was in the past."""
+    if c[np.uint64(i - 1)] != 0 or some(c, i - stride - 1, SPAN + 2):
+        return False
+    return not (looks_back and some(past, i, SPAN))
