@@ -501,11 +501,12 @@ def restore(
                             expected = tell(position, q, i, fine, traits, innovations, factor)
                         if related:
                             relate(c, i, q, coded, fine, links)
-                        if not coded[np.uint64(i)]:
+                        here = coded[np.uint64(i)]
+                        if not here:
                             q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                             if regressed:
                                 position = observe(
-                                    position, q[i], False, expected, traits, rows, values, innovations, gram, factor
+                                    position, q[i], here, expected, traits, rows, values, innovations, gram, factor
                                 )
                             i += 1
                             continue
@@ -545,7 +546,7 @@ def restore(
                             levels[0][i] = level_of(error[i])
                         if regressed:
                             position = observe(
-                                position, q[i], True, expected, traits, rows, values, innovations, gram, factor
+                                position, q[i], here, expected, traits, rows, values, innovations, gram, factor
                             )
                         i += 1
 

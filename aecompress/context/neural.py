@@ -190,11 +190,12 @@ def walk(
                     expected = tell(position, q, i, fine, traits, innovations, factor)
                 if related:
                     relate(c, i, q, coded, fine, links)
-                if not coded[np.uint64(i)]:
+                here = coded[np.uint64(i)]
+                if not here:
                     q[i] = q[i + near.offsets[at]] if known else plan.means[c]
                     if regressed:
                         position = observe(
-                            position, q[i], False, expected, traits, rows, values, innovations, gram, factor
+                            position, q[i], here, expected, traits, rows, values, innovations, gram, factor
                         )
                     i += 1
                     continue
@@ -305,7 +306,7 @@ def walk(
                     wanted = np.int64(scaled((q[i] << FRACTION) - p, unit, shift))
                     lms.learn(slow_weights, fast_weights, mine, close, power, wanted, slow, fast)
                 if regressed:
-                    position = observe(position, q[i], True, expected, traits, rows, values, innovations, gram, factor)
+                    position = observe(position, q[i], here, expected, traits, rows, values, innovations, gram, factor)
                 i += 1
     return n
 

@@ -98,7 +98,7 @@ def _code_plane(plane: Array, last: Array, past: Array, has_past: bool, m: Machi
             now = np.int64(0)
         for k in range(_INPUTS):
             m.places[k] = _FIRSTS[k] + _VIEWS[k] + 2 * same + np.int64(has_past)
-        same = decide(now, decoding, 0, _SET_OF_SAME, m)
+        same = decide(now, decoding, np.int64(0), np.int64(_SET_OF_SAME), m)
         if same:
             if decoding:
                 for j in range(line.size):
@@ -121,7 +121,7 @@ def _code_plane(plane: Array, last: Array, past: Array, has_past: bool, m: Machi
             length = min(bit_length(np.uint64(run)), np.int64(15))
             m.places[4] = _FIRSTS[4] + (length << 6 | near << 2 | (crossed & 1) << 1 | (cross & 1))
             of = near & 3 | (cross & 1) << 2 | (crossed & 1) << 3
-            bit = decide(np.int64(line[j]), decoding, 0, of, m)
+            bit = decide(np.int64(line[j]), decoding, np.int64(0), of, m)
             line[j] = bit
             run = run + 1 if bit == w else np.int64(0)
 

@@ -133,7 +133,7 @@ def _width(width: Scalar, band: Scalar, like: Scalar, m: Machine, decoding: Scal
         for view in range(_INPUTS):
             context = np.int64(0) if view == 0 else (band + 1 if view % 2 else like + 32)
             m.places[view] = _BANDS_FIRST + view * _WIDTHS + (context & 63) * 32
-        bit = decide((width >> k) & 1, decoding, node, _OF_WIDTH, m)
+        bit = decide((width >> k) & 1, decoding, node, np.int64(_OF_WIDTH), m)
         node = node * 2 + bit
         value = value * 2 + bit
     return value

@@ -166,7 +166,7 @@ def _code_span(
     m.places[4] = _SPAN_FIRSTS[4] + min(level(fine_sum), 63) * 4 + (found & 3)
     m.places[5] = _SPAN_FIRSTS[5] + x * 64 // bends.shape[1]
     m.places[6] = _SPAN_FIRSTS[6] + (min(fine >> 1, 15) * 4 + far) * 4 + last
-    return decide(np.int64(some(r, i, SPAN)), decoding, np.int64(0), _OF_SPAN, m)
+    return decide(np.int64(some(r, i, SPAN)), decoding, np.int64(0), np.int64(_OF_SPAN), m)
 
 
 @inlined
@@ -220,5 +220,5 @@ def _code_place(
     m.places[4] = _FIRSTS[4] + sn * _NODES
     m.places[5] = _FIRSTS[5] + (corner * 9 + sw * 3 + sn) * _NODES
     m.places[6] = _FIRSTS[6] + (_bend(across) * 16 + _bend(down)) * _NODES
-    positive = decide(np.int64(value > 0), decoding, _SIGN, _OF_SIGN, m)
+    positive = decide(np.int64(value > 0), decoding, np.int64(_SIGN), np.int64(_OF_SIGN), m)
     r[np.uint64(i)] = size if positive else -size

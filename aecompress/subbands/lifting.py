@@ -47,14 +47,14 @@ def forward(values: Array, levels: tuple[int, ...]) -> Array:
     H where only lines are split."""
     out = np.array(values, np.int64, order="C")
     for axis, many in enumerate(levels[:-2]):
+        lines = _lines(out, axis)
         for size in sizes(out.shape[axis], many)[:-1]:
-            _split(_lines(out, axis)[:, :size])
+            _split(lines, size, lines.shape[2])
     frames = out.reshape(-1, *out.shape[-2:])
     for height, width in planes(out.shape, levels)[:-1]:
-        low = frames[:, :height, :width]
-        _split(low.transpose(0, 2, 1))
+        _split_lines(frames, height, width)
         if not of_lines(levels):
-            _split(low)
+            _split(frames, height, width)
     return out
 
 
@@ -63,13 +63,13 @@ def inverse(coefficients: Array, levels: tuple[int, ...]) -> Array:
     out = np.array(coefficients, np.int64, order="C")
     frames = out.reshape(-1, *out.shape[-2:])
     for height, width in planes(out.shape, levels)[-2::-1]:
-        low = frames[:, :height, :width]
         if not of_lines(levels):
-            _merge(low)
-        _merge(low.transpose(0, 2, 1))
+            _merge(frames, height, width)
+        _merge_lines(frames, height, width)
     for axis, many in reversed(list(enumerate(levels[:-2]))):
+        lines = _lines(out, axis)
         for size in sizes(out.shape[axis], many)[-2::-1]:
-            _merge(_lines(out, axis)[:, :size])
+            _merge(lines, size, lines.shape[2])
     return out
 
 
@@ -139,38 +139,109 @@ def _lift(target: Array, source: Array, weight: int, back: int, sign: int) -> No
 
 
 @numba.njit(cache=True, nogil=True)
-def _split(values: Array) -> None:
-    """One level along the middle axis of ``values`` [outer, n, inner], in place: low band first, high band behind."""
-    outer, n, inner = values.shape
+def _split(values: Array, n: int, inner: int) -> None:
+    """One level along the middle axis of the corner [outer, n, inner] of ``values`` int64, in place: the low band
+    first, the high band behind it."""
     if n < 2:
         return
     half = (n + 1) // 2
     even, odd = np.empty((half, inner), np.int64), np.empty((n - half, inner), np.int64)
-    for o in range(outer):
-        even[:] = values[o, ::2]
-        odd[:] = values[o, 1::2]
+    for o in range(values.shape[0]):
+        for i in range(n):
+            line = odd[i // 2] if i % 2 else even[i // 2]
+            for j in range(inner):
+                line[j] = values[o, i, j]
         _lift(odd, even, _ALPHA, 0, 1)
         _lift(even, odd, _BETA, 1, 1)
         _lift(odd, even, _GAMMA, 0, 1)
         _lift(even, odd, _DELTA, 1, 1)
-        values[o, :half] = even
-        values[o, half:] = odd
+        for i in range(n):
+            line = even[i] if i < half else odd[i - half]
+            for j in range(inner):
+                values[o, i, j] = line[j]
 
 
 @numba.njit(cache=True, nogil=True)
-def _merge(values: Array) -> None:
+def _merge(values: Array, n: int, inner: int) -> None:
     """Undo ``_split``."""
-    outer, n, inner = values.shape
     if n < 2:
         return
     half = (n + 1) // 2
     even, odd = np.empty((half, inner), np.int64), np.empty((n - half, inner), np.int64)
-    for o in range(outer):
-        even[:] = values[o, :half]
-        odd[:] = values[o, half:]
+    for o in range(values.shape[0]):
+        for i in range(n):
+            line = even[i] if i < half else odd[i - half]
+            for j in range(inner):
+                line[j] = values[o, i, j]
         _lift(even, odd, _DELTA, 1, -1)
         _lift(odd, even, _GAMMA, 0, -1)
         _lift(even, odd, _BETA, 1, -1)
         _lift(odd, even, _ALPHA, 0, -1)
-        values[o, ::2] = even
-        values[o, 1::2] = odd
+        for i in range(n):
+            line = odd[i // 2] if i % 2 else even[i // 2]
+            for j in range(inner):
+                values[o, i, j] = line[j]
+
+
+@numba.njit(cache=True, nogil=True)
+def _split_lines(values: Array, height: int, n: int) -> None:
+    """The same along the last axis of the corner [F, height, n]."""
+    if n < 2:
+        return
+    half = (n + 1) // 2
+    many = n - half
+    even, odd = np.empty(half + 1, np.int64), np.empty(half + 1, np.int64)
+    for f in range(values.shape[0]):
+        for y in range(height):
+            line = values[f, y]
+            for i in range(many):
+                even[i], odd[i + 1] = line[2 * i], line[2 * i + 1]
+            even[half - 1] = line[2 * half - 2]
+            _lift_odd(odd, even, many, _ALPHA, 1)
+            _lift_even(even, odd, many, _BETA, 1)
+            _lift_odd(odd, even, many, _GAMMA, 1)
+            _lift_even(even, odd, many, _DELTA, 1)
+            for i in range(half):
+                line[i] = even[i]
+            for i in range(many):
+                line[half + i] = odd[i + 1]
+
+
+@numba.njit(cache=True, nogil=True)
+def _merge_lines(values: Array, height: int, n: int) -> None:
+    """Undo ``_split_lines``."""
+    if n < 2:
+        return
+    half = (n + 1) // 2
+    many = n - half
+    even, odd = np.empty(half + 1, np.int64), np.empty(half + 1, np.int64)
+    for f in range(values.shape[0]):
+        for y in range(height):
+            line = values[f, y]
+            for i in range(half):
+                even[i] = line[i]
+            for i in range(many):
+                odd[i + 1] = line[half + i]
+            _lift_even(even, odd, many, _DELTA, -1)
+            _lift_odd(odd, even, many, _GAMMA, -1)
+            _lift_even(even, odd, many, _BETA, -1)
+            _lift_odd(odd, even, many, _ALPHA, -1)
+            for i in range(many):
+                line[2 * i], line[2 * i + 1] = even[i], odd[i + 1]
+            line[2 * half - 2] = even[half - 1]
+
+
+@numba.njit(cache=True, nogil=True)
+def _lift_odd(odd: Array, even: Array, many: int, weight: int, sign: int) -> None:
+    """What ``_lift`` does, to the ``many`` odd numbers of a line, which lie from 1 on; both have room for a mirror."""
+    even[-1] = even[-2]
+    for i in range(many):
+        odd[i + 1] += sign * (((even[i] + even[i + 1]) * weight + _HALF) >> _SHIFT)
+
+
+@numba.njit(cache=True, nogil=True)
+def _lift_even(even: Array, odd: Array, many: int, weight: int, sign: int) -> None:
+    """The same to the even numbers."""
+    odd[0], odd[-1] = odd[1], odd[many]
+    for i in range(even.size - 1):
+        even[i] += sign * (((odd[i] + odd[i + 1]) * weight + _HALF) >> _SHIFT)

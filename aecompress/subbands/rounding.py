@@ -27,20 +27,31 @@ def rounded(exact: Array, layout: Layout) -> Array:
 
 @loop
 def _round(planes: Array, boxes: Array, tall: bool, out: Array) -> None:
-    """Of a plane the up to eight around count, those at corners half; of lines the two beside."""
+    """``out`` is all zeros, as most coefficients stay."""
     for f in range(planes.shape[0]):
         for top, left, height, width in boxes:
             for y in range(top, top + height):
+                line = planes[f, y]
                 for x in range(left, left + width):
-                    near, shares = 0.0, 0.0
-                    for dy in range(-1, 2):
-                        if (dy != 0 and not tall) or not top <= y + dy < top + height:
-                            continue
-                        for dx in range(-1, 2):
-                            if (dy != 0 or dx != 0) and left <= x + dx < left + width:
-                                share = 0.5 if dy != 0 and dx != 0 else 1.0
-                                shares += share
-                                near += share * min(abs(planes[f, y + dy, x + dx]), _ENOUGH)
-                    added = min(_LEAST + _RISE * near / max(shares, 1.0), _MOST)
-                    many = np.int64(np.floor(abs(planes[f, y, x]) + added))
-                    out[f, y, x] = many if planes[f, y, x] > 0 else -many
+                    size = abs(line[np.uint64(x)])
+                    if size + _MOST >= 1.0:
+                        many = np.int64(np.floor(size + _share(planes[f], top, left, height, width, tall, y, x)))
+                        out[f, y, x] = many if line[x] > 0 else -many
+
+
+@loop
+def _share(plane: Array, top: int, left: int, height: int, width: int, tall: bool, y: int, x: int) -> float:
+    """Share of a step that is added at a place of a band.
+
+    Of a plane the up to eight around count, those at corners half; of lines the two beside.
+    """
+    near, shares = 0.0, 0.0
+    for dy in range(-1, 2):
+        if (dy != 0 and not tall) or not top <= y + dy < top + height:
+            continue
+        for dx in range(-1, 2):
+            if (dy != 0 or dx != 0) and left <= x + dx < left + width:
+                share = 0.5 if dy != 0 and dx != 0 else 1.0
+                shares += share
+                near += share * min(abs(plane[y + dy, x + dx]), _ENOUGH)
+    return min(_LEAST + _RISE * near / max(shares, 1.0), _MOST)

@@ -33,6 +33,9 @@ _PATIENT, _HURRIED, _MANY = (1.3, 1.0), (0.9, 0.75), 1 << 16
 # subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
 # much again
 _SURE = 0.6
+# and of less than this share of what a coder without classes takes, none at all: that is known within seconds. A first
+# try of more than the other share does not come so far
+_PLAIN, _HOPE = 0.4, 0.45
 _UNSURE = 0.25  # share of the time left that subbands get beside a turned set
 _GAIN = 0.99  # an autoencoder, or other cells, must bring the bytes of a bounded set below this share
 
@@ -86,7 +89,13 @@ class Bounded(Search):
     @cached_property
     def _roughly(self) -> Model:
         """A context coder on even cells, fitted to small parts of the samples."""
-        return self._with_context(replace(self._blank(), cells=self._even), self._trial())
+        layout = layout_of(self._plainly) if self._may_be_smooth else None
+        return self._with_context(replace(self._blank(), cells=self._even), self._trial(), layout)
+
+    @cached_property
+    def _plainly(self) -> Model:
+        """The same without classes."""
+        return self._with_context(replace(self._blank(), cells=self._even), self._trial(), rough=True)
 
     @property
     def _may_be_smooth(self) -> bool:
@@ -95,8 +104,27 @@ class Bounded(Search):
         return known and smooth.suits(self.samples[0].shape, self.ordered)
 
     def _found(self, kind: str) -> Model:
-        model = replace(self._blank(), cells=self._thriftiest[0])
-        return self._sharpened(self._joined(self._fewest(model), kind))
+        model = self._clearly_smooth() or self._fewest(replace(self._blank(), cells=self._thriftiest[0]))
+        return self._sharpened(self._joined(model, kind))
+
+    def _clearly_smooth(self) -> Model | None:
+        """Subbands, where contexts will hardly come near them."""
+        if not self._may_be_smooth:
+            return None
+        size = self._size(self._plainly)
+        model = replace(self._blank(), cells=self._even)
+        other = self.seen * size
+        rival = smooth.fit_subbands(model, self.samples, self.clock, self.ordered, other=other, hope=_HOPE, sure=_PLAIN)
+        if rival is None:
+            return None
+        rival, least = self._rated(rival, size)
+        return rival if least < _PLAIN * size else None
+
+    def _rated(self, rival: Model, size: float) -> tuple[Model, float]:
+        """Subbands with the rate they reach, and the bytes they take, where a context coder takes ``size``."""
+        least = self._bytes(rival, self.samples)
+        _log.info("subbands: the archive takes about %s bytes, by a context coder %s", f"{least:,.0f}", f"{size:,.0f}")
+        return replace(rival, rate=8 * least / self.values), least
 
     def _joined(self, model: Model, kind: str) -> Model:
         """The model, with an autoencoder beside its coder where that takes fewer bytes."""
@@ -164,9 +192,7 @@ class Bounded(Search):
         )
         if rival is None:
             return rough if self.clock.is_over() else self._taught(model)
-        least = self._bytes(rival, self.samples)
-        _log.info("subbands: the archive takes about %s bytes, by a context coder %s", f"{least:,.0f}", f"{size:,.0f}")
-        rival = replace(rival, rate=8 * least / self.values)
+        rival, least = self._rated(rival, size)
         if least < _SURE * size:
             return rival
         if self.clock.is_over():
