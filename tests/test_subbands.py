@@ -6,6 +6,8 @@ import math
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ import aecompress
 from aecompress.codec.cells import Cells
 from aecompress.codec.model import Model
 from aecompress.config import Target
+from aecompress.context import fit as context
+from aecompress.context.coder import ContextModel
 from aecompress.entropy import adaptive
 from aecompress.errors import CorruptError
 from aecompress.spec import Array, ArraySpec
@@ -250,6 +254,34 @@ def test_subbands_that_stay_behind_give_up(monkeypatch: pytest.MonkeyPatch) -> N
     tried.clear()
     assert behind(Clock(60_000.0, started=100.0)) is None
     assert few < len(tried)
+
+
+def test_other_coders_stay_at_home_where_subbands_are_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coder without classes tells that; what is nearer to it is compared with one that is fitted with care."""
+
+    def fit(*args: Any, with_classes: bool = True, **kwargs: Any) -> ContextModel:
+        if with_classes:
+            raise InterruptedError
+        return context.fit(*args, with_classes=with_classes, **kwargs)
+
+    monkeypatch.setattr("aecompress.trainer.search.context", SimpleNamespace(**vars(context) | {"fit": fit}))
+    values = np.concatenate([smooth("f4")] * 4)
+    assert aecompress.fit(values, Target("max-error", 2.0), kind="none").subbands is not None
+    values += 3.0 * np.random.default_rng(1).normal(size=values.shape).astype(np.float32)
+    with pytest.raises(InterruptedError):
+        aecompress.fit(values, Target("max-error", 2.0), kind="none")
+
+
+def test_what_is_known_of_blocks_is_not_found_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = smooth("f4")
+    known: dict[tuple[Subbands, int], float] = {}
+    first = fit_subbands(blank(values), [values], Clock(600.0), known=known)
+    assert known
+    monkeypatch.setattr("aecompress.trainer.smooth._bytes", lambda *_: pytest.fail("a block was coded again"))
+    again = fit_subbands(blank(values), [values], Clock(600.0), known=known)
+    assert first is not None
+    assert again is not None
+    assert again.subbands == first.subbands
 
 
 def test_special_values_in_smooth_fields(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from aecompress.errors import InputError, ModelError
 from aecompress.quantize import split_wide
 from aecompress.trainer import autoencoders, smooth
 from aecompress.trainer.bounds import bounded_cells, rivals
+from aecompress.trainer.clock import Clock
 from aecompress.trainer.phases import carried
 from aecompress.trainer.search import Search, alike, layout_of
 
@@ -71,9 +72,7 @@ class Bounded(Search):
         """True if subbands take fewer bytes than that."""
         if not self._may_be_smooth:
             return False
-        model = replace(self._blank(), cells=self._even)
-        other = below * self.seen
-        rival = smooth.fit_subbands(model, self.samples, self.clock.part(_UNSURE), self.ordered, other=other)
+        rival = self._with_subbands(below, self.clock.part(_UNSURE))
         return rival is not None and self._bytes(rival, self.samples) < below
 
     @property
@@ -89,6 +88,8 @@ class Bounded(Search):
     @cached_property
     def _roughly(self) -> Model:
         """A context coder on even cells, fitted to small parts of the samples."""
+        if self._may_be_smooth and (self.fast or self.clock.is_over()):
+            return self._plainly  # quick coders have no classes anyway
         layout = layout_of(self._plainly) if self._may_be_smooth else None
         return self._with_context(replace(self._blank(), cells=self._even), self._trial(), layout)
 
@@ -112,13 +113,31 @@ class Bounded(Search):
         if not self._may_be_smooth:
             return None
         size = self._size(self._plainly)
-        model = replace(self._blank(), cells=self._even)
-        other = self.seen * size
-        rival = smooth.fit_subbands(model, self.samples, self.clock, self.ordered, other=other, hope=_HOPE, sure=_PLAIN)
+        if self.clock.is_over():
+            return None
+        rival = self._with_subbands(size, self.clock, hope=_HOPE, sure=_PLAIN)
         if rival is None:
             return None
         rival, least = self._rated(rival, size)
         return rival if least < _PLAIN * size else None
+
+    def _with_subbands(self, size: float, clock: Clock, *, hope: float = 1.0, sure: float = 1.0) -> Model | None:
+        """Subbands of even cells, where there is hope for them beside a coder that takes ``size``."""
+        return smooth.fit_subbands(
+            replace(self._blank(), cells=self._even),
+            self.samples,
+            clock,
+            self.ordered,
+            other=self.seen * size,
+            hope=hope,
+            sure=sure,
+            known=self._sizes,
+        )
+
+    @cached_property
+    def _sizes(self) -> smooth.Sizes:
+        """What subbands take of the samples, as far as that was found out."""
+        return {}
 
     def _rated(self, rival: Model, size: float) -> tuple[Model, float]:
         """Subbands with the rate they reach, and the bytes they take, where a context coder takes ``size``."""
@@ -181,15 +200,7 @@ class Bounded(Search):
         if self.clock.is_over():
             return rough
         size = self._size(rough)
-        rival = smooth.fit_subbands(
-            replace(model, cells=self._even),
-            self.samples,
-            self.clock,
-            self.ordered,
-            other=self.seen * size,
-            hope=hope,
-            sure=_SURE,
-        )
+        rival = self._with_subbands(size, self.clock, hope=hope, sure=_SURE)
         if rival is None:
             return rough if self.clock.is_over() else self._taught(model)
         rival, least = self._rated(rival, size)

@@ -21,6 +21,9 @@ from aecompress.spec import Array
 from aecompress.subbands import CELL, MOST_STEP, Subbands, axes_of, lifting
 from aecompress.trainer.clock import Clock
 
+#: Bytes of blocks by subbands and by their number.
+Sizes = dict[tuple[Subbands, int], float]
+
 #: Steps to choose from, in 1/2^FRACTION of a cell, and the one to begin with. Where fields are rough, few values may be
 #: left to correct; where they are smooth, wide steps cost few corrections.
 _STEPS = tuple(round(CELL * share) for share in (0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.4))
@@ -62,6 +65,7 @@ def fit_subbands(
     other: float = math.inf,
     hope: float = 1.0,
     sure: float = 1.0,
+    known: Sizes | None = None,
 ) -> Model | None:
     """The model with the subbands that code the blocks in the fewest bytes; None if there is no hope for them.
 
@@ -74,13 +78,14 @@ def fit_subbands(
         hope: share of these that a first try may take; subbands which their levels do not bring below all of these are
             out.
         sure: share of these below which subbands stay whatever the other coder may still learn.
+        known: what is known of these blocks from other calls in the same cells; what is found out is added.
     """
     works = [work for work in (methods.prepare(model, block) for block in blocks) if work is not None]
     if not works:
         return None
     axes = axes_of(blocks[0].shape)
     along = ordered or (True,) * len(axes)
-    trial = _Trial(model, works)
+    trial = _Trial(model, works, {} if known is None else known)
     everything = tuple(range(len(works)))
     firsts = _sighted(_firsts(axes, along), trial, (len(works) // 2,))
     sizes = np.array([trial.sizes(first, everything) for first in firsts])
@@ -116,10 +121,9 @@ def fit_subbands(
 class _Trial:
     """What subbands make of blocks, found out once for each."""
 
-    def __init__(self, model: Model, works: Sequence[methods.Work]) -> None:
-        self._model, self._works = model, works
+    def __init__(self, model: Model, works: Sequence[methods.Work], known: Sizes) -> None:
+        self._model, self._works, self._known = model, works, known
         self._steps: dict[tuple[Subbands, tuple[int, ...]], Subbands] = {}
-        self._known: dict[tuple[Subbands, int], float] = {}
 
     def settled(self, subbands: Subbands, which: tuple[int, ...]) -> Subbands:
         """The subbands in the step in which they are compared on the blocks of these numbers."""
