@@ -31,12 +31,11 @@ _log = logging.getLogger(__name__)
 # must take less than the second when both are ready. Quick trees are one and a half to three times as fast, which is
 # worth a quarter where there are so many values that somebody waits.
 _PATIENT, _HURRIED, _MANY = (1.3, 1.0), (0.9, 0.75), 1 << 16
-# subbands of less than this share need no context coder to be fitted with care: that saves up to a fifth, a network as
-# much again
-_SURE = 0.6
-# and of less than this share of what a coder without classes takes, none at all: that is known within seconds. A first
-# try of more than the other share does not come so far
+# of less than these shares they stay, whatever may come: of the bytes of a coder without classes, which are known
+# within seconds (a first try of more than _HOPE does not come so far), of a roughly fitted coder's, and of one's that
+# was fitted with care and has yet to try a network. Care saves up to a fifth, and a network as much again
 _PLAIN, _HOPE = 0.4, 0.45
+_SURE, _AHEAD = 0.6, 0.7
 _UNSURE = 0.25  # share of the time left that subbands get beside a turned set
 _GAIN = 0.99  # an autoencoder, or other cells, must bring the bytes of a bounded set below this share
 
@@ -208,8 +207,14 @@ class Bounded(Search):
             return rival
         if self.clock.is_over():
             return rival if least < self._bytes(rough, self.samples) else rough
-        full = self._sharpened(self._taught(model))
-        return rival if least < most * self._bytes(full, self.samples) else full
+        taught = self._taught(model)
+        size = self._bytes(taught, self.samples)
+        if least < _AHEAD * size:
+            return rival
+        full = self._sharpened(taught)
+        if full is not taught:
+            size = self._bytes(full, self.samples)
+        return rival if least < most * size else full
 
     def _taught(self, model: Model) -> Model:
         """The model with a context coder fitted to all lessons, which may read them in another layout than parts."""
