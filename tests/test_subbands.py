@@ -272,6 +272,24 @@ def test_other_coders_stay_at_home_where_subbands_are_far_ahead(monkeypatch: pyt
         aecompress.fit(values, Target("max-error", 2.0), kind="none")
 
 
+@pytest.mark.parametrize("ahead", [True, False])
+def test_no_network_is_tried_where_subbands_are_far_ahead_of_trees(
+    ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, share in (("_PLAIN", 0.0), ("_SURE", 0.0), ("_AHEAD", 0.7 if ahead else 0.0)):
+        monkeypatch.setattr(f"aecompress.trainer.bounded.{name}", share)
+    tried: list[ContextModel] = []
+
+    def train(coder: ContextModel, *_: object) -> tuple[ContextModel, float]:
+        tried.append(coder)
+        return coder, 0.0
+
+    monkeypatch.setattr(context, "with_network", train)
+    values = smooth("f4")[:, ::2, ::2]
+    assert aecompress.fit(values, Target("max-error", 2.0), kind="none").subbands is not None
+    assert bool(tried) != ahead
+
+
 def test_what_is_known_of_blocks_is_not_found_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
     values = smooth("f4")
     known: dict[tuple[Subbands, int], float] = {}
