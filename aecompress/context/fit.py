@@ -26,7 +26,7 @@ from aecompress.context.coder import (
 )
 from aecompress.context.discovery import discover
 from aecompress.context.network import LANES, MOST_INPUTS, inputs_of
-from aecompress.context.proposals import learned, regressions
+from aecompress.context.proposals import Proposal, learned, regressions
 from aecompress.context.regression import Regression, columns_of
 from aecompress.context.relations import Relations
 from aecompress.context.sample import FRACTION, Sample, chosen
@@ -200,12 +200,17 @@ def _regressed(
     missed = min(one.missed for one in tried)
     if missed > min(_neighbour_bits(part, layout, total) + _NEAR_BITS, _centred_bits(part, tried[0].found)):
         return layout, None
-    found: tuple[float, Layout, Regression | None] = _costs([_middle(whole)], [layout], total)[0], layout, None
-    for one in tried:
-        cost, rival = _cheapest(_middle(one.without.informed(whole)), total, layout, fixed=fixed)
-        if cost + one.bits < found[0]:
-            found = cost + one.bits, rival, one.found
-    return found[1:]
+    before = _costs([_middle(whole)], [layout], total)[0]
+    first, *others = tried
+    cost, rival = _cheapest(_middle(first.without.informed(whole)), total, layout, fixed=fixed)
+
+    def costs(one: Proposal) -> float:
+        """In the layout that is best for the first: others are hardly better in another."""
+        return _costs([_middle(one.without.informed(whole))], [rival], total)[0]
+
+    found = [cost + first.bits, *(cost + one.bits for one, cost in zip(others, abreast(costs, others), strict=True))]
+    best = int(np.argmin(found))
+    return (rival, tried[best].found) if found[best] < before else (layout, None)
 
 
 def _cheapest(part: Sample, total: int, layout: Layout, *, fixed: bool) -> tuple[float, Layout]:
