@@ -53,7 +53,9 @@ class Bounded(Search):
                 cells = carried(model.cells, cells, self.samples)
                 return replace(model, target=self.target, cells=cells, fills=self.fills, known_as=None)
         if model.encoder is None or model.of_places:
-            return self._sharpened(self._with_context(fresh) if model.subbands is None else self._fewest(fresh))
+            if model.subbands is None:
+                return self._sharpened(self._with_context(fresh))
+            return self._sharpened(self._clearly_smooth() or self._fewest(fresh))
         fresh = self._with_context(replace(fresh, kind=model.kind, encoder=model.encoder))
         return self._sharpened(self._with_joint(fresh, model.encoder))
 
