@@ -14,6 +14,7 @@ from functools import lru_cache
 import numba
 import numpy as np
 
+from aecompress.entropy.tokens import Scalar
 from aecompress.spec import Array
 
 #: Most levels along an axis.
@@ -52,7 +53,7 @@ def forward(values: Array, levels: tuple[int, ...]) -> Array:
             _split(lines, size, lines.shape[2])
     frames = out.reshape(-1, *out.shape[-2:])
     for height, width in planes(out.shape, levels)[:-1]:
-        _split_lines(frames, height, width)
+        _along_lines(frames, height, width, False)
         if not of_lines(levels):
             _split(frames, height, width)
     return out
@@ -65,7 +66,7 @@ def inverse(coefficients: Array, levels: tuple[int, ...]) -> Array:
     for height, width in planes(out.shape, levels)[-2::-1]:
         if not of_lines(levels):
             _merge(frames, height, width)
-        _merge_lines(frames, height, width)
+        _along_lines(frames, height, width, True)
     for axis, many in reversed(list(enumerate(levels[:-2]))):
         lines = _lines(out, axis)
         for size in sizes(out.shape[axis], many)[-2::-1]:
@@ -126,6 +127,12 @@ def _lines(values: Array, axis: int) -> Array:
 
 
 @numba.njit(cache=True, nogil=True)
+def _moved(one: Scalar, two: Scalar, weight: Scalar) -> Scalar:
+    """How far two neighbours of this weight move what lies between them."""
+    return ((one + two) * weight + _HALF) >> _SHIFT
+
+
+@numba.njit(cache=True, nogil=True)
 def _lift(target: Array, source: Array, weight: int, back: int, sign: int) -> None:
     """Add ``sign`` times the rounded ``weight`` times the two neighbours of each target line, mirrored at the ends.
 
@@ -135,7 +142,7 @@ def _lift(target: Array, source: Array, weight: int, back: int, sign: int) -> No
     for i in range(target.shape[0]):
         one, two = max(i - back, 0), min(i + 1 - back, last)
         for j in range(target.shape[1]):
-            target[i, j] += sign * (((source[one, j] + source[two, j]) * weight + _HALF) >> _SHIFT)
+            target[i, j] += sign * _moved(source[one, j], source[two, j], weight)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -184,51 +191,39 @@ def _merge(values: Array, n: int, inner: int) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _split_lines(values: Array, height: int, n: int) -> None:
-    """The same along the last axis of the corner [F, height, n]."""
+def _along_lines(values: Array, height: int, n: int, merging: bool) -> None:
+    """What ``_split`` does, or ``_merge``, along the last axis of the corner [F, height, n]."""
     if n < 2:
         return
-    half = (n + 1) // 2
-    many = n - half
+    half, many = (n + 1) // 2, n // 2
     even, odd = np.empty(half + 1, np.int64), np.empty(half + 1, np.int64)
     for f in range(values.shape[0]):
         for y in range(height):
             line = values[f, y]
-            for i in range(many):
-                even[i], odd[i + 1] = line[2 * i], line[2 * i + 1]
-            even[half - 1] = line[2 * half - 2]
-            _lift_odd(odd, even, many, _ALPHA, 1)
-            _lift_even(even, odd, many, _BETA, 1)
-            _lift_odd(odd, even, many, _GAMMA, 1)
-            _lift_even(even, odd, many, _DELTA, 1)
-            for i in range(half):
-                line[i] = even[i]
-            for i in range(many):
-                line[half + i] = odd[i + 1]
-
-
-@numba.njit(cache=True, nogil=True)
-def _merge_lines(values: Array, height: int, n: int) -> None:
-    """Undo ``_split_lines``."""
-    if n < 2:
-        return
-    half = (n + 1) // 2
-    many = n - half
-    even, odd = np.empty(half + 1, np.int64), np.empty(half + 1, np.int64)
-    for f in range(values.shape[0]):
-        for y in range(height):
-            line = values[f, y]
-            for i in range(half):
-                even[i] = line[i]
-            for i in range(many):
-                odd[i + 1] = line[half + i]
-            _lift_even(even, odd, many, _DELTA, -1)
-            _lift_odd(odd, even, many, _GAMMA, -1)
-            _lift_even(even, odd, many, _BETA, -1)
-            _lift_odd(odd, even, many, _ALPHA, -1)
-            for i in range(many):
-                line[2 * i], line[2 * i + 1] = even[i], odd[i + 1]
-            line[2 * half - 2] = even[half - 1]
+            if merging:
+                for i in range(half):
+                    even[i] = line[i]
+                for i in range(many):
+                    odd[i + 1] = line[half + i]
+                _lift_even(even, odd, many, _DELTA, -1)
+                _lift_odd(odd, even, many, _GAMMA, -1)
+                _lift_even(even, odd, many, _BETA, -1)
+                _lift_odd(odd, even, many, _ALPHA, -1)
+                for i in range(many):
+                    line[2 * i], line[2 * i + 1] = even[i], odd[i + 1]
+                line[2 * half - 2] = even[half - 1]
+            else:
+                for i in range(many):
+                    even[i], odd[i + 1] = line[2 * i], line[2 * i + 1]
+                even[half - 1] = line[2 * half - 2]
+                _lift_odd(odd, even, many, _ALPHA, 1)
+                _lift_even(even, odd, many, _BETA, 1)
+                _lift_odd(odd, even, many, _GAMMA, 1)
+                _lift_even(even, odd, many, _DELTA, 1)
+                for i in range(half):
+                    line[i] = even[i]
+                for i in range(many):
+                    line[half + i] = odd[i + 1]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -236,7 +231,7 @@ def _lift_odd(odd: Array, even: Array, many: int, weight: int, sign: int) -> Non
     """What ``_lift`` does, to the ``many`` odd numbers of a line, which lie from 1 on; both have room for a mirror."""
     even[-1] = even[-2]
     for i in range(many):
-        odd[i + 1] += sign * (((even[i] + even[i + 1]) * weight + _HALF) >> _SHIFT)
+        odd[i + 1] += sign * _moved(even[i], even[i + 1], weight)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -244,4 +239,4 @@ def _lift_even(even: Array, odd: Array, many: int, weight: int, sign: int) -> No
     """The same to the even numbers."""
     odd[0], odd[-1] = odd[1], odd[many]
     for i in range(even.size - 1):
-        even[i] += sign * (((odd[i] + odd[i + 1]) * weight + _HALF) >> _SHIFT)
+        even[i] += sign * _moved(odd[i], odd[i + 1], weight)
