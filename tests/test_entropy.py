@@ -6,6 +6,8 @@ import math
 import struct
 import tracemalloc
 from contextlib import suppress
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 from aecompress.entropy import bits, integers, rans, record, tokens
 from aecompress.entropy.division import divided, floored, quotient
+from aecompress.entropy.loops import loop
 from aecompress.entropy.tables import PRECISION, Tables
 from aecompress.errors import CorruptError
 from aecompress.spec import Array
@@ -65,26 +68,36 @@ def test_raw_bits_that_repeat_themselves_are_short() -> None:
 # --- tokens ---------------------------------------------------------------------------------------------------------
 
 
+@loop(cache=False)
+def taken_apart(value: Any) -> Any:
+    u = tokens.zigzag(value)
+    token = tokens.token_of(u)
+    return u, token, tokens.token_floor(token), tokens.raw_width(token), tokens.unzigzag(u)
+
+
+@loop(cache=False)
+def span(token: Any) -> Any:
+    return tokens.token_floor(token), tokens.raw_width(token)
+
+
 @relaxed
 @given(int64s)
 @example(LEAST)
 @example(GREATEST)
 def test_token_and_raw_bits_are_the_integer(value: int) -> None:
-    u = tokens.zigzag(np.int64(value))
-    assert int(u) == (2 * value if value >= 0 else -2 * value - 1)
-    token = tokens.token_of(np.uint64(u))
+    u, token, floor, width, back = taken_apart(np.int64(value))
+    assert u == (2 * value if value >= 0 else -2 * value - 1)
     assert 0 <= token < tokens.ALPHABET
-    rest = int(u) - int(tokens.token_floor(np.int64(token)))
-    assert 0 <= rest < 1 << tokens.raw_width(np.int64(token))
-    assert tokens.unzigzag(np.uint64(u)) == value
+    assert 0 <= u - floor < 1 << width
+    assert back == value
 
 
 def test_tokens_partition_the_integers_in_order() -> None:
-    floors = [int(tokens.token_floor(np.int64(token))) for token in range(16 + 60 * 4)]
-    widths = [int(tokens.raw_width(np.int64(token))) for token in range(16 + 60 * 4)]
-    assert floors[0] == 0
-    assert all(a + (1 << w) == b for a, w, b in zip(floors, widths, floors[1:], strict=False))
-    assert floors[-1] + (1 << widths[-1]) == 1 << 64
+    spans = [span(np.int64(token)) for token in range(16 + 60 * 4)]
+    assert spans[0][0] == 0
+    assert all(a + (1 << width) == b for (a, width), (b, _) in pairwise(spans))
+    assert spans[-1][0] + (1 << spans[-1][1]) == 1 << 64
+    assert spans == [(tokens.token_floor(token), tokens.raw_width(token)) for token in range(16 + 60 * 4)]
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -402,13 +415,16 @@ def test_small_arrays_stay_small(n: int) -> None:
     assert math.isclose(len(record.pack([np.arange(n)])), 2 * n, abs_tol=2 * n + 40)
 
 
+@loop(cache=False)
+def by_floats(number: Any, small: Any, by: Any) -> Any:
+    return floored(number, by), floored(-number, by), divided(number, by), quotient(small, by)
+
+
 @relaxed
 @given(st.integers(1, 1 << 53), st.integers(0, (1 << 48) - 2), st.integers(-2, 2))
 @example(123_821_758, 3_723_536_945, 1)  # rounded, the number comes to lie on the other side of a whole quotient
 def test_quotients_by_floats_are_those_of_integers(by: int, times: int, more: int) -> None:
     number = max(times % ((1 << 62) // by) * by + more, 0)
-    for signed in (number, -number):
-        assert floored(np.int64(signed), np.int64(by)) == signed // by
-    assert divided(np.int64(number), np.int64(by)) == divmod(number, by)
     small = min(number, 1 << 53)
-    assert quotient(np.int64(small), np.int64(by)) == small // by
+    found = by_floats(np.int64(number), np.int64(small), np.int64(by))
+    assert found == (number // by, -number // by, divmod(number, by), small // by)

@@ -20,10 +20,25 @@ def made(n: int) -> int:
     return int(np.zeros(n, np.int64).size)
 
 
-@pytest.mark.parametrize("decorator", [loop, inlined])
-def test_an_array_is_not_made(decorator: object) -> None:
+def test_an_array_is_not_made() -> None:
     with pytest.raises(NumbaError):
-        decorator(made, cache=False)(3)  # type: ignore[operator]
+        loop(made, cache=False)(3)
+
+
+def test_nor_in_a_part() -> None:
+    part = inlined(made)
+
+    @loop(cache=False)
+    def caller(n: int) -> int:
+        return part(n)
+
+    with pytest.raises(NumbaError):
+        caller(3)
+
+
+def test_python_calls_a_part_as_it_was_written() -> None:
+    assert inlined(made) is made
+    assert inlined(fastmath={"contract"})(made) is made
 
 
 def test_loops_are_compiled_so_everywhere() -> None:
