@@ -409,6 +409,14 @@ def test_lines_above_are_left_out_where_they_tell_nothing() -> None:
     assert fitting.fit([sample], sample.q.size, Layout(2, False)).reach <= 3
 
 
+def test_columns_that_are_alike_may_share_a_stencil_of_their_row_alone() -> None:
+    """Each value is like the one five before: what a channel finds out for itself takes bytes for each of 40."""
+    q = noise_below((400, 8, 5), 11).cumsum(1).reshape(400, 40)
+    part = fitting.Sample(q, np.ones(q.shape, bool))
+    _, found = fitting._cheapest(part, q.size, Layout(1, True, False), fixed=False)
+    assert found == Layout(1, False, False)
+
+
 def test_a_layout_that_only_classes_make_the_best_is_found() -> None:
     """A third of each plane is as in the plane before, the rest is its own: one set of weights cannot tell."""
     rng = np.random.default_rng(5)

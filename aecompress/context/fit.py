@@ -39,7 +39,7 @@ from aecompress.context.stencil import (
     has_far,
     layouts,
     reference_steps,
-    shared_layout,
+    shared_layouts,
     spatial_steps,
 )
 from aecompress.context.training import lesson, train
@@ -219,7 +219,7 @@ def _cheapest(part: Sample, total: int, layout: Layout, *, fixed: bool) -> tuple
     if fixed or not apart:
         rivals = [layout]
     elif layout in apart:
-        rivals = [layout, shared_layout(part.q.shape)]
+        rivals = [layout, *shared_layouts(part.q.shape)]
     else:
         costs = _costs([part], apart, total, with_classes=False) if len(apart) > 1 else [0.0]
         rivals = [layout, apart[int(np.argmin(costs))]]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -78,10 +78,10 @@ def column_layouts(shape: tuple[int, ...]) -> list[Layout]:
     return [Layout(depth, True, False) for depth in range(1, min(len(sizes) - 1, 2) + 1)]
 
 
-def shared_layout(shape: tuple[int, ...]) -> Layout:
-    """The layout in which all columns have one stencil, and share its weights."""
-    layout = Layout(min(len(axes_of(shape)), 2), False)
-    return Layout(layout.depth, False, has_far(layout, shape))
+def shared_layouts(shape: tuple[int, ...]) -> list[Layout]:
+    """Layouts in which all columns have one stencil, and share its weights: of a row alone, and of those above too."""
+    found = [Layout(depth, False) for depth in range(1, min(len(axes_of(shape)), 2) + 1)]
+    return [replace(layout, far=has_far(layout, shape)) for layout in found]
 
 
 _LINE = [(0, -x) for x in range(1, 13)]
@@ -99,7 +99,7 @@ _PLANE = [
     (0, -3),
     (-1, 3),
 ]
-_FAR_LINE = [(0, -x) for x in range(13, 25)]
+_FAR_LINE = [(0, -x) for x in range(13, MOST_REACH + 1)]
 _ABOVE = [(-y, 0) for y in range(3, 19)]
 _AROUND = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)]
 
@@ -107,8 +107,8 @@ _AROUND = [(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (-1, 1), (1, -1), (
 def spatial_steps(depth: int, *, far: bool) -> list[Step]:
     """Causal steps along the last ``depth`` ordered axes, nearest first.
 
-    Those that reach far see twice as much of a line; sixteen more lines above, which make out what is usual in a column
-    of a table; of a volume two more planes and more of the second.
+    Those that reach far see nearly three times as much of a line; sixteen more lines above, which make out what is
+    usual in a column of a table; of a volume two more planes and more of the second.
     """
     if depth == 1:
         return [(0, 0, y, x, 0, 0) for y, x in (_LINE + _FAR_LINE if far else _LINE)]
