@@ -17,7 +17,15 @@ from aecompress.context import fit as fitting
 from aecompress.context import kernel
 from aecompress.context.coder import ContextModel, _tree
 from aecompress.context.forest import RANGE
-from aecompress.context.stencil import MOST_CHANNELS, Layout, has_far, layouts
+from aecompress.context.stencil import (
+    MOST_CHANNELS,
+    MOST_STEPS,
+    Layout,
+    channel_steps,
+    has_far,
+    layouts,
+    reference_steps,
+)
 from aecompress.context.tree import Tree
 from aecompress.entropy import record
 from aecompress.entropy.tables import Tables
@@ -407,6 +415,46 @@ def test_lines_above_are_found_in_tables_of_long_rows() -> None:
 def test_lines_above_are_left_out_where_they_tell_nothing() -> None:
     sample = fitting.Sample(noise_below((200, 600), 6).cumsum(0).cumsum(1), np.ones((200, 600), bool))
     assert fitting.fit([sample], sample.q.size, Layout(2, False)).reach <= 3
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_steps_of_few_channels_are_aligned(depth: int, channels: int) -> None:
+    """Only of the cell itself, where what comes later is not known, do they lie apart."""
+    found = [channel_steps(depth, channels, c) for c in range(channels)]
+    assert len({len(steps) for steps in found}) == 1
+    assert len(found[0]) + len(reference_steps(depth)) <= MOST_STEPS
+    for slot in zip(*found, strict=True):
+        assert all(tuple(step[:5]) < (0,) * 5 and 0 <= c + step[4] < channels for c, step in enumerate(slot))
+        assert len({step[4] % channels for step in slot}) == 1
+        cells = {step[:4] for step in slot}
+        assert len(cells) == 1 or cells == {(0, 0, 0, 0), (0, 0, 0, -1)}
+    assert len(set(found[-1])) == len(found[-1])  # the last channel knows all others
+
+
+def test_colours_look_at_the_same_neighbours_by_number() -> None:
+    rng = np.random.default_rng(12)
+    grey = rng.integers(-3, 4, (60, 80)).cumsum(0).cumsum(1) // 4
+    q = grey[..., None] + rng.integers(-1, 2, (60, 80, 3))
+    model = fit(q, np.ones(q.shape, bool))
+    assert model.predictor.layout == Layout(2, True, False)
+    assert model.predictor.steps == tuple(tuple(channel_steps(2, 3, c)) for c in range(3))
+    check(model, q, np.ones(q.shape, bool))
+
+
+@pytest.mark.parametrize(("shape", "deepest"), [((1,), 1), ((1, 50), 1), ((9, 50), 2), ((1, 8, 9, 3), 3), ((1, 1), 1)])
+def test_no_layout_looks_for_rows_before_a_single_one(shape: tuple[int, ...], deepest: int) -> None:
+    found = layouts(shape)
+    assert max(layout.depth for layout in found) == deepest
+    assert max((layout.depth for layout in found if layout.channels), default=0) == max(deepest - 1, 0)
+
+
+def test_layouts_are_compared_on_the_middle_where_margins_are_empty() -> None:
+    rng = np.random.default_rng(13)
+    picture = np.zeros((900, 900, 3), np.int64)
+    picture[250:650, 250:650] = rng.integers(-9, 10, (400, 400, 1)).cumsum(0) + rng.integers(-1, 2, (400, 400, 3))
+    sample = fitting.Sample(picture, np.ones(picture.shape, bool))
+    assert np.count_nonzero(fitting.largest([sample]).q) > 0.2 * fitting.TRIAL_VALUES
 
 
 def test_columns_that_are_alike_may_share_a_stencil_of_their_row_alone() -> None:

@@ -34,6 +34,7 @@ from aecompress.context.selection import bits_of, forward
 from aecompress.context.stencil import (
     Layout,
     Step,
+    are_aligned,
     channel_steps,
     column_layouts,
     has_far,
@@ -60,6 +61,9 @@ _VECTOR_BITS, _FEWEST_VECTORS = 400_000, 2
 
 #: Most leaves of the context tree, and of a quick one as many as have room in one mask of ``forest``.
 _MOST_TABLES, _QUICK_TABLES = 512, 64
+
+#: Most samples whose parts layouts are compared on.
+_MOST_PARTS = 4
 
 #: So many layouts that take at most this many times the bits of the best on a part of the samples are tried on one this
 #: much larger.
@@ -168,7 +172,7 @@ def _neighbour_bits(part: Sample, layout: Layout, total: int) -> float:
 
 
 def largest(samples: Sequence[Sample]) -> Sample:
-    """A corner of the sample of most values, of about as many as rivals are compared on."""
+    """The middle of the sample of most values, of about as many as rivals are compared on."""
     return _part([_fullest(samples)], _LONGER * TRIAL_VALUES)[0]
 
 
@@ -288,9 +292,10 @@ def _reaches(layout: Layout, shape: tuple[int, ...], quick: bool) -> list[bool]:
 
 
 def _part(samples: Sequence[Sample], values: int) -> list[Sample]:
-    """Corners of the samples, of about so many values together."""
-    parts = [s.crop(values // len(samples)) for s in samples]
-    return [s for s in parts if s.coded.any()] or list(samples)
+    """The middles of a few of the samples, of about so many values together: of many each would have few lines."""
+    few = samples[:: -(-len(samples) // _MOST_PARTS)]
+    parts = [s.crop(values // len(few)) for s in few]
+    return [s for s in parts if s.coded.any()] or list(few)
 
 
 def _costs(
@@ -460,7 +465,7 @@ def _fit_predictor(
     means = np.array([_median(samples, channels, c) for c in range(channels)], np.int64)
     steps = tuple((*(reference if told[c] else ()), *_pool(layout, channels, c)) for c in range(channels))
     naive = _naive(layout, steps, means, low, high)
-    if channels > 1 or quick:
+    if quick or (channels > 1 and not (are_aligned(layout.depth, channels) and all(told))):
         naive = _naive(layout, _choose(samples, naive, total, values, quick), means, low, high)
     return _linear(samples, naive, values)
 

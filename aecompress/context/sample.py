@@ -59,12 +59,12 @@ class Sample:
         return replace(self, q=self.q[kept], coded=self.coded[kept], reference=reference, made=made)
 
     def crop(self, values: int) -> Sample:
-        """A corner of about ``values`` values that keeps a few indices of every leading axis."""
+        """About ``values`` values from the middle, a few indices of every leading axis: margins often hold little."""
         cut: list[slice] = []
         for axis, n in enumerate(self.q.shape):
             inner = math.prod(self.q.shape[axis + 1 :])
             keep = min(n, max(4, values // max(inner, 1)))
-            cut.append(slice(0, keep))
+            cut.append(slice((n - keep) // 2, (n - keep) // 2 + keep))
             values = max(values // keep, 1)
         index = tuple(cut)
         reference, made = (

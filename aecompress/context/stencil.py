@@ -28,6 +28,9 @@ MOST_STEPS, MOST_REACH = 40, 32
 MOST_CHANNELS = 512
 _MOST_INNER = 64
 
+# Most channels that have aligned steps, and most of these.
+_FEW_CHANNELS, _MOST_ALIGNED = 4, 26
+
 # Entries of an offset table: several times what the steps of this module can ask for.
 _MOST_OFFSETS = 1 << 23
 
@@ -61,8 +64,8 @@ def axes_of(shape: tuple[int, ...]) -> list[int]:
 
 
 def layouts(shape: tuple[int, ...]) -> list[Layout]:
-    """Every layout that says something different about blocks of this shape."""
-    sizes = axes_of(shape)
+    """Every layout that says something different about blocks of this shape: before a single row there is none."""
+    sizes = [n for n in shape if n != 1] or [1]
     axes = len(sizes)
     found = [Layout(depth, False) for depth in range(1, min(axes, 4) + 1)]
     if axes > 1 and sizes[-1] <= (MOST_CHANNELS if axes == 2 else _MOST_INNER):
@@ -140,17 +143,41 @@ def reference_steps(depth: int) -> list[Step]:
 
 
 def channel_steps(depth: int, channels: int, channel: int) -> list[Step]:
-    """Candidate steps for one channel: its own past, the channels before it in the same cell and, where channels are
-    few, all channels of the nearest cells."""
-    own = spatial_steps(depth, far=False)[:14] if depth > 1 else spatial_steps(1, far=False)[:6]
-    if depth > 2:
-        own.append((0, -1, 0, 0, 0, 0))
+    """Steps for one channel, to choose from unless they are aligned: its own past, the channels before it in the same
+    cell and, where channels are few, all channels of the nearest cells."""
+    if are_aligned(depth, channels):
+        return _aligned_steps(depth, channels, channel)
+    own = spatial_steps(depth, far=False)[: 14 if depth > 1 else 6]
     here: list[Step] = [(0, 0, 0, 0, -k, 0) for k in range(1, min(channel, 32) + 1)]
     if channels > 16:
         return here + own
     cells = [(0, -1), (-1, 0), (-1, -1), (-1, 1)][: 4 if depth > 1 else 1]
     others: list[Step] = [(0, 0, y, x, k - channel, 0) for y, x in cells for k in range(channels) if k != channel]
     return here + own + others
+
+
+def are_aligned(depth: int, channels: int) -> bool:
+    """True if steps of the same number look at the same for each channel, of few ones over planes, such as colours.
+
+    A network has one set of weights for all channels, so what it learns of a step of one then holds for the others.
+    """
+    return depth > 1 and 2 <= channels <= _FEW_CHANNELS
+
+
+def _aligned_steps(depth: int, channels: int, channel: int) -> list[Step]:
+    """A channel's own past, then all others, in turn from it on, of the same cell and of the nearest ones.
+
+    Instead of a channel that comes later in the same cell there is that of the cell before.
+    """
+    plane = [(0, 0, y, x) for y, x in _PLANE]
+    behind = [(0, -1, y, x) for y, x in _AROUND[:3]] if depth > 2 else []
+    earlier = [(-1, 0, 0, 0)] if depth > 3 else []
+    steps: list[Step] = [(*cell, 0, 0) for cell in plane + behind + earlier]
+    for cell in [(0, 0, 0, 0), *plane[:2], *behind[:1], *earlier, *plane[2:8]]:
+        for turn in range(1, channels):
+            away = (channel + turn) % channels - channel
+            steps.append((*(plane[0] if cell == (0, 0, 0, 0) and away > 0 else cell), away, 0))
+    return steps[:_MOST_ALIGNED]
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Bounded(Search):
         return self._sharpened(self._with_joint(fresh, model.encoder))
 
     def largest(self) -> Sample | None:
-        """A corner of the largest block of the sample, in even cells; None where there is none."""
+        """The middle of the largest block of the sample, in even cells; None where there is none."""
         model = replace(self._blank(), cells=self._even)
         parts = [Sample(split_wide(work.q)[0], work.keep) for _, work in self._works(model)]
         return context.largest(parts) if any(part.coded.any() for part in parts) else None
